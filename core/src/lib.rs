@@ -1,7 +1,7 @@
 //! API keys rotate, and programs must not notice.
 
 mod credential;
-mod engine;
+pub mod engine;
 mod error;
 mod event;
 mod moment;

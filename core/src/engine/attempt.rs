@@ -29,7 +29,7 @@ pub const MAX_SENDS: u32 = 4;
 
 /// What to do next.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub enum Next {
     /// Send the request with this credential.
     Send(Arc<Credential>),
     /// Wait until a fetch settles, at the latest until this time on the boot clock.
@@ -44,7 +44,7 @@ pub(crate) enum Next {
 
 /// The short-lived state machine of one request. Times are boot-clock milliseconds.
 #[derive(Debug)]
-pub(crate) struct Course {
+pub struct Course {
     replayable: bool,
     limit: u64,
     sends: u32,
@@ -77,7 +77,7 @@ struct Probe {
 
 impl Course {
     /// A request that starts at `now` and may wait for credentials until `limit`.
-    pub(crate) fn new(replayable: bool, now: u64, deadline: Option<u64>, policy: &Policy) -> Self {
+    pub fn new(replayable: bool, now: u64, deadline: Option<u64>, policy: &Policy) -> Self {
         let limit = now.saturating_add(millis(policy.wait));
         Self {
             replayable,
@@ -93,7 +93,7 @@ impl Course {
     }
 
     /// A request whose first send, with this credential, was made by somebody else.
-    pub(crate) fn sent(mut self, credential: Arc<Credential>) -> Self {
+    pub fn sent(mut self, credential: Arc<Credential>) -> Self {
         self.sends = 1;
         self.assigned = Some(credential);
         self.state = State::Sent;
@@ -101,26 +101,26 @@ impl Course {
     }
 
     /// How often it was sent.
-    pub(crate) fn sends(&self) -> u32 {
+    pub fn sends(&self) -> u32 {
         self.sends
     }
 
     /// Counts a send that repeats the last one for a reason that is not its credential. False when
     /// there is none left.
-    pub(crate) fn repeat(&mut self) -> bool {
+    pub fn repeat(&mut self) -> bool {
         let left = self.sends < MAX_SENDS;
         self.sends += u32::from(left);
         left
     }
 
     /// The credential of the send under way.
-    pub(crate) fn assigned(&self) -> Option<&Arc<Credential>> {
+    pub fn assigned(&self) -> Option<&Arc<Credential>> {
         self.assigned.as_ref()
     }
 
     /// What to do before the first send, and after a wait or a pause. `fetch_began` is when the
     /// running fetch began, if one runs.
-    pub(crate) fn proceed(
+    pub fn proceed(
         &mut self,
         now: u64,
         snapshot: &Snapshot,
@@ -135,7 +135,7 @@ impl Course {
     }
 
     /// What to do after the API answered.
-    pub(crate) fn judged(
+    pub fn judged(
         &mut self,
         now: u64,
         snapshot: &Snapshot,

@@ -11,10 +11,13 @@
 //! waiting is a number that says when to look again. So the same rules run under a real clock, under
 //! a simulated one, and under another language's HTTP library.
 //!
+//! It is public for those who drive it with a runtime of their own, and not covered by semantic
+//! versioning.
+//!
 //! Nothing here reads a clock, asks the system for randomness, takes a lock, spawns or does I/O.
 
-pub(crate) mod attempt;
+pub mod attempt;
 mod bucket;
-pub(crate) mod rotation;
-pub(crate) mod snapshot;
-pub(crate) mod verdict;
+pub mod rotation;
+pub mod snapshot;
+pub mod verdict;

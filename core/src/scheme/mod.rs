@@ -6,6 +6,7 @@
 
 use std::{fmt, sync::Arc};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
     header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING},
@@ -118,7 +119,7 @@ impl Scheme {
             Kind::Basic => {
                 let user = material(credential, "key")?;
                 let password = credential.reveal("secret").unwrap_or("");
-                let value = format!("Basic {}", base64(format!("{user}:{password}").as_bytes()));
+                let value = format!("Basic {}", BASE64.encode(format!("{user}:{password}")));
                 patch.add_header(AUTHORIZATION, &value, credential)?;
             }
             Kind::Query(name) => patch.add_query(name, material(credential, "key")?),
@@ -267,22 +268,6 @@ fn material<'a>(credential: &'a Credential, name: &str) -> Result<&'a str, Error
 
 fn refused(what: String) -> Error {
     Error::new(ErrorKind::SchemeFailed, what)
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            match place <= chunk.len() {
-                true => out.push(char::from(DIGITS[(word >> (18 - 6 * place)) as usize & 63])),
-                false => out.push('='),
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]
