@@ -67,6 +67,8 @@ pub enum ErrorKind {
     SchemeFailed,
     /// The API could not be reached, or the connection broke.
     Transport,
+    /// The API answered with an error status, and the program asked for that to be an error.
+    Status,
     /// The response's body could not be read or decoded.
     Body,
 }
@@ -93,6 +95,7 @@ impl ErrorKind {
         Self::MissingScope,
         Self::SchemeFailed,
         Self::Transport,
+        Self::Status,
         Self::Body,
     ];
 
@@ -122,6 +125,7 @@ impl ErrorKind {
             Self::MissingScope => "missing_scope",
             Self::SchemeFailed => "scheme_failed",
             Self::Transport => "transport",
+            Self::Status => "status",
             Self::Body => "body",
         }
     }

@@ -105,11 +105,13 @@ impl Course {
         self.sends
     }
 
-    /// Counts a send that repeats the last one for a reason that is not its credential. False when
-    /// there is none left.
+    /// Begins again for a reason that is not the credential, such as a 503. False when there is no send
+    /// left.
     pub fn repeat(&mut self) -> bool {
         let left = self.sends < MAX_SENDS;
-        self.sends += u32::from(left);
+        if left {
+            self.state = State::Fresh;
+        }
         left
     }
 
@@ -194,7 +196,8 @@ impl Course {
                 return self.send(candidate.credential.clone());
             }
         }
-        self.send(in_use.clone())
+        // After a repeat, what was rejected before is not the first choice any more.
+        self.send(self.untried(snapshot).unwrap_or_else(|| in_use.clone()))
     }
 
     fn after_rejection(&mut self, now: u64, snapshot: &Snapshot, policy: &Policy) -> Next {

@@ -223,20 +223,31 @@ impl Patch {
         }
     }
 
-    /// The URL with the query parameters it sets.
+    /// Puts the query parameters on a URL, in place of any of the same name.
     pub fn apply_query(&self, url: &mut Url) {
         if self.query.is_empty() {
             return;
         }
+        self.remove_query(url);
+        let pairs = self.query.iter().map(|(name, value)| (&**name, value.reveal()));
+        url.query_pairs_mut().extend_pairs(pairs);
+    }
+
+    /// Takes query parameters of these names off a URL: a server may have copied them into a redirect.
+    pub fn remove_query(&self, url: &mut Url) {
         let mine = |name: &str| self.query.iter().any(|(known, _)| &**known == name);
+        if !url.query_pairs().any(|(name, _)| mine(&name)) {
+            return;
+        }
         let kept: Vec<(String, String)> = url
             .query_pairs()
             .filter(|(name, _)| !mine(name))
-            .map(|(k, v)| (k.into(), v.into()))
+            .map(|(name, value)| (name.into(), value.into()))
             .collect();
-        let mut pairs = url.query_pairs_mut();
-        pairs.clear().extend_pairs(kept);
-        pairs.extend_pairs(self.query.iter().map(|(name, value)| (&**name, value.reveal())));
+        url.set_query(None);
+        if !kept.is_empty() {
+            url.query_pairs_mut().extend_pairs(kept);
+        }
     }
 }
 

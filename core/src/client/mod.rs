@@ -1,0 +1,512 @@
+//! An HTTP client whose requests live through rotations.
+//!
+//! # Theory of operation
+//!
+//! A request asks its [`Attempt`] what to do and does it: send, wait, return. One send is a chain of
+//! hops, because redirects are followed here and not by reqwest: each hop is asked anew what it may
+//! carry, and a hop to an origin that is not allowed carries nothing. The verdict is that of the last
+//! hop. The API's own transient failures are retried outside of that, with a budget.
+//!
+//! It never decides about credentials, never sends one anywhere else, and returns the API's own
+//! response, untouched, when all is in vain.
+
+mod authorizer;
+pub(crate) mod origin;
+mod request;
+mod response;
+mod retry;
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use http::{
+    HeaderMap, Method, StatusCode,
+    header::{
+        AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION,
+        PROXY_AUTHORIZATION,
+    },
+};
+use url::Url;
+
+pub use authorizer::{Attempt, Authorizer, AuthorizerBuilder, Failure, Step};
+pub use request::RequestBuilder;
+pub use response::Response;
+
+use self::{
+    origin::{is_loopback, shown},
+    request::{Body, Request},
+    response::describe,
+    retry::Retry,
+};
+use crate::{
+    engine::verdict::Classifier,
+    error::{Error, ErrorKind},
+    keyswap::KeySwap,
+    scheme::{Patch, Scheme},
+};
+
+/// The most redirects that one send follows.
+const MAX_HOPS: u32 = 10;
+
+/// An HTTP client around a [`KeySwap`]. Cheap to clone; clones share connections.
+///
+/// ```no_run
+/// # async fn example(keys: keyswap::KeySwap) -> Result<(), keyswap::Error> {
+/// use keyswap::{Client, Scheme};
+/// let api = Client::builder(&keys)
+///     .base_url("https://api.example.com")?
+///     .scheme(Scheme::header("x-api-key"))
+///     .build()?;
+/// let price = api.get("/v1/price/BTC").send().await?.error_for_status()?.text().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    base: Option<Url>,
+    authorizer: Authorizer,
+    named: BTreeMap<Box<str>, Authorizer>,
+    /// For this machine: never through a proxy.
+    direct: reqwest::Client,
+    outer: reqwest::Client,
+    headers: HeaderMap,
+    timeout: Option<Duration>,
+    redirects: u32,
+    retry: Retry,
+}
+
+impl Client {
+    /// A client for these keys.
+    pub fn builder(keys: &KeySwap) -> ClientBuilder {
+        ClientBuilder {
+            authorizer: Authorizer::builder(keys),
+            named: Vec::new(),
+            base: None,
+            http: Box::new(reqwest::Client::builder),
+            headers: HeaderMap::new(),
+            timeout: Some(Duration::from_secs(30)),
+            redirects: MAX_HOPS,
+            retries: 2,
+        }
+    }
+
+    /// A GET request. The path is added to the base URL; a whole URL stands for itself.
+    pub fn get(&self, url: &str) -> RequestBuilder {
+        self.request(Method::GET, url)
+    }
+
+    /// A POST request.
+    pub fn post(&self, url: &str) -> RequestBuilder {
+        self.request(Method::POST, url)
+    }
+
+    /// A PUT request.
+    pub fn put(&self, url: &str) -> RequestBuilder {
+        self.request(Method::PUT, url)
+    }
+
+    /// A PATCH request.
+    pub fn patch(&self, url: &str) -> RequestBuilder {
+        self.request(Method::PATCH, url)
+    }
+
+    /// A DELETE request.
+    pub fn delete(&self, url: &str) -> RequestBuilder {
+        self.request(Method::DELETE, url)
+    }
+
+    /// A HEAD request.
+    pub fn head(&self, url: &str) -> RequestBuilder {
+        self.request(Method::HEAD, url)
+    }
+
+    /// A request of any method.
+    pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
+        RequestBuilder::new(self.clone(), method, self.resolve(url))
+    }
+
+    /// What puts the credentials on, for requests that another library is to send.
+    pub fn authorizer(&self) -> &Authorizer {
+        &self.0.authorizer
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.0.timeout
+    }
+
+    pub(crate) async fn execute(&self, request: Request) -> Result<Response, Error> {
+        let Some(timeout) = request.timeout else {
+            return self.attempt(request).await;
+        };
+        let what = (request.method.clone(), shown(&request.url));
+        tokio::time::timeout(timeout, self.attempt(request)).await.unwrap_or_else(|_| {
+            let (method, url) = what;
+            let seconds = timeout.as_secs_f64();
+            let what = format!("{method} {url} got no response within {seconds} s");
+            Err(Error::new(ErrorKind::Timeout, what))
+        })
+    }
+
+    fn resolve(&self, url: &str) -> Result<Url, Error> {
+        let bad = |what: String| Error::new(ErrorKind::InvalidConfig, what);
+        match (&self.0.base, Url::parse(url)) {
+            (_, Ok(url)) if url.has_host() => Ok(url),
+            (Some(base), _) => {
+                let mut whole = base.as_str().trim_end_matches('/').to_owned();
+                if !url.starts_with(['/', '?']) {
+                    whole.push('/');
+                }
+                Url::parse(&(whole + url))
+                    .map_err(|error| bad(format!("not a path to add to the base URL: {error}")))
+            }
+            (None, _) => Err(bad("not a whole URL, and the client has no base_url".into())),
+        }
+    }
+
+    async fn attempt(&self, mut request: Request) -> Result<Response, Error> {
+        let authorizer = match &request.keys {
+            None => &self.0.authorizer,
+            Some(name) => self.0.named.get(name).ok_or_else(|| {
+                let what =
+                    format!("the client has no keys named {name:?}: add them with .named(...)");
+                Error::new(ErrorKind::InvalidConfig, what)
+            })?,
+        };
+        require_scopes(authorizer, &request.scopes)?;
+        let replayable = request.body.is_replayable();
+        let mut attempt = authorizer.begin(&request.url, replayable, request.timeout)?;
+        let mut outcome = None;
+        let mut retried = 0;
+        loop {
+            match attempt.step().clone() {
+                Step::Send => outcome = Some(self.send(&mut attempt, &mut request).await?),
+                Step::Wait => drop(attempt.wait().await),
+                Step::Fail(error) => return Err(error),
+                Step::NeedBody { .. } | Step::Return => {
+                    let again = match &outcome {
+                        _ if !replayable => None,
+                        Some(Ok(response)) => self.0.retry.after_response(
+                            retried,
+                            &request.method,
+                            response.status(),
+                            response.headers(),
+                        ),
+                        Some(Err((Failure::Connect, _))) => self.0.retry.after_connect(retried),
+                        _ => None,
+                    };
+                    if let Some(wait) = again {
+                        retried += 1;
+                        tokio::time::sleep(wait).await;
+                        if attempt.repeat() {
+                            continue;
+                        }
+                    }
+                    return match outcome {
+                        Some(outcome) => outcome.map_err(|(_, error)| error),
+                        None => Err(Error::new(ErrorKind::Transport, "the request was not sent")),
+                    };
+                }
+            }
+        }
+    }
+
+    /// One send: all its hops, and the verdict on the last one. The outer error is final; the inner one
+    /// is a transport's, which may be retried.
+    async fn send(
+        &self,
+        attempt: &mut Attempt,
+        request: &mut Request,
+    ) -> Result<Result<Response, (Failure, Error)>, Error> {
+        let mut hop = Hop {
+            method: request.method.clone(),
+            url: request.url.clone(),
+            headers: request.headers.clone(),
+            bare: false,
+        };
+        for hops in 0.. {
+            let body = if hop.bare { None } else { request.body.bytes() };
+            let patch = attempt.apply(&hop.method, &hop.url, &hop.headers, body)?;
+            let mut response = match self.send_hop(&hop, &patch, &mut request.body).await {
+                Ok(response) => response,
+                Err((failure, error)) => {
+                    attempt.failed(failure);
+                    return Ok(Err((failure, error)));
+                }
+            };
+            if hops < self.0.redirects
+                && let Some(next) = hop.follow(&response, &patch, &request.body)
+            {
+                hop = next;
+                continue;
+            }
+            let step = attempt.response(response.status(), response.headers(), None).clone();
+            if let Step::NeedBody { max } = step {
+                let (status, headers) = (response.status(), response.headers().clone());
+                let body = response.peek(max).await;
+                attempt.response(status, &headers, Some(body));
+            }
+            return Ok(Ok(response));
+        }
+        unreachable!("the loop ends at the first response that is not followed")
+    }
+
+    async fn send_hop(
+        &self,
+        hop: &Hop,
+        patch: &Patch,
+        body: &mut Body,
+    ) -> Result<Response, (Failure, Error)> {
+        let mut url = hop.url.clone();
+        patch.apply_query(&mut url);
+        let http = if is_loopback(&url) { &self.0.direct } else { &self.0.outer };
+        let mut request = reqwest::Request::new(hop.method.clone(), url);
+        *request.headers_mut() = hop.headers.clone();
+        for (name, value) in &self.0.headers {
+            request.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
+        patch.apply_headers(request.headers_mut());
+        if !hop.bare {
+            *request.body_mut() = body.take();
+        }
+        match http.execute(request).await {
+            Ok(response) => Ok(Response::new(response, hop.url.clone())),
+            Err(error) => {
+                let failure = match () {
+                    () if error.is_connect() => Failure::Connect,
+                    () if error.is_timeout() => Failure::Timeout,
+                    () => Failure::Other,
+                };
+                let kind = if failure == Failure::Timeout {
+                    ErrorKind::Timeout
+                } else {
+                    ErrorKind::Transport
+                };
+                let what =
+                    format!("{} {} failed: {}", hop.method, shown(&hop.url), describe(error));
+                Err((failure, Error::new(kind, what)))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("base_url", &self.0.base.as_ref().map(shown))
+            .field("keys", self.0.authorizer.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One request of a chain of redirects.
+struct Hop {
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    /// Whether the body was left behind, as a redirect to GET does.
+    bare: bool,
+}
+
+impl Hop {
+    /// The next hop, if the response asks for one that can be made.
+    fn follow(&self, response: &Response, patch: &Patch, body: &Body) -> Option<Hop> {
+        let status = response.status();
+        let keeps = match status {
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method != Method::POST,
+            StatusCode::SEE_OTHER => self.method == Method::HEAD,
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
+            _ => return None,
+        };
+        let location = response.headers().get(LOCATION)?.to_str().ok()?;
+        let mut url = self.url.join(location).ok()?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return None;
+        }
+        let to_get = !keeps && self.method != Method::GET;
+        if !to_get && !self.bare && !body.is_replayable() {
+            return None;
+        }
+        // The server may have copied the query, and with it the key, into the new location.
+        patch.remove_query(&mut url);
+        let mut headers = self.headers.clone();
+        if url.origin() != self.url.origin() {
+            for private in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
+                headers.remove(private);
+            }
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+        }
+        if to_get {
+            for about_the_body in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
+                headers.remove(about_the_body);
+            }
+        }
+        let method = if to_get { Method::GET } else { self.method.clone() };
+        Some(Hop { method, url, headers, bare: self.bare || to_get })
+    }
+}
+
+fn require_scopes(authorizer: &Authorizer, scopes: &[Box<str>]) -> Result<(), Error> {
+    if scopes.is_empty() {
+        return Ok(());
+    }
+    let snapshot = authorizer.snapshot();
+    let of_set = snapshot.set().map_or(&[][..], |set| set.scopes());
+    let of_credential = snapshot.in_use().map_or(&[][..], |in_use| in_use.scopes());
+    // A credential that names its own scopes narrows those of the set.
+    let granted = if of_credential.is_empty() { of_set } else { of_credential };
+    match scopes.iter().find(|scope| !granted.contains(scope)) {
+        None => Ok(()),
+        Some(missing) => {
+            let what = format!(
+                "the set does not have the scope {missing:?} that the request requires: nothing was \
+                 sent; use keys that have it"
+            );
+            Err(Error::new(ErrorKind::MissingScope, what))
+        }
+    }
+}
+
+/// Configures a [`Client`].
+pub struct ClientBuilder {
+    authorizer: AuthorizerBuilder,
+    named: Vec<(Box<str>, KeySwap)>,
+    base: Option<Url>,
+    http: Box<dyn Fn() -> reqwest::ClientBuilder>,
+    headers: HeaderMap,
+    timeout: Option<Duration>,
+    redirects: u32,
+    retries: u32,
+}
+
+impl ClientBuilder {
+    /// The URL that paths are added to, and the first allowed origin.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] if it is not a URL, [`ErrorKind::InsecureUrl`] if it is plain HTTP
+    /// to another machine.
+    pub fn base_url(mut self, url: &str) -> Result<Self, Error> {
+        self.base = Some(self.authorizer.add_origin(url)?);
+        Ok(self)
+    }
+
+    /// One more origin that these keys may be sent to.
+    ///
+    /// # Errors
+    /// As [`base_url`](Self::base_url).
+    pub fn allow_origin(mut self, url: &str) -> Result<Self, Error> {
+        self.authorizer.add_origin(url)?;
+        Ok(self)
+    }
+
+    /// Allows plain HTTP to other machines, for URLs that are added after this. Credentials will be
+    /// readable on the way.
+    pub fn plain_http_allowed(mut self) -> Self {
+        self.authorizer = self.authorizer.plain_http_allowed();
+        self
+    }
+
+    /// How credentials go onto requests; without one, as the set says.
+    pub fn scheme(mut self, scheme: Scheme) -> Self {
+        self.authorizer = self.authorizer.scheme(scheme);
+        self
+    }
+
+    /// What responses say of the credential; without one, 401 is a rejection.
+    pub fn classifier(mut self, classifier: impl Classifier) -> Self {
+        self.authorizer = self.authorizer.classifier(classifier);
+        self
+    }
+
+    /// Further keys, for requests that name them with [`RequestBuilder::keys`].
+    pub fn named(mut self, name: &str, keys: &KeySwap) -> Self {
+        self.named.push((name.into(), keys.clone()));
+        self
+    }
+
+    /// A header that every request carries unless it sets its own.
+    pub fn default_headers(mut self, headers: HeaderMap) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// How long a request may take until the head of its response is there, with all resends: 30 s
+    /// unless changed.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// No such limit.
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = None;
+        self
+    }
+
+    /// How many redirects a send follows: 10 unless changed.
+    pub fn redirects(mut self, limit: u32) -> Self {
+        self.redirects = limit;
+        self
+    }
+
+    /// Redirects are returned, not followed.
+    pub fn no_redirects(self) -> Self {
+        self.redirects(0)
+    }
+
+    /// How often 429, 502, 503, 504 and failed connections are retried, within a budget: twice unless
+    /// changed. A request is sent four times at most in all.
+    pub fn retries(mut self, limit: u32) -> Self {
+        self.retries = limit;
+        self
+    }
+
+    /// Such failures are returned, not retried.
+    pub fn no_retries(self) -> Self {
+        self.retries(0)
+    }
+
+    /// Where the settings of the connections come from: proxies, timeouts, certificates. Redirects and
+    /// the Referer header stay with this client. It is called once for this machine and once for all
+    /// others.
+    pub fn http(mut self, builder: impl Fn() -> reqwest::ClientBuilder + 'static) -> Self {
+        self.http = Box::new(builder);
+        self
+    }
+
+    /// Checks everything together.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`], saying what is missing or not valid.
+    pub fn build(self) -> Result<Client, Error> {
+        let build = |builder: reqwest::ClientBuilder| {
+            builder.redirect(reqwest::redirect::Policy::none()).referer(false).build().map_err(
+                |error| {
+                    let what = format!("the HTTP client could not be made: {}", describe(error));
+                    Error::new(ErrorKind::InvalidConfig, what)
+                },
+            )
+        };
+        let authorizer = self.authorizer.build()?;
+        let named = self.named.into_iter().map(|(name, keys)| (name, authorizer.with_keys(keys)));
+        Ok(Client(Arc::new(Inner {
+            base: self.base,
+            named: named.collect(),
+            authorizer,
+            direct: build((self.http)().no_proxy())?,
+            outer: build((self.http)())?,
+            headers: self.headers,
+            timeout: self.timeout,
+            redirects: self.redirects,
+            retry: Retry::new(self.retries),
+        })))
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("authorizer", &self.authorizer)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,61 @@
+//! The only reader of the system's clocks.
+
+use std::{fmt, sync::Arc};
+
+use jiff::Timestamp;
+
+use crate::moment::Moment;
+
+/// Where the time comes from.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Moment + Send + Sync>);
+
+impl Clock {
+    /// The machine's clocks.
+    pub fn system() -> Self {
+        Self(Arc::new(|| Moment { wall: Timestamp::now().as_millisecond(), boot: boot() }))
+    }
+
+    /// tokio's clock, which tests can pause and advance; the wall clock starts at the real time and
+    /// goes along with it.
+    pub fn tokio() -> Self {
+        let wall = Timestamp::now().as_millisecond();
+        let start = tokio::time::Instant::now();
+        Self(Arc::new(move || {
+            let gone = crate::moment::millis(start.elapsed());
+            Moment { wall: wall.saturating_add_unsigned(gone), boot: 1 + gone }
+        }))
+    }
+
+    /// A clock of the program's own, for tests and simulations.
+    pub fn from_fn(now: impl Fn() -> Moment + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// Both clocks, now.
+    pub fn now(&self) -> Moment {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock(..)")
+    }
+}
+
+/// Milliseconds on a clock that goes on while the machine sleeps.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn boot() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
+/// Milliseconds on a clock that may stand still while the machine sleeps; there the wall clock tells.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn boot() -> u64 {
+    static START: std::sync::LazyLock<std::time::Instant> =
+        std::sync::LazyLock::new(std::time::Instant::now);
+    crate::moment::millis(START.elapsed())
+}

@@ -1,0 +1,209 @@
+//! Performs what the engine decides: the only place that spawns.
+//!
+//! # Theory of operation
+//!
+//! One task a handle. It takes messages, finished fetches and the passing of time, hands each to the
+//! [`Rotation`], and performs the actions that come back in their order. It decides nothing. A fetch
+//! runs in a task of its own, so that a source that panics is a failed fetch, and one that hangs can be
+//! dropped. The task ends when the last handle is dropped, because then its inbox ends.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{broadcast, mpsc, oneshot},
+    task::{AbortHandle, JoinError, JoinSet},
+};
+use tracing::{Instrument, Level};
+
+use crate::{
+    clock::Clock,
+    engine::rotation::{Action, Counts, Evidence, Input, Rotation},
+    engine::snapshot::Snapshot,
+    error::{Error, ErrorKind},
+    event::Event,
+    source::{Fetched, Hint, Hints, Source},
+    store::Store,
+};
+
+/// What a handle or a request tells the driver.
+pub(crate) enum Message {
+    Rejected(Evidence),
+    Accepted(Evidence),
+    Hint(Hint),
+    /// Wake me when a fetch settles.
+    Wait(Waiter),
+    /// Fetch soon, and wake me.
+    Refresh(Waiter),
+    /// Look at the clocks now: the application came back to the foreground.
+    Wake,
+    Close,
+}
+
+pub(crate) type Waiter = oneshot::Sender<Result<(), Error>>;
+
+/// What the task is started with.
+pub(crate) struct Driver {
+    pub(crate) rotation: Rotation,
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) clock: Clock,
+    pub(crate) store: Arc<Store>,
+    pub(crate) counts: Arc<Mutex<Counts>>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) inbox: mpsc::UnboundedReceiver<Message>,
+    pub(crate) outbox: mpsc::WeakUnboundedSender<Message>,
+}
+
+impl Driver {
+    pub(crate) fn spawn(self, runtime: &Handle) {
+        let span = tracing::info_span!(target: "keyswap", "keyswap");
+        runtime.spawn(Running::new(self).run().instrument(span));
+    }
+}
+
+struct Running {
+    driver: Driver,
+    waiters: Vec<Waiter>,
+    fetches: JoinSet<(u64, Result<Fetched, Error>)>,
+    live: Option<(u64, AbortHandle)>,
+}
+
+impl Running {
+    fn new(driver: Driver) -> Self {
+        Self { driver, waiters: Vec::new(), fetches: JoinSet::new(), live: None }
+    }
+
+    async fn run(mut self) {
+        let mut watching = JoinSet::new();
+        if let Some(watch) = self.driver.source.watch(self.hints()) {
+            watching.spawn(watch);
+        }
+        self.step(Input::Woke);
+        while let Some(wake_at) = self.driver.rotation.wake_at() {
+            let wait = wake_at.remaining(self.driver.clock.now());
+            tokio::select! {
+                message = self.driver.inbox.recv() => self.take(message),
+                Some(done) = self.fetches.join_next() => self.take_fetch(done),
+                // Never less than a millisecond, the unit of the clocks: a wake-up must not come early.
+                () = tokio::time::sleep(wait.max(Duration::from_millis(1))) => self.step(Input::Woke),
+            }
+        }
+    }
+
+    fn hints(&self) -> Hints {
+        let outbox = self.driver.outbox.clone();
+        Hints::new(move |hint| {
+            if let Some(outbox) = outbox.upgrade() {
+                let _ = outbox.send(Message::Hint(hint));
+            }
+        })
+    }
+
+    fn take(&mut self, message: Option<Message>) {
+        match message {
+            Some(Message::Rejected(evidence)) => self.step(Input::Rejected(evidence)),
+            Some(Message::Accepted(evidence)) => self.step(Input::Accepted(evidence)),
+            Some(Message::Hint(Hint { generation, immediate })) => {
+                self.step(Input::Hinted { generation, immediate });
+            }
+            Some(Message::Wait(waiter)) => {
+                self.waiters.push(waiter);
+                self.step(Input::Waited);
+            }
+            Some(Message::Refresh(waiter)) => {
+                self.step(Input::RefreshRequested);
+                self.waiters.push(waiter);
+                self.step(Input::Waited);
+            }
+            Some(Message::Wake) => self.step(Input::Woke),
+            Some(Message::Close) => {
+                let closed = Error::new(ErrorKind::Closed, "the handle was closed");
+                self.step(Input::Closed);
+                self.driver.store.publish(Arc::new(Snapshot::nothing(closed)));
+            }
+            None => self.step(Input::Closed),
+        }
+    }
+
+    fn take_fetch(&mut self, done: Result<(u64, Result<Fetched, Error>), JoinError>) {
+        let (ticket, outcome) = match done {
+            Ok(done) => done,
+            Err(error) if error.is_cancelled() => return,
+            Err(_) => match &self.live {
+                Some((ticket, _)) => {
+                    let what = "the source panicked; the set that is held stays in use";
+                    (*ticket, Err(Error::new(ErrorKind::SourceFailed, what)))
+                }
+                None => return,
+            },
+        };
+        self.step(match outcome {
+            Ok(Fetched::Set(set)) => Input::Fetched(ticket, set),
+            Ok(Fetched::NotModified) => Input::NotModified(ticket),
+            Err(error) => Input::Failed(ticket, error),
+        });
+        if self.live.as_ref().is_some_and(|(live, _)| *live == ticket) {
+            self.live = None;
+            self.driver.store.set_fetch_began(None);
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let driver = &mut self.driver;
+        let actions = driver.rotation.step(driver.clock.now(), driver.store.sends(), input);
+        if actions.is_empty() {
+            return;
+        }
+        *driver.counts.lock().unwrap_or_else(PoisonError::into_inner) = driver.rotation.counts();
+        for action in actions {
+            match action {
+                Action::Publish(snapshot) => self.driver.store.publish(snapshot),
+                Action::StartFetch(ticket) => self.fetch(ticket),
+                Action::AbandonFetch(ticket) => {
+                    if let Some((_, live)) = self.live.take_if(|(live, _)| *live == ticket) {
+                        live.abort();
+                        self.driver.store.set_fetch_began(None);
+                    }
+                }
+                Action::Settle(outcome) => {
+                    for waiter in self.waiters.drain(..) {
+                        let _ = waiter.send(outcome.clone());
+                    }
+                }
+                Action::Tell(event) => self.tell(event),
+            }
+        }
+    }
+
+    fn fetch(&mut self, ticket: u64) {
+        let source = self.driver.source.clone();
+        let held = self.driver.rotation.snapshot().set.clone();
+        let span = tracing::debug_span!(target: "keyswap", "fetch", ticket);
+        let fetch = async move { (ticket, source.fetch(held.as_deref()).await) };
+        let live = self.fetches.spawn(fetch.instrument(span));
+        self.live = Some((ticket, live));
+        self.driver.store.set_fetch_began(Some(self.driver.clock.now().boot));
+    }
+
+    fn tell(&self, event: Event) {
+        let name = event.name();
+        match event {
+            Event::NotModified { .. } => {
+                tracing::event!(target: "keyswap", Level::DEBUG, event = name, "{event}");
+            }
+            Event::FetchFailed { .. }
+            | Event::Expired { .. }
+            | Event::Exhausted { .. }
+            | Event::Revoked { .. }
+            | Event::FellBack { .. } => {
+                tracing::event!(target: "keyswap", Level::WARN, event = name, "{event}");
+            }
+            _ => tracing::event!(target: "keyswap", Level::INFO, event = name, "{event}"),
+        }
+        // Nobody listening is not an error.
+        let _ = self.driver.events.send(event);
+    }
+}

@@ -1,0 +1,150 @@
+//! What requests read: the newest snapshot, and a few counters beside it.
+
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::{
+    credential::Credential,
+    engine::snapshot::Snapshot,
+    error::{Error, ErrorKind},
+};
+
+/// The hand-over point between the driver, which writes, and requests, which read.
+#[derive(Debug)]
+pub(crate) struct Store {
+    /// On cache lines of its own: reading it must not be slowed by the counters that requests write.
+    snapshot: Alone<ArcSwap<Snapshot>>,
+    sends: AtomicU64,
+    extra_sends: AtomicU64,
+    waiting: AtomicUsize,
+    /// When the running fetch began, on the boot clock, plus one; zero if none runs.
+    fetch_began: AtomicU64,
+}
+
+#[derive(Debug)]
+#[repr(align(128))]
+struct Alone<T>(T);
+
+impl Store {
+    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self {
+            snapshot: Alone(ArcSwap::new(snapshot)),
+            sends: AtomicU64::new(0),
+            extra_sends: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            fetch_began: AtomicU64::new(0),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+        self.snapshot.0.load()
+    }
+
+    pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.snapshot.0.store(snapshot);
+    }
+
+    #[inline]
+    pub(crate) fn current(&self) -> Result<Current, Error> {
+        let snapshot = self.snapshot();
+        match snapshot.in_use {
+            Some(_) => Ok(Current(snapshot)),
+            None => Err(why_nothing(&snapshot)),
+        }
+    }
+
+    pub(crate) fn sends(&self) -> u64 {
+        self.sends.load(Relaxed)
+    }
+
+    /// The number of a send that is about to be made.
+    pub(crate) fn next_send(&self, is_extra: bool) -> u64 {
+        if is_extra {
+            self.extra_sends.fetch_add(1, Relaxed);
+        }
+        self.sends.fetch_add(1, Relaxed) + 1
+    }
+
+    pub(crate) fn extra_sends(&self) -> u64 {
+        self.extra_sends.load(Relaxed)
+    }
+
+    pub(crate) fn fetch_began(&self) -> Option<u64> {
+        self.fetch_began.load(Relaxed).checked_sub(1)
+    }
+
+    pub(crate) fn set_fetch_began(&self, at: Option<u64>) {
+        self.fetch_began.store(at.map_or(0, |at| at + 1), Relaxed);
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
+    /// Counts a caller as waiting until the guard is dropped.
+    pub(crate) fn wait(&self) -> impl Drop + '_ {
+        struct Waiting<'a>(&'a AtomicUsize);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Relaxed);
+            }
+        }
+        self.waiting.fetch_add(1, Relaxed);
+        Waiting(&self.waiting)
+    }
+}
+
+/// The credential in use, read without a lock, a clock or a shared count.
+///
+/// It derefs to the [`Credential`]. Hold it for a moment; to keep it, or to carry it across an await,
+/// take [`to_owned`](Self::to_owned).
+pub struct Current(Guard<Arc<Snapshot>>);
+
+impl Current {
+    /// The credential itself, to be kept. It stays what it is while newer ones are taken into use.
+    pub fn to_owned(&self) -> Arc<Credential> {
+        self.credential().clone()
+    }
+
+    /// The snapshot it was read from.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.0
+    }
+
+    #[inline]
+    fn credential(&self) -> &Arc<Credential> {
+        self.0.in_use.as_ref().expect("a `Current` is made only of a snapshot that has one")
+    }
+}
+
+impl Deref for Current {
+    type Target = Credential;
+
+    #[inline]
+    fn deref(&self) -> &Credential {
+        self.credential()
+    }
+}
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+#[cold]
+fn why_nothing(snapshot: &Snapshot) -> Error {
+    snapshot
+        .cause
+        .clone()
+        .unwrap_or_else(|| Error::new(ErrorKind::NotReady, "no credential is usable yet"))
+}
