@@ -11,7 +11,7 @@
 //! use keyswap_endpoint::world::WorldConfig;
 //!
 //! let running = Endpoint::start(WorldConfig::default()).await?;
-//! running.apply_json(r#"{"do": "rotate", "grace_ms": 5000}"#)?;
+//! running.apply(&serde_json::from_str(r#"{"do": "rotate", "grace_ms": 5000}"#)?)?;
 //! assert_eq!(running.commits().last().map(|commit| commit.generation), Some(2));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
@@ -19,7 +19,7 @@
 //! ```
 
 mod presented;
-//pub mod server;
+pub mod server;
 pub mod story;
 pub mod world;
 
