@@ -1,0 +1,23 @@
+//! The rules of rotation, as pure state machines.
+//!
+//! # Theory of operation
+//!
+//! [`Rotation`](rotation::Rotation) lives as long as a handle and decides when to fetch, what to
+//! publish, whom to promote and when to give up. [`Course`](attempt::Course) lives as long as one
+//! request and decides what that request does next. Between them stands the
+//! [`Snapshot`](snapshot::Snapshot): the rotation publishes it, requests read it.
+//!
+//! Neither performs anything. Time and evidence come in as values, and what to do goes out as values;
+//! waiting is a number that says when to look again. So the same rules run under a real clock, under
+//! a simulated one, and under another language's HTTP library.
+//!
+//! It is public for those who drive it with a runtime of their own, and not covered by semantic
+//! versioning.
+//!
+//! Nothing here reads a clock, asks the system for randomness, takes a lock, spawns or does I/O.
+
+pub mod attempt;
+mod bucket;
+pub mod rotation;
+pub mod snapshot;
+pub mod verdict;

@@ -1,0 +1,153 @@
+//! What requests see: one immutable state of a rotation, and the one slot for probing its candidate.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use crate::{
+    credential::{Credential, CredentialSet},
+    error::Error,
+};
+
+/// One published state. It changes only by being replaced, except for the probe slot.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(crate) epoch: u64,
+    pub(crate) set: Option<Arc<CredentialSet>>,
+    pub(crate) in_use: Option<Arc<Credential>>,
+    /// The order in which a request tries: in use, candidate, primary, previous newest first.
+    pub(crate) usable: Vec<Arc<Credential>>,
+    pub(crate) candidate: Option<Candidate>,
+    /// The credential in use is about to end: wait a moment for a fetch that runs.
+    pub(crate) hard: bool,
+    /// The credential in use was rejected and the episode is open.
+    pub(crate) suspect: bool,
+    /// Everything was tried in vain: a rejection is the answer until the cooldown ends.
+    pub(crate) exhausted: bool,
+    /// The rotation wants to hear of acceptances.
+    pub(crate) evidence: bool,
+    /// Until when, on the boot clock, replicas may still disagree.
+    pub(crate) window_until: u64,
+    /// The number of sends when it was published; a send of this snapshot has a higher number.
+    pub(crate) sends: u64,
+    /// Why nothing is usable, when nothing is.
+    pub(crate) cause: Option<Error>,
+}
+
+/// The newest credential while it is unproven.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) credential: Arc<Credential>,
+    pub(crate) slot: Arc<ProbeSlot>,
+}
+
+impl Snapshot {
+    /// The local number of this state: it rises by one each time anything that requests can see
+    /// changes. Cache by it, not by the generation.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The set that is held; none before the first fetch and after the set was revoked.
+    pub fn set(&self) -> Option<&CredentialSet> {
+        self.set.as_deref()
+    }
+
+    /// The credential in use.
+    pub fn in_use(&self) -> Option<&Credential> {
+        self.in_use.as_deref()
+    }
+
+    /// The newest credential, while it is tried by one request at a time.
+    pub fn candidate(&self) -> Option<&Credential> {
+        self.candidate.as_ref().map(|candidate| &*candidate.credential)
+    }
+
+    /// Whether requests are to report what the API said of their credential. A foreign HTTP stack
+    /// begins an attempt for each request meanwhile.
+    pub fn is_probing(&self) -> bool {
+        self.evidence
+    }
+
+    /// Whether it shows requests anything that `other` does not.
+    pub(crate) fn differs(&self, other: &Snapshot) -> bool {
+        let same_key = |a: &Option<Arc<Credential>>, b: &Option<Arc<Credential>>| match (a, b) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        let same_candidate = match (&self.candidate, &other.candidate) {
+            (None, None) => true,
+            (Some(a), Some(b)) => {
+                Arc::ptr_eq(&a.credential, &b.credential) && Arc::ptr_eq(&a.slot, &b.slot)
+            }
+            _ => false,
+        };
+        let same_set = match (&self.set, &other.set) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        !(same_set
+            && same_key(&self.in_use, &other.in_use)
+            && same_candidate
+            && self.usable.len() == other.usable.len()
+            && self.usable.iter().zip(&other.usable).all(|(a, b)| Arc::ptr_eq(a, b))
+            && self.hard == other.hard
+            && self.suspect == other.suspect
+            && self.exhausted == other.exhausted
+            && self.evidence == other.evidence
+            && self.window_until == other.window_until
+            && self.cause.as_ref().map(Error::kind) == other.cause.as_ref().map(Error::kind))
+    }
+}
+
+/// Who may try the candidate: one request at a time, and not before the last rejection has cooled down.
+#[derive(Debug)]
+pub(crate) struct ProbeSlot {
+    /// When the slot is open, on the boot clock. A claim moves it into the future, so that a request
+    /// that never reports holds it for a bounded time only.
+    open_at: AtomicU64,
+}
+
+impl ProbeSlot {
+    pub(crate) fn open_from(boot: u64) -> Self {
+        Self { open_at: AtomicU64::new(boot) }
+    }
+
+    /// Takes the slot until `until`, if it is open now.
+    pub(crate) fn claim(&self, now: u64, until: u64) -> bool {
+        let open_at = self.open_at.load(Ordering::Relaxed);
+        open_at <= now
+            && self
+                .open_at
+                .compare_exchange(open_at, until, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Gives back a slot that was claimed until `until`; it opens again at `at`. A claim that has
+    /// meanwhile lapsed and gone to somebody else is left alone.
+    pub(crate) fn release(&self, until: u64, at: u64) {
+        let _ = self.open_at.compare_exchange(until, at, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_request_at_a_time_probes() {
+        let slot = ProbeSlot::open_from(100);
+        assert!(!slot.claim(99, 5_099), "too early");
+        assert!(slot.claim(100, 5_100));
+        assert!(!slot.claim(101, 5_101), "taken");
+        slot.release(5_100, 1_101);
+        assert!(!slot.claim(1_100, 6_100));
+        assert!(slot.claim(1_101, 6_101));
+        assert!(slot.claim(6_101, 11_101), "a claim lapses");
+        slot.release(6_101, 0);
+        assert!(!slot.claim(6_102, 11_102), "a lapsed claim must not free another's");
+    }
+}

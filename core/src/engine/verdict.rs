@@ -1,0 +1,117 @@
+//! What a response says about the credential that the request carried.
+
+use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
+
+/// What a response says about the credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The API took it.
+    Accepted,
+    /// The API does not take it (any more, or yet).
+    Rejected,
+    /// The API wants fewer requests. Says nothing of the credential.
+    Throttled,
+    /// Anything else. Says nothing of the credential.
+    Other,
+    /// The head does not tell; show the first bytes of the body.
+    NeedBody,
+}
+
+/// Which responses a foreign HTTP stack has to show to the core. All others say nothing that matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attention {
+    /// The statuses.
+    pub statuses: Vec<u16>,
+    /// How many bytes of the body the classifier may ask for; zero if it judges by the head alone.
+    pub body_limit: usize,
+}
+
+/// Judges responses. Implement it for an API that says "bad key" in a way of its own.
+///
+/// ```
+/// use http::{HeaderMap, StatusCode};
+/// use keyswap::{Attention, Classifier, Verdict};
+///
+/// /// Says "bad key" with HTTP 200 and a code in the body.
+/// #[derive(Debug)]
+/// struct CodeInBody;
+///
+/// impl Classifier for CodeInBody {
+///     fn classify(&self, status: StatusCode, _: &HeaderMap, body: Option<&[u8]>) -> Verdict {
+///         match (status.as_u16(), body) {
+///             (200, None) => Verdict::NeedBody,
+///             (200, Some(body)) if body.windows(8).any(|part| part == b"bad_key\"") => Verdict::Rejected,
+///             (200, Some(_)) => Verdict::Accepted,
+///             _ => Verdict::Other,
+///         }
+///     }
+///     fn attention(&self) -> Attention {
+///         Attention { statuses: vec![200], body_limit: 1024 }
+///     }
+/// }
+/// # assert_eq!(CodeInBody.classify(StatusCode::OK, &HeaderMap::new(), Some(br#"{"code":"bad_key"}"#)), Verdict::Rejected);
+/// ```
+pub trait Classifier: std::fmt::Debug + Send + Sync + 'static {
+    /// Judges one response. `body` is `None` at first; after [`Verdict::NeedBody`] it is asked again
+    /// with as much of the body as there is, up to [`Attention::body_limit`].
+    fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> Verdict;
+
+    /// The responses that it could call rejected.
+    fn attention(&self) -> Attention;
+}
+
+/// What most APIs do: 401 is a rejection, unless it is about scopes (RFC 6750); 2xx is an acceptance.
+/// 403, 407, 429 and all else say nothing of the credential.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DefaultClassifier;
+
+impl Classifier for DefaultClassifier {
+    fn classify(&self, status: StatusCode, headers: &HeaderMap, _: Option<&[u8]>) -> Verdict {
+        match status.as_u16() {
+            200..=299 | 304 => Verdict::Accepted,
+            401 if !lacks_scope(headers) => Verdict::Rejected,
+            429 | 503 => Verdict::Throttled,
+            _ => Verdict::Other,
+        }
+    }
+
+    fn attention(&self) -> Attention {
+        Attention { statuses: vec![401], body_limit: 0 }
+    }
+}
+
+/// RFC 6750: `insufficient_scope` is about the request, not about the key.
+fn lacks_scope(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(WWW_AUTHENTICATE)
+        .iter()
+        .any(|value| value.to_str().is_ok_and(|text| text.contains("insufficient_scope")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn judge(status: u16, challenge: Option<&'static str>) -> Verdict {
+        let mut headers = HeaderMap::new();
+        if let Some(challenge) = challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        DefaultClassifier.classify(StatusCode::from_u16(status).expect("status"), &headers, None)
+    }
+
+    #[test]
+    fn only_a_401_about_the_key_is_a_rejection() {
+        assert_eq!(judge(401, None), Verdict::Rejected);
+        assert_eq!(judge(401, Some("Bearer error=\"invalid_token\"")), Verdict::Rejected);
+        assert_eq!(judge(401, Some("Bearer error=\"insufficient_scope\"")), Verdict::Other);
+        for status in [400, 403, 404, 407, 500, 502] {
+            assert_eq!(judge(status, None), Verdict::Other, "{status}");
+        }
+        assert_eq!(judge(429, None), Verdict::Throttled);
+        assert_eq!(judge(204, None), Verdict::Accepted);
+        assert_eq!(judge(302, None), Verdict::Other, "a login page is a redirect too");
+    }
+}

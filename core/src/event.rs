@@ -1,0 +1,253 @@
+//! What observers are told. By type it cannot hold a secret: ids, numbers, and errors that hold none.
+
+use std::{fmt, time::Duration};
+
+use serde::{Serialize, Serializer};
+
+use crate::{credential::CredentialId, error::Error};
+
+/// Something that happened to the credentials.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A new generation arrived.
+    Fetched {
+        /// Its number.
+        generation: u64,
+        /// The id of its primary credential.
+        primary: CredentialId,
+    },
+    /// The source has nothing newer.
+    NotModified {
+        /// The generation that is held.
+        generation: u64,
+    },
+    /// A fetch failed. What is held stays in use; it is tried again by itself.
+    FetchFailed {
+        /// What went wrong.
+        #[serde(serialize_with = "as_code")]
+        error: Error,
+        /// When the next attempt is due.
+        #[serde(serialize_with = "as_millis", rename = "retry_in_ms")]
+        retry_in: Duration,
+    },
+    /// A newer credential was taken into use at once, because the one before is gone or about to end.
+    Swapped {
+        /// The id before; none at the start.
+        from: Option<CredentialId>,
+        /// The id now in use.
+        to: CredentialId,
+        /// The generation it came with.
+        generation: u64,
+    },
+    /// A newer credential is there and is tried by one request at a time.
+    Candidate {
+        /// Its id.
+        credential: CredentialId,
+        /// The id that stays in use meanwhile.
+        in_use: CredentialId,
+    },
+    /// The candidate is now in use.
+    Promoted {
+        /// The id before.
+        from: CredentialId,
+        /// The id now in use.
+        to: CredentialId,
+        /// Whether the API was seen to accept it.
+        proven: bool,
+    },
+    /// The API rejected a credential of the set.
+    Rejected {
+        /// Its id.
+        credential: CredentialId,
+        /// Whether it was the candidate, which nobody depends on yet.
+        candidate: bool,
+        /// When the candidate is tried again.
+        #[serde(serialize_with = "as_optional_millis", rename = "probe_in_ms")]
+        probe_in: Option<Duration>,
+    },
+    /// The credential in use was rejected again and again while an older one was accepted.
+    FellBack {
+        /// The id before.
+        from: CredentialId,
+        /// The id now in use.
+        to: CredentialId,
+    },
+    /// The provider went back to a credential that was in use before.
+    RolledBack {
+        /// The id before.
+        from: CredentialId,
+        /// The id now in use.
+        to: CredentialId,
+    },
+    /// The credential in use ended and nothing else is usable.
+    Expired {
+        /// Its id.
+        credential: CredentialId,
+    },
+    /// The provider revoked credentials; they are never used again.
+    Revoked {
+        /// Their ids.
+        credentials: Vec<CredentialId>,
+        /// Whether the whole set was revoked.
+        set: bool,
+    },
+    /// Every credential was rejected and nothing newer could be had: requests fail fast for a while.
+    Exhausted {
+        /// The id in use.
+        credential: CredentialId,
+        /// How long.
+        #[serde(serialize_with = "as_millis", rename = "for_ms")]
+        cooldown: Duration,
+    },
+    /// Fetching works again, or the API accepts a credential again.
+    Recovered {
+        /// The id in use.
+        credential: Option<CredentialId>,
+    },
+    /// The newest credential has been there for this long, and is still not in use.
+    Lagging {
+        /// Its id.
+        credential: CredentialId,
+        /// Since when.
+        #[serde(serialize_with = "as_secs", rename = "seconds")]
+        since: Duration,
+    },
+    /// The push channel was silent for longer than its heartbeat. Polling goes on.
+    PushLost {
+        /// For how long.
+        #[serde(serialize_with = "as_secs", rename = "seconds")]
+        silent: Duration,
+    },
+    /// The machine slept, or its wall clock was set. Everything was looked at again.
+    ClockJumped {
+        /// By how many milliseconds the wall clock moved against the boot clock.
+        by_ms: i64,
+    },
+    /// This observer was too slow and missed so many events.
+    Lagged {
+        /// How many.
+        missed: u64,
+    },
+}
+
+impl Event {
+    /// Every name that [`name`](Self::name) returns.
+    pub const NAMES: &'static [&'static str] = &[
+        "fetched",
+        "not_modified",
+        "fetch_failed",
+        "swapped",
+        "candidate",
+        "promoted",
+        "rejected",
+        "fell_back",
+        "rolled_back",
+        "expired",
+        "revoked",
+        "exhausted",
+        "recovered",
+        "lagging",
+        "push_lost",
+        "clock_jumped",
+        "lagged",
+    ];
+
+    /// The stable name of this event, the same in every language.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Fetched { .. } => "fetched",
+            Self::NotModified { .. } => "not_modified",
+            Self::FetchFailed { .. } => "fetch_failed",
+            Self::Swapped { .. } => "swapped",
+            Self::Candidate { .. } => "candidate",
+            Self::Promoted { .. } => "promoted",
+            Self::Rejected { .. } => "rejected",
+            Self::FellBack { .. } => "fell_back",
+            Self::RolledBack { .. } => "rolled_back",
+            Self::Expired { .. } => "expired",
+            Self::Revoked { .. } => "revoked",
+            Self::Exhausted { .. } => "exhausted",
+            Self::Recovered { .. } => "recovered",
+            Self::Lagging { .. } => "lagging",
+            Self::PushLost { .. } => "push_lost",
+            Self::ClockJumped { .. } => "clock_jumped",
+            Self::Lagged { .. } => "lagged",
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secs = |duration: &Duration| duration.as_secs_f64();
+        match self {
+            Self::Fetched { generation, primary } => {
+                write!(f, "generation {generation} fetched, current is {primary}")
+            }
+            Self::NotModified { generation } => {
+                write!(f, "generation {generation} is still current")
+            }
+            Self::FetchFailed { error, retry_in } => {
+                write!(f, "fetch failed, next in {:.1} s: {error}", secs(retry_in))
+            }
+            Self::Swapped { from: Some(from), to, .. } => write!(f, "{to} replaces {from} at once"),
+            Self::Swapped { from: None, to, .. } => write!(f, "{to} is in use"),
+            Self::Candidate { credential, in_use } => {
+                write!(f, "{credential} is tried, {in_use} stays in use")
+            }
+            Self::Promoted { from, to, proven: true } => {
+                write!(f, "{to} accepted, replaces {from}")
+            }
+            Self::Promoted { from, to, proven: false } => {
+                write!(f, "{to} replaces {from} unproven")
+            }
+            Self::Rejected { credential, probe_in: Some(wait), .. } => {
+                write!(f, "{credential} rejected, probe in {:.1} s", secs(wait))
+            }
+            Self::Rejected { credential, .. } => write!(f, "{credential} rejected"),
+            Self::FellBack { from, to } => write!(f, "{from} rejected again, {to} used"),
+            Self::RolledBack { from, to } => write!(f, "rolled back from {from} to {to}"),
+            Self::Expired { credential } => {
+                write!(f, "{credential} ended and nothing else is usable")
+            }
+            Self::Revoked { set: true, .. } => write!(f, "the whole set was revoked"),
+            Self::Revoked { credentials, .. } => write!(f, "revoked: {}", credentials.join(", ")),
+            Self::Exhausted { credential, cooldown } => {
+                write!(
+                    f,
+                    "{credential} rejected and nothing newer, failing fast for {:.0} s",
+                    secs(cooldown)
+                )
+            }
+            Self::Recovered { .. } => write!(f, "recovered"),
+            Self::Lagging { credential, since } => {
+                write!(f, "{credential} is still not in use after {:.0} s", secs(since))
+            }
+            Self::PushLost { silent } => {
+                write!(f, "no push for {:.0} s, polling goes on", secs(silent))
+            }
+            Self::ClockJumped { by_ms } => write!(f, "the wall clock moved by {by_ms} ms"),
+            Self::Lagged { missed } => write!(f, "{missed} events missed"),
+        }
+    }
+}
+
+fn as_code<S: Serializer>(error: &Error, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(error.code())
+}
+
+fn as_millis<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(crate::moment::millis(*duration))
+}
+
+fn as_optional_millis<S: Serializer>(
+    duration: &Option<Duration>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    duration.map(crate::moment::millis).serialize(to)
+}
+
+fn as_secs<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(duration.as_secs())
+}

@@ -1,0 +1,332 @@
+//! How a credential goes onto a request.
+//!
+//! A scheme is synchronous and pure: it is given the credential, the request as it will be sent and the
+//! time, and says what to add. It is applied again on every send, so a signature always covers exactly
+//! what is sent.
+
+use std::{fmt, sync::Arc};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING},
+};
+use jiff::Timestamp;
+use url::Url;
+
+use crate::{
+    credential::Credential,
+    error::{Error, ErrorKind},
+};
+
+/// How a credential goes onto a request.
+///
+/// ```
+/// use keyswap::Scheme;
+/// let scheme = Scheme::header("x-api-key");   // X-Api-Key: <key>
+/// let scheme = Scheme::bearer();              // Authorization: Bearer <key>
+/// let scheme = Scheme::basic();               // Authorization: Basic base64(<key>:<secret>)
+/// let scheme = Scheme::query("api_key");      // ?api_key=<key>
+/// ```
+#[derive(Clone, Debug)]
+pub struct Scheme(Arc<Kind>);
+
+#[derive(Debug)]
+enum Kind {
+    Header(Result<HeaderName, Error>),
+    Bearer,
+    Basic,
+    Query(Box<str>),
+    Signing(Box<dyn Sign>),
+}
+
+impl Scheme {
+    /// The material named `key`, as the value of this header. A name that is not a header, or that
+    /// belongs to the transport, is reported when the client is built.
+    pub fn header(name: impl AsRef<str>) -> Self {
+        Self(Arc::new(Kind::Header(header_name(name.as_ref()))))
+    }
+
+    /// `Authorization: Bearer`, with the material named `key`.
+    pub fn bearer() -> Self {
+        Self(Arc::new(Kind::Bearer))
+    }
+
+    /// `Authorization: Basic`, with the material named `key` as user and `secret` as password.
+    pub fn basic() -> Self {
+        Self(Arc::new(Kind::Basic))
+    }
+
+    /// The material named `key`, as this query parameter. It never shows in an error or a URL that
+    /// this crate returns; servers and proxies may log it all the same.
+    pub fn query(name: impl AsRef<str>) -> Self {
+        Self(Arc::new(Kind::Query(name.as_ref().into())))
+    }
+
+    /// A request signature, or anything else that is not built in.
+    pub fn signing(sign: impl Sign) -> Self {
+        Self(Arc::new(Kind::Signing(Box::new(sign))))
+    }
+
+    /// The scheme that the set names for this credential: for programs that name none. It may be
+    /// `api_key` with a header, `bearer` or `basic`; never a query parameter.
+    pub(crate) fn named_by(credential: &Credential) -> Result<Self, Error> {
+        let id = credential.id();
+        let scheme = credential.scheme().ok_or_else(|| {
+            refused(format!(
+                "neither the program nor {id} names a scheme: pass one, such as Scheme::bearer()"
+            ))
+        })?;
+        match (&*scheme.name, &scheme.header) {
+            ("api_key", Some(header)) => Ok(Self::header(header)),
+            ("api_key", None) => Ok(Self::header("x-api-key")),
+            ("bearer", _) => Ok(Self::bearer()),
+            ("basic", _) => Ok(Self::basic()),
+            (other, _) => {
+                Err(refused(format!("{id} names the scheme {other:?}, which only code can give")))
+            }
+        }
+    }
+
+    /// Whether it is well-formed.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match &*self.0 {
+            Kind::Header(Err(error)) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether what it adds depends on the request, so that it cannot be prepared ahead.
+    pub fn is_signing(&self) -> bool {
+        matches!(&*self.0, Kind::Signing(_))
+    }
+
+    /// What to add to this request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SchemeFailed`] if the credential lacks material, or it cannot stand in a header.
+    pub fn apply(&self, credential: &Credential, request: &Unsigned<'_>) -> Result<Patch, Error> {
+        let mut patch = Patch::default();
+        match &*self.0 {
+            Kind::Header(Ok(name)) => {
+                patch.add_header(name.clone(), material(credential, "key")?, credential)?;
+            }
+            Kind::Header(Err(error)) => return Err(error.clone()),
+            Kind::Bearer => {
+                let value = format!("Bearer {}", material(credential, "key")?);
+                patch.add_header(AUTHORIZATION, &value, credential)?;
+            }
+            Kind::Basic => {
+                let user = material(credential, "key")?;
+                let password = credential.reveal("secret").unwrap_or("");
+                let value = format!("Basic {}", BASE64.encode(format!("{user}:{password}")));
+                patch.add_header(AUTHORIZATION, &value, credential)?;
+            }
+            Kind::Query(name) => patch.add_query(name, material(credential, "key")?),
+            Kind::Signing(sign) => sign.sign(credential, request, &mut patch)?,
+        }
+        Ok(patch)
+    }
+}
+
+/// Signs requests. Implement it for a scheme that is not built in.
+pub trait Sign: fmt::Debug + Send + Sync + 'static {
+    /// Adds to `patch` what makes `request` authentic: headers, query parameters.
+    ///
+    /// # Errors
+    /// Any error; the request fails with it before anything is sent.
+    fn sign(
+        &self,
+        credential: &Credential,
+        request: &Unsigned<'_>,
+        patch: &mut Patch,
+    ) -> Result<(), Error>;
+}
+
+/// A request that is about to be sent, as a signature sees it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Unsigned<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The whole URL.
+    pub url: &'a Url,
+    /// The headers, without those that a patch adds.
+    pub headers: &'a HeaderMap,
+    /// The bytes of the body; none if there is no body, or if it is a stream.
+    pub body: Option<&'a [u8]>,
+    /// The time, for signatures that carry one.
+    pub now: Timestamp,
+}
+
+impl<'a> Unsigned<'a> {
+    /// A request as a signature sees it.
+    pub fn new(
+        method: &'a Method,
+        url: &'a Url,
+        headers: &'a HeaderMap,
+        body: Option<&'a [u8]>,
+        now: Timestamp,
+    ) -> Self {
+        Self { method, url, headers, body, now }
+    }
+}
+
+/// What a scheme adds to a request. It prints the names of what it adds, never the values.
+#[derive(Clone, Default)]
+pub struct Patch {
+    headers: Vec<(HeaderName, HeaderValue)>,
+    query: Vec<(Box<str>, crate::secret::Secret)>,
+}
+
+impl Patch {
+    /// Sets a header. The value is marked as sensitive.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SchemeFailed`] if the value cannot stand in a header.
+    pub fn add_header(
+        &mut self,
+        name: HeaderName,
+        value: &str,
+        credential: &Credential,
+    ) -> Result<(), Error> {
+        let mut value = HeaderValue::from_str(value).map_err(|_| {
+            let id = credential.id();
+            refused(format!(
+                "the material of {id} has characters that cannot stand in the header {name}"
+            ))
+        })?;
+        value.set_sensitive(true);
+        self.headers.push((name, value));
+        Ok(())
+    }
+
+    /// Sets a query parameter.
+    pub fn add_query(&mut self, name: &str, value: &str) {
+        self.query.push((name.into(), value.into()));
+    }
+
+    /// Whether it adds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.headers.is_empty() && self.query.is_empty()
+    }
+
+    /// The headers it sets.
+    pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.headers.iter().map(|(name, value)| (name, value))
+    }
+
+    /// Puts the headers on a request, in place of any of the same name.
+    pub fn apply_headers(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+
+    /// The URL with the query parameters it sets.
+    pub fn apply_query(&self, url: &mut Url) {
+        if self.query.is_empty() {
+            return;
+        }
+        let mine = |name: &str| self.query.iter().any(|(known, _)| &**known == name);
+        let kept: Vec<(String, String)> = url
+            .query_pairs()
+            .filter(|(name, _)| !mine(name))
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect();
+        let mut pairs = url.query_pairs_mut();
+        pairs.clear().extend_pairs(kept);
+        pairs.extend_pairs(self.query.iter().map(|(name, value)| (&**name, value.reveal())));
+    }
+}
+
+impl fmt::Debug for Patch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers = self.headers.iter().map(|(name, _)| name.as_str());
+        f.debug_list().entries(headers.chain(self.query.iter().map(|(name, _)| &**name))).finish()
+    }
+}
+
+/// A header that may carry a credential.
+fn header_name(name: &str) -> Result<HeaderName, Error> {
+    let name: HeaderName = name.parse().map_err(|_| {
+        Error::new(ErrorKind::InvalidConfig, format!("{name:?} is not the name of a header"))
+    })?;
+    if [HOST, COOKIE, CONTENT_LENGTH, TRANSFER_ENCODING].contains(&name) {
+        let what =
+            format!("a credential must not go into the header {name}: it belongs to the transport");
+        return Err(Error::new(ErrorKind::InvalidConfig, what));
+    }
+    Ok(name)
+}
+
+fn material<'a>(credential: &'a Credential, name: &str) -> Result<&'a str, Error> {
+    credential
+        .reveal(name)
+        .ok_or_else(|| refused(format!("{} has no material named {name:?}", credential.id())))
+}
+
+fn refused(what: String) -> Error {
+    Error::new(ErrorKind::SchemeFailed, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply(scheme: &Scheme, credential: &Credential) -> Result<(HeaderMap, Url), Error> {
+        let mut url: Url = "https://api.example.com/v1?a=1&api_key=old".parse().expect("url");
+        let mut headers = HeaderMap::new();
+        let request = Unsigned::new(&Method::GET, &url, &headers, None, Timestamp::UNIX_EPOCH);
+        let patch = scheme.apply(credential, &request)?;
+        assert!(!format!("{patch:?}").contains("s3cr3t"), "a patch must not print its values");
+        patch.apply_headers(&mut headers);
+        patch.apply_query(&mut url);
+        Ok((headers, url))
+    }
+
+    #[test]
+    fn each_scheme_puts_the_key_where_it_belongs() {
+        let key = Credential::new("k1", "s3cr3t");
+        let (headers, _) = apply(&Scheme::header("X-Api-Key"), &key).expect("header");
+        assert_eq!(headers["x-api-key"], "s3cr3t");
+        assert!(headers["x-api-key"].is_sensitive());
+        let (headers, _) = apply(&Scheme::bearer(), &key).expect("bearer");
+        assert_eq!(headers["authorization"], "Bearer s3cr3t");
+        let pair = Credential::new("k1", "Aladdin").with_material("secret", "open sesame");
+        let (headers, _) = apply(&Scheme::basic(), &pair).expect("basic");
+        assert_eq!(headers["authorization"], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        let (_, url) = apply(&Scheme::query("api_key"), &key).expect("query");
+        assert_eq!(url.query(), Some("a=1&api_key=s3cr3t"));
+    }
+
+    #[test]
+    fn what_cannot_be_put_on_a_request_is_refused() {
+        let odd = Credential::new("k1", "line\nbreak");
+        assert_eq!(
+            apply(&Scheme::bearer(), &odd).expect_err("odd").kind(),
+            ErrorKind::SchemeFailed
+        );
+        let bare = Credential::bare("k1").with_material("other", "x");
+        assert!(apply(&Scheme::bearer(), &bare).expect_err("bare").to_string().contains("\"key\""));
+        for name in ["host", "Cookie", "content-length", "transfer-encoding", "a b"] {
+            assert_eq!(
+                Scheme::header(name).check().expect_err(name).kind(),
+                ErrorKind::InvalidConfig
+            );
+        }
+    }
+
+    #[test]
+    fn a_set_may_name_a_header_but_not_a_query() {
+        use crate::credential::NamedScheme;
+        let named = |name: &str, header: Option<&str>| {
+            let scheme = NamedScheme { name: name.into(), header: header.map(Into::into) };
+            Scheme::named_by(&Credential::new("k1", "x").with_scheme(scheme))
+        };
+        assert!(named("api_key", Some("x-key")).expect("scheme").check().is_ok());
+        assert!(named("api_key", Some("cookie")).expect("scheme").check().is_err());
+        assert!(named("query", None).is_err());
+        assert!(Scheme::named_by(&Credential::new("k1", "x")).is_err());
+    }
+}
