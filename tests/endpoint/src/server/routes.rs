@@ -1,0 +1,88 @@
+//! The paths of the endpoint's listener: fetches, operations, and `/control`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, IF_NONE_MATCH};
+use http::{HeaderMap, Method, Request, Response};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+
+use super::shared::Shared;
+use super::shell::{Answer, Body, collect, drain, perform, response};
+use super::{BASE, control};
+use crate::world::{FetchReply, FetchRequest, OperateRequest, Operation};
+
+pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    if let Some(action) = path.strip_prefix("/control/") {
+        let body = collect(body).await?;
+        return Ok(control::answer(&shared, &head.method, action, &body).map(Body::whole));
+    }
+    let segments: Vec<&str> = match path.strip_prefix(BASE) {
+        Some(rest) => rest.split('/').skip(1).collect(),
+        None => Vec::new(),
+    };
+    let operation = match (&head.method, segments.as_slice()) {
+        (&Method::GET, ["sets", set]) => {
+            drain(body).await?;
+            return fetch(shared, &head.headers, set).await;
+        }
+        (&Method::GET, ["sets"]) => (None, Operation::List),
+        (&Method::POST, ["sets", set, "rotations"]) => {
+            (Some(*set), Operation::Rotate(collect(body).await?))
+        }
+        (&Method::POST, ["sets", set, "credentials", id, "revoke"]) => {
+            drain(body).await?;
+            (Some(*set), Operation::Revoke((*id).to_owned()))
+        }
+        _ => return Ok(response(404, &[], Bytes::new()).map(Body::whole)),
+    };
+    let (set, operation) = operation;
+    let request = OperateRequest {
+        bearer: bearer(&head.headers),
+        idempotency_key: text(&head.headers, "idempotency-key"),
+        set,
+        operation,
+    };
+    let reply = shared.with(|world, now| world.operate(now, &request));
+    let headers = [("content-type", reply.content_type), ("cache-control", "no-store")];
+    Ok(response(reply.status, &headers, reply.body).map(Body::whole))
+}
+
+async fn fetch(shared: Arc<Shared>, headers: &HeaderMap, set: &str) -> Answer {
+    let request = FetchRequest {
+        bearer: bearer(headers),
+        if_none_match: text(headers, IF_NONE_MATCH.as_str()),
+        set: Some(set),
+    };
+    let planned = shared.with(|world, now| world.fetch(now, &request));
+    perform(shared, planned, write).await
+}
+
+fn write(reply: FetchReply) -> Response<Bytes> {
+    let date = Timestamp::from_millisecond(reply.date_ms).unwrap_or(Timestamp::MAX);
+    let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let retry_after = reply.retry_after.map(|seconds| seconds.to_string());
+    let headers = [
+        ("date", Some(date.as_str())),
+        ("cache-control", Some("no-store")),
+        ("content-type", Some(reply.content_type).filter(|kind| !kind.is_empty())),
+        ("etag", reply.etag.as_deref()),
+        ("retry-after", retry_after.as_deref()),
+        ("location", reply.location.as_deref()),
+    ];
+    let headers: Vec<_> =
+        headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    response(reply.status, &headers, reply.body)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = text(headers, AUTHORIZATION.as_str())?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}

@@ -1,0 +1,222 @@
+//! What the endpoint answers to a fetch.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::problem::{PROBLEM_JSON, Problem};
+use super::wire::{self, Shape};
+use super::{EndpointFault, Planned, World};
+
+/// A fetch: `GET {base}/sets/{id}`.
+#[derive(Clone, Copy, Default)]
+pub struct FetchRequest<'a> {
+    /// The token of `Authorization: Bearer`.
+    pub bearer: Option<&'a str>,
+    /// The header `If-None-Match`, as it came.
+    pub if_none_match: Option<&'a str>,
+    /// The set asked for; the world's own if not said.
+    pub set: Option<&'a str>,
+}
+
+impl fmt::Debug for FetchRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FetchRequest")
+            .field("if_none_match", &self.if_none_match)
+            .field("set", &self.set)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What kind of answer a fetch got, as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchOutcome {
+    /// A sound set that the validator did not name.
+    Changed,
+    /// 304.
+    NotModified,
+    /// Anything else.
+    Failed,
+}
+
+/// The endpoint's answer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FetchReply {
+    /// How it is counted.
+    pub outcome: FetchOutcome,
+    /// The HTTP status.
+    pub status: u16,
+    /// The generation of a set, as the answer states it.
+    pub generation: Option<u64>,
+    /// `ETag`, with its quotes.
+    pub etag: Option<String>,
+    /// `Retry-After` in seconds.
+    pub retry_after: Option<u64>,
+    /// `Location`.
+    pub location: Option<String>,
+    /// `Content-Type`; empty when there is no body.
+    pub content_type: &'static str,
+    /// The endpoint's clock, for `Date`: milliseconds since 1970.
+    pub date_ms: i64,
+    /// The body. It carries material.
+    pub body: Bytes,
+}
+
+impl fmt::Debug for FetchReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FetchReply")
+            .field("outcome", &self.outcome)
+            .field("status", &self.status)
+            .field("generation", &self.generation)
+            .field("etag", &self.etag)
+            .field("retry_after", &self.retry_after)
+            .field("location", &self.location)
+            .field("body_len", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// What becomes of a fetch that arrives now.
+    pub fn fetch(&mut self, now: u64, request: &FetchRequest<'_>) -> Planned<FetchReply> {
+        self.advance(now);
+        let fault = self.endpoint_fault.at(now);
+        let delay = match fault {
+            Some(EndpointFault::Slow { ms }) => ms,
+            _ => 0,
+        };
+        let after_ms = self.config.endpoint_latency_ms.saturating_add(delay);
+        let planned = match fault {
+            Some(EndpointFault::Outage) => Planned::Dropped,
+            Some(EndpointFault::Hang) => Planned::Hang,
+            fault => {
+                let reply = self.fetched(now, request, fault.as_ref());
+                let torn = fault == Some(EndpointFault::Torn) && reply.status == 200;
+                if torn {
+                    Planned::Torn { after_ms, reply }
+                } else {
+                    Planned::Answer { after_ms, reply }
+                }
+            }
+        };
+        self.fetches.started += 1;
+        let outcome = planned.reply().map_or(FetchOutcome::Failed, |reply| reply.outcome);
+        *match outcome {
+            FetchOutcome::Changed => &mut self.fetches.changed,
+            FetchOutcome::NotModified => &mut self.fetches.not_modified,
+            FetchOutcome::Failed => &mut self.fetches.failed,
+        } += 1;
+        planned
+    }
+
+    fn fetched(
+        &self,
+        now: u64,
+        request: &FetchRequest<'_>,
+        fault: Option<&EndpointFault>,
+    ) -> FetchReply {
+        let skew = match fault {
+            Some(EndpointFault::WrongClock { ms }) => *ms,
+            _ => 0,
+        };
+        let date_ms = self.setting.wall_ms.saturating_add_unsigned(now).saturating_add(skew);
+        let problem = |problem: Problem, detail: &str| {
+            problem_reply(date_ms, problem, problem.status(), detail)
+        };
+        match fault {
+            Some(EndpointFault::RateLimited { retry_after }) => {
+                let reply = problem(Problem::RateLimited, "too many fetches");
+                return FetchReply { retry_after: *retry_after, ..reply };
+            }
+            Some(EndpointFault::ServerError { status }) => {
+                return problem_reply(date_ms, Problem::of(*status), *status, "a fault of the story");
+            }
+            Some(EndpointFault::Redirect) => {
+                let location = Some(format!("{}/landed", self.setting.other_origin));
+                return FetchReply { status: 307, location, ..bare(date_ms) };
+            }
+            Some(EndpointFault::BootstrapInvalid) => {
+                return problem(Problem::BootstrapInvalid, "this bootstrap token is not known");
+            }
+            Some(EndpointFault::UnknownSet) => {
+                return problem(Problem::UnknownSet, "there is no such set");
+            }
+            _ => {}
+        }
+        if request.bearer != Some(self.config.bootstrap.reveal()) {
+            return problem(Problem::BootstrapInvalid, "this bootstrap token is not known");
+        }
+        if request.set.is_some_and(|set| set != self.setting.set) {
+            return problem(Problem::UnknownSet, "there is no such set");
+        }
+        let (place, shown) = self.visible(now);
+        if shown.state.closed {
+            return problem(Problem::SetRevoked, "every credential of this set is revoked");
+        }
+        if fault == Some(&EndpointFault::Garbage) {
+            let body = Bytes::from_static(b"<html>It works!</html>");
+            return FetchReply { status: 200, content_type: "text/html", body, ..bare(date_ms) };
+        }
+
+        let (shape, place) = match fault {
+            Some(EndpointFault::Oversized) => (Shape::Oversized, place),
+            Some(EndpointFault::OtherMaterial) => (Shape::OtherMaterial, place),
+            Some(EndpointFault::Expired) => (Shape::Expired, place),
+            Some(EndpointFault::TooMany) => (Shape::TooMany, place),
+            Some(EndpointFault::OlderGeneration) => (Shape::Older, self.before(place)),
+            _ => (Shape::Sound, place),
+        };
+        let sound = shape == Shape::Sound && fault != Some(&EndpointFault::Torn);
+        let etag = format!("\"g{}\"", shown.state.generation);
+        if sound && names(request.if_none_match, &etag) {
+            let (outcome, etag) = (FetchOutcome::NotModified, Some(etag));
+            return FetchReply { outcome, status: 304, etag, ..bare(date_ms) };
+        }
+        let (generation, body) = wire::body(self, now, &self.published[place], skew, shape);
+        FetchReply {
+            outcome: if sound { FetchOutcome::Changed } else { FetchOutcome::Failed },
+            status: 200,
+            generation: Some(generation),
+            etag: Some(format!("\"g{generation}\"")),
+            content_type: "application/json",
+            body,
+            ..bare(date_ms)
+        }
+    }
+
+    /// The last publication of a lower generation, if there is one.
+    fn before(&self, place: usize) -> usize {
+        let generation = self.published[place].state.generation;
+        let older = |at: &usize| {
+            let state = &self.published[*at].state;
+            state.generation < generation && !state.closed
+        };
+        (0..place).rev().find(older).unwrap_or(place)
+    }
+}
+
+fn bare(date_ms: i64) -> FetchReply {
+    FetchReply {
+        outcome: FetchOutcome::Failed,
+        status: 500,
+        generation: None,
+        etag: None,
+        retry_after: None,
+        location: None,
+        content_type: "",
+        date_ms,
+        body: Bytes::new(),
+    }
+}
+
+fn problem_reply(date_ms: i64, problem: Problem, status: u16, detail: &str) -> FetchReply {
+    let body = problem.body(status, detail);
+    FetchReply { status, content_type: PROBLEM_JSON, body, ..bare(date_ms) }
+}
+
+/// Whether a list of validators names this one.
+fn names(if_none_match: Option<&str>, etag: &str) -> bool {
+    if_none_match.is_some_and(|list| {
+        list.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == etag)
+    })
+}
