@@ -165,7 +165,8 @@ impl World {
                 if fault == Some(&ApiFault::InsufficientScope) {
                     reply.challenge = Some("Bearer realm=\"api\", error=\"insufficient_scope\"");
                 }
-                reply.body = body(&json!({"error": format!("status {status}"), "replica": replica}));
+                reply.body =
+                    body(&json!({"error": format!("status {status}"), "replica": replica}));
             }
         }
         match reply.status {
@@ -261,8 +262,7 @@ impl World {
             reply.status = 307;
             reply.location = Some(format!("{}/landed", self.setting.other_origin));
         } else {
-            reply.body =
-                body(&json!({"credential": reply.credential, "replica": reply.replica}));
+            reply.body = body(&json!({"credential": reply.credential, "replica": reply.replica}));
         }
     }
 }

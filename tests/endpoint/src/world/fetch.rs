@@ -129,7 +129,12 @@ impl World {
                 return FetchReply { retry_after: *retry_after, ..reply };
             }
             Some(EndpointFault::ServerError { status }) => {
-                return problem_reply(date_ms, Problem::of(*status), *status, "a fault of the story");
+                return problem_reply(
+                    date_ms,
+                    Problem::of(*status),
+                    *status,
+                    "a fault of the story",
+                );
             }
             Some(EndpointFault::Redirect) => {
                 let location = Some(format!("{}/landed", self.setting.other_origin));

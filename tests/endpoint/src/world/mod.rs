@@ -279,7 +279,8 @@ mod tests {
     fn nothing_prints_material() {
         let mut world = World::new(WorldConfig::default(), Setting::default());
         let material = world.material("k1").expect("k1").reveal().to_owned();
-        let fetch = world.fetch(0, &FetchRequest { bearer: Some("bootstrap"), ..Default::default() });
+        let fetch =
+            world.fetch(0, &FetchRequest { bearer: Some("bootstrap"), ..Default::default() });
         let body = &fetch.reply().expect("an answer").body;
         assert!(String::from_utf8_lossy(body).contains(&material), "the body does carry it");
         let call = ApiRequest { credential: Some(&material), ..Default::default() };
@@ -296,7 +297,12 @@ mod tests {
             let banned = ["tokio", "hyper", "std::net", "Instant", "SystemTime", "Timestamp::now"];
             for word in banned {
                 let quoted = format!("\"{word}\"");
-                assert!(!text.replace(&quoted, "").contains(word), "{} in {}", word, path.display());
+                assert!(
+                    !text.replace(&quoted, "").contains(word),
+                    "{} in {}",
+                    word,
+                    path.display()
+                );
             }
         }
     }

@@ -182,7 +182,8 @@ impl World {
             let at = now.saturating_add(*ms);
             self.credentials[staged].activate_at = Some(at);
             self.credentials[staged].not_before = at;
-            self.activation = Some((at, Rotate { next: None, swap_only_if: None, ..rotate.clone() }));
+            self.activation =
+                Some((at, Rotate { next: None, swap_only_if: None, ..rotate.clone() }));
         }
         self.committed.next = Some(staged);
         self.commit(now, now, CommitKind::Stage, None);
