@@ -199,4 +199,3 @@ pub(super) async fn collect(body: Incoming) -> Result<Bytes, Dropped> {
     let collected = Limited::new(body, MOST).collect().await.map_err(|_| Dropped)?;
     Ok(collected.to_bytes())
 }
-
