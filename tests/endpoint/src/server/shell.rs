@@ -57,8 +57,9 @@ pub(super) fn serve<F, A>(
                     let mut stopped = stopped.clone();
                     tokio::spawn(async move {
                         tokio::select! {
-                            () = one => {}
+                            biased;
                             _ = stopped.changed() => {}
+                            () = one => {}
                         }
                     });
                 }
