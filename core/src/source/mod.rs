@@ -2,11 +2,12 @@
 
 mod bootstrap;
 mod endpoint;
+mod env;
 mod file;
 mod http;
 mod wire;
 
-pub use self::{endpoint::Endpoint, file::File, wire::parse};
+pub use self::{endpoint::Endpoint, env::Env, file::File, wire::parse};
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
