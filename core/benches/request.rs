@@ -22,7 +22,7 @@ fn main() {
         server.block_on(keyswap_endpoint::server::Endpoint::start(Default::default())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let endpoint = Endpoint::new(&running.set_url()).unwrap().bootstrap(running.bootstrap());
+        let endpoint = Endpoint::new(running.set_url()).unwrap().bootstrap(running.bootstrap());
         let keys = KeySwap::follow(endpoint).await.unwrap();
         let url = format!("{}/v1/price", running.api_url());
         let scheme = Scheme::header("x-api-key");

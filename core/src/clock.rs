@@ -1,4 +1,5 @@
 //! The only reader of the system's clocks.
+#![allow(clippy::disallowed_methods, reason = "this is the module that may")]
 
 use std::{fmt, sync::Arc};
 

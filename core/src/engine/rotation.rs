@@ -29,6 +29,7 @@ use crate::{
 
 /// What happened.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once a step and moved once")]
 pub enum Input {
     /// The time that [`Rotation::wake_at`] named has come, or somebody wants a look.
     Woke,
