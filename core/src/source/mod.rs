@@ -1,5 +1,15 @@
 //! Where sets come from.
 
+mod bootstrap;
+mod endpoint;
+mod env;
+mod file;
+mod http;
+mod wire;
+
+pub(crate) use self::http::{is_loopback, tls_config};
+pub use self::{endpoint::Endpoint, env::Env, file::File, wire::parse};
+
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use crate::{credential::CredentialSet, error::Error};
