@@ -16,6 +16,8 @@ const EACH: usize = 60;
 const ROUNDS: usize = 40;
 
 fn main() {
+    // reqwest was built without a provider of its own; keyswap brings one, bare reqwest does not.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let server =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let running =

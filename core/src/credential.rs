@@ -72,6 +72,7 @@ impl Credential {
     }
 
     /// Its name.
+    #[inline]
     pub fn id(&self) -> &str {
         &self.id
     }

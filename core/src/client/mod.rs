@@ -373,7 +373,7 @@ pub struct ClientBuilder {
     authorizer: AuthorizerBuilder,
     named: Vec<(Box<str>, KeySwap)>,
     base: Option<Url>,
-    http: Option<Box<dyn Fn() -> reqwest::ClientBuilder>>,
+    http: Option<Box<dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder>>,
     headers: HeaderMap,
     timeout: Option<Duration>,
     redirects: u32,
@@ -467,11 +467,21 @@ impl ClientBuilder {
         self.retries(0)
     }
 
-    /// Where the settings of the connections come from: proxies, timeouts, certificates. Redirects and
-    /// the Referer header stay with this client. It is called once for this machine and once for all
+    /// Changes the settings of the connections: proxies, timeouts, certificates. Redirects and the
+    /// Referer header stay with this client. It is called once for this machine and once for all
     /// others.
-    pub fn http(mut self, builder: impl Fn() -> reqwest::ClientBuilder + 'static) -> Self {
-        self.http = Some(Box::new(builder));
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn example(keys: &keyswap::KeySwap) {
+    /// keyswap::Client::builder(keys).http(|http| http.connect_timeout(Duration::from_secs(3)));
+    /// # }
+    /// ```
+    pub fn http(
+        mut self,
+        change: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + 'static,
+    ) -> Self {
+        self.http = Some(Box::new(change));
         self
     }
 
@@ -482,9 +492,10 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client, Error> {
         let tls = tls_config()?;
         let build = |direct: bool| {
+            let builder = reqwest::Client::builder().tls_backend_preconfigured(tls.clone());
             let builder = match &self.http {
-                Some(make) => make(),
-                None => reqwest::Client::builder().tls_backend_preconfigured(tls.clone()),
+                Some(change) => change(builder),
+                None => builder,
             };
             let builder = if direct { builder.no_proxy() } else { builder };
             let builder = builder.redirect(reqwest::redirect::Policy::none()).referer(false);
