@@ -40,11 +40,9 @@ fn main() {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();
-        let parsed: reqwest::Url = url.parse().unwrap();
 
         let with_reqwest = || {
-            let request =
-                bare.get(parsed.clone()).header("x-api-key", &key).timeout(Duration::from_secs(30));
+            let request = bare.get(&url).header("x-api-key", &key).timeout(Duration::from_secs(30));
             async {
                 let response = request.send().await.unwrap();
                 assert_eq!(response.status(), 200);

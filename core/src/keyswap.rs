@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Events that a slow observer may be behind before it loses the oldest.
-const EVENT_BUFFER: usize = 256;
+const EVENT_BUFFER: usize = 64;
 
 /// Follows one [`Source`] and always holds a fresh set. Cheap to clone; the last clone that is dropped
 /// ends the background task.

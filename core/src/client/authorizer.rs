@@ -131,7 +131,7 @@ impl Authorizer {
 
     fn attempt(&self, replayable: bool, deadline: Option<Duration>) -> Attempt {
         let shared = self.0.keys.shared();
-        let now = shared.clock.now().boot;
+        let now = shared.clock.boot();
         let deadline = deadline.map(|deadline| now.saturating_add(millis(deadline)));
         Attempt {
             course: Course::new(replayable, now, deadline, &shared.policy),
@@ -319,7 +319,7 @@ impl Attempt {
             None => return &self.step,
             Some(Waiting::Pause(pause)) => tokio::time::sleep(pause).await,
             Some(Waiting::Fetch(until)) => {
-                let left = until.saturating_sub(shared.clock.now().boot);
+                let left = until.saturating_sub(shared.clock.boot());
                 let settled = self.parts.keys.ask(Message::Wait);
                 // However it settles, the newest snapshot tells all that matters.
                 let _ = tokio::time::timeout(Duration::from_millis(left), settled).await;
@@ -351,7 +351,7 @@ impl Attempt {
 
     fn proceed(&mut self) {
         let shared = self.parts.keys.shared();
-        let now = shared.clock.now().boot;
+        let now = shared.clock.boot();
         let began = self.parts.keys.store().fetch_began();
         let next =
             self.course.proceed(now, &self.parts.keys.store().snapshot(), began, &shared.policy);
@@ -370,7 +370,7 @@ impl Attempt {
                 _ => {}
             }
         }
-        let now = shared.clock.now().boot;
+        let now = shared.clock.boot();
         let next =
             self.course.judged(now, &self.parts.keys.store().snapshot(), verdict, &shared.policy);
         self.take(next);
