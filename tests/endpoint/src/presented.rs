@@ -1,5 +1,7 @@
 //! Where a request carries its credential.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 
 /// The material that a request presents: `x-api-key` (or the header that the set names), then
@@ -20,7 +22,7 @@ fn authorization(value: &str) -> Option<String> {
     if scheme.eq_ignore_ascii_case("bearer") {
         Some(rest.to_owned())
     } else if scheme.eq_ignore_ascii_case("basic") {
-        let decoded = String::from_utf8(base64(rest)?).ok()?;
+        let decoded = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
         decoded.split_once(':').map(|(_, password)| password.to_owned())
     } else {
         None
@@ -53,29 +55,6 @@ fn percent(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&out).into_owned()
-}
-
-/// Standard base64, with or without padding. A dependency for one header would be too much.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut bits, mut count) = (0_u32, 0);
-    for byte in text.trim_end_matches('=').bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push((bits >> count) as u8);
-        }
-    }
-    Some(out)
 }
 
 #[cfg(test)]

@@ -64,15 +64,16 @@ fn story(shared: &Shared, body: &[u8]) -> Outcome {
 
 fn step(shared: &Shared, body: &[u8]) -> Outcome {
     let step: Step = serde_json::from_slice(body).map_err(bad)?;
-    shared
-        .with(|world, now| world.apply(now, &step))
-        .map_err(|error| (409, error.to_string()))?;
+    shared.with(|world, now| world.apply(now, &step)).map_err(|error| (409, error.to_string()))?;
     Ok(json!({"ok": true}))
 }
 
 fn finish(shared: &Shared, body: &[u8]) -> Outcome {
-    let counted: BTreeMap<String, Value> =
-        if body.is_empty() { BTreeMap::new() } else { serde_json::from_slice(body).map_err(bad)? };
+    let counted: BTreeMap<String, Value> = if body.is_empty() {
+        BTreeMap::new()
+    } else {
+        serde_json::from_slice(body).map_err(bad)?
+    };
     Ok(json!(shared.finish(counted)))
 }
 

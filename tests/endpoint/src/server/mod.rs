@@ -127,7 +127,9 @@ impl Builder {
         let Endpoint { config, mut setting, listen } = self.0;
         let [endpoint, api, other] =
             [bind(listen[0]).await?, bind(listen[1]).await?, bind(listen[2]).await?];
-        let url = |listener: &TcpListener| Ok::<_, io::Error>(format!("http://{}", listener.local_addr()?));
+        let url = |listener: &TcpListener| {
+            Ok::<_, io::Error>(format!("http://{}", listener.local_addr()?))
+        };
         let urls = Urls { endpoint: url(&endpoint)?, api: url(&api)?, other: url(&other)? };
         setting.other_origin.clone_from(&urls.other);
         let shared = Arc::new(Shared::new(config, setting, urls));
@@ -145,9 +147,9 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         let why = format!("will not listen on {address}: only on loopback addresses");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+    TcpListener::bind(address).await.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })
 }
 
 /// A world that is being served. Dropping it closes every connection.

@@ -57,8 +57,9 @@ pub(super) fn serve<F, A>(
                     let mut stopped = stopped.clone();
                     tokio::spawn(async move {
                         tokio::select! {
-                            () = one => {}
+                            biased;
                             _ = stopped.changed() => {}
+                            () = one => {}
                         }
                     });
                 }
@@ -199,4 +200,3 @@ pub(super) async fn collect(body: Incoming) -> Result<Bytes, Dropped> {
     let collected = Limited::new(body, MOST).collect().await.map_err(|_| Dropped)?;
     Ok(collected.to_bytes())
 }
-

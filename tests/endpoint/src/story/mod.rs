@@ -266,18 +266,21 @@ mod tests {
 
     #[test]
     fn errors_say_where() {
-        let step = |step: &str| {
-            error(&format!(r#"{{"name": "x", "run_ms": 10, "timeline": [{step}]}}"#))
-        };
+        let step =
+            |step: &str| error(&format!(r#"{{"name": "x", "run_ms": 10, "timeline": [{step}]}}"#));
         assert!(step(r#"{"do": "cut"}"#).contains("needs `at`"));
         assert!(step(r#"{"at": -1, "do": "cut"}"#).contains("must be milliseconds"));
-        assert!(step(r#"{"at": 7, "do": "cut", "x": 1}"#).contains("in the step at 7: unknown field"));
+        assert!(
+            step(r#"{"at": 7, "do": "cut", "x": 1}"#).contains("in the step at 7: unknown field")
+        );
         assert!(step(r#"{"at": 11, "do": "cut"}"#).contains("after its end"));
         assert!(step(r#"{"at": 1, "do": "rollback"}"#).contains("the step at 1 cannot happen"));
         assert!(step(r#"{"at":1,"do":"cut","propagation_ms":[1,2]}"#).contains("2 replicas of 1"));
         assert!(error(r#"{"name": "x"}"#).contains("run_ms"));
         assert!(error(r#"{"name": "x", "run_ms": 0}"#).contains("more than zero"));
-        assert!(error(r#"{"name": "x", "run_ms": 1, "word": {}}"#).contains("unknown field `word`"));
+        assert!(
+            error(r#"{"name": "x", "run_ms": 1, "word": {}}"#).contains("unknown field `word`")
+        );
         assert!(error(r#"{"name":"x","run_ms":1,"world":{"replica":2}}"#).contains("`replica`"));
         assert!(error(r#"{"name":"x","run_ms":1,"callers":[{"body":"two"}]}"#).contains("`two`"));
         assert!(error(r#"{"name":"x","run_ms":1,"callers":[{"count":0}]}"#).contains("at least 1"));

@@ -249,8 +249,12 @@ impl World {
 mod tests {
     use super::*;
 
-    pub(crate) fn step(json: &str) -> Step {
+    pub(super) fn step(json: &str) -> Step {
         serde_json::from_str(json).expect(json)
+    }
+
+    pub(super) fn world(json: &str) -> World {
+        World::new(serde_json::from_str(json).expect(json), Setting::default())
     }
 
     #[test]
@@ -266,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_leak_is_any_credential_seen_elsewhere() {
-        let mut world = World::new(WorldConfig::default(), Setting::default());
+        let mut world = world("{}");
         let material = world.material("k1").expect("k1").reveal().to_owned();
         assert!(!world.elsewhere(None, ["/landed", "accept: */*"]));
         assert!(world.elsewhere(Some("anything"), []));
@@ -277,9 +281,10 @@ mod tests {
 
     #[test]
     fn nothing_prints_material() {
-        let mut world = World::new(WorldConfig::default(), Setting::default());
+        let mut world = world("{}");
         let material = world.material("k1").expect("k1").reveal().to_owned();
-        let fetch = world.fetch(0, &FetchRequest { bearer: Some("bootstrap"), ..Default::default() });
+        let fetch =
+            world.fetch(0, &FetchRequest { bearer: Some("bootstrap"), ..Default::default() });
         let body = &fetch.reply().expect("an answer").body;
         assert!(String::from_utf8_lossy(body).contains(&material), "the body does carry it");
         let call = ApiRequest { credential: Some(&material), ..Default::default() };
@@ -296,7 +301,12 @@ mod tests {
             let banned = ["tokio", "hyper", "std::net", "Instant", "SystemTime", "Timestamp::now"];
             for word in banned {
                 let quoted = format!("\"{word}\"");
-                assert!(!text.replace(&quoted, "").contains(word), "{} in {}", word, path.display());
+                assert!(
+                    !text.replace(&quoted, "").contains(word),
+                    "{} in {}",
+                    word,
+                    path.display()
+                );
             }
         }
     }

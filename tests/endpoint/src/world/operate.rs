@@ -201,3 +201,102 @@ fn problem(problem: Problem, detail: &str) -> OperateReply {
     let status = problem.status();
     OperateReply { status, content_type: PROBLEM_JSON, body: problem.body(status, detail) }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::tests::world;
+    use super::super::{ApiRequest, FetchRequest};
+    use super::*;
+
+    fn operate(
+        world: &mut World,
+        now: u64,
+        key: Option<&str>,
+        operation: Operation,
+    ) -> (u16, Value) {
+        let request =
+            OperateRequest { bearer: Some("operator"), idempotency_key: key, set: None, operation };
+        let reply = world.operate(now, &request);
+        (reply.status, serde_json::from_slice(&reply.body).expect("JSON"))
+    }
+
+    fn rotate(world: &mut World, now: u64, key: &str, body: &'static str) -> (u16, Value) {
+        operate(world, now, Some(key), Operation::Rotate(Bytes::from_static(body.as_bytes())))
+    }
+
+    #[test]
+    fn only_an_operator_may() {
+        let mut world = world("{}");
+        for bearer in [None, Some("bootstrap")] {
+            let operation = Operation::Revoke("k1".to_owned());
+            let request = OperateRequest { bearer, idempotency_key: None, set: None, operation };
+            assert_eq!(world.operate(0, &request).status, 403);
+            assert!(!format!("{request:?}").contains("bootstrap"));
+        }
+        let operation = Operation::List;
+        let bearer = Some("operator");
+        let wrong = OperateRequest { bearer, idempotency_key: None, set: Some("x"), operation };
+        assert_eq!(world.operate(0, &wrong).status, 404);
+        assert_eq!(world.commits().len(), 1);
+    }
+
+    #[test]
+    fn a_rotation_happens_once_for_each_key() {
+        let mut world = world("{}");
+        let (status, body) = rotate(&mut world, 10, "a", r#"{"grace_seconds": 1}"#);
+        assert_eq!((status, &body["generation"], &body["current"]), (201, &2.into(), &"k2".into()));
+        let again = rotate(&mut world, 20, "a", r#"{"grace_seconds": 1}"#);
+        assert_eq!(again, (201, body), "the very same answer");
+        assert_eq!(rotate(&mut world, 20, "a", r#"{"grace_seconds": 2}"#).0, 400);
+        assert_eq!(world.commits().len(), 2);
+        assert_eq!(rotate(&mut world, 20, "b", r#"{"reason": "compromise"}"#).0, 201);
+        assert!(!world.accepts(20, "k2", 0) && world.accepts(20, "k1", 0));
+        assert!(!world.accepts(1_010, "k1", 0));
+        let without = Operation::Rotate(Bytes::from_static(b"{}"));
+        assert_eq!(operate(&mut world, 30, None, without).0, 400);
+        assert_eq!(rotate(&mut world, 30, "c", r#"{"activate": "never"}"#).0, 400);
+    }
+
+    #[test]
+    fn a_timed_rotation_excludes_others() {
+        let mut world = world("{}");
+        let body = r#"{"activate": "at", "activate_at": "2026-11-23T18:00:01Z"}"#;
+        let (status, body) = rotate(&mut world, 0, "a", body);
+        assert_eq!((status, &body["current"], &body["next"]), (201, &"k1".into(), &"k2".into()));
+        assert_eq!(rotate(&mut world, 500, "b", "{}").0, 409);
+        assert_eq!(rotate(&mut world, 1_000, "b", "{}").0, 201);
+        assert_eq!(world.commits().last().map(|commit| commit.credential.as_str()), Some("k3"));
+        assert_eq!(rotate(&mut world, 1_000, "c", r#"{"activate": "at"}"#).0, 400);
+    }
+
+    #[test]
+    fn the_grace_may_start_with_the_first_use() {
+        let mut world = world("{}");
+        let body = r#"{"activate": "on_first_use", "grace_seconds": 1}"#;
+        assert_eq!(rotate(&mut world, 0, "a", body).0, 201);
+        let ask = FetchRequest { bearer: Some("bootstrap"), ..Default::default() };
+        let set = world.fetch(0, &ask).reply().expect("an answer").body.clone();
+        assert!(String::from_utf8_lossy(&set).contains("on_first_use"));
+        assert!(world.accepts(50_000, "k1", 0));
+        let material = world.material("k2").expect("k2").reveal().to_owned();
+        let call = ApiRequest { credential: Some(&material), ..Default::default() };
+        world.call(50_000, &call);
+        world.call(50_500, &call);
+        assert!(world.accepts(50_999, "k1", 0) && !world.accepts(51_000, "k1", 0));
+    }
+
+    #[test]
+    fn revoking_and_listing() {
+        let mut world = world("{}");
+        let (status, body) = operate(&mut world, 0, None, Operation::Revoke("k1".to_owned()));
+        assert_eq!(
+            (status, &body["current"], &body["revoked"][0]),
+            (200, &"k2".into(), &"k1".into())
+        );
+        assert_eq!(operate(&mut world, 0, None, Operation::Revoke("k9".to_owned())).0, 404);
+        let (status, body) = operate(&mut world, 0, None, Operation::List);
+        assert_eq!((status, &body["sets"][0]["generation"]), (200, &2.into()));
+    }
+}

@@ -83,7 +83,10 @@ impl Default for Rotate {
 
 /// A delay of the whole API, or one for each replica.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "propagation_ms must be a number, or a list with one for each replica")]
+#[serde(
+    untagged,
+    expecting = "propagation_ms must be a number, or a list with one for each replica"
+)]
 pub enum Propagation {
     /// The same everywhere.
     All(u64),
@@ -247,7 +250,8 @@ impl RawFault {
     }
 
     fn delay(&self) -> Result<u64, String> {
-        u64::try_from(self.ms()?).map_err(|_| format!("`ms` of `{}` must not be negative", self.fault))
+        u64::try_from(self.ms()?)
+            .map_err(|_| format!("`ms` of `{}` must not be negative", self.fault))
     }
 
     fn status(&self) -> Result<u16, String> {
@@ -329,7 +333,8 @@ mod tests {
             serde_json::from_str(r#"{"do":"rotate","next":{"activate_in_ms":5}}"#).expect("a step");
         let next = Some(Next::ActivateInMs(5));
         assert_eq!(step, Step::Rotate(Rotate { next, ..Rotate::default() }));
-        let step: Step = serde_json::from_str(r#"{"do":"endpoint","fault":"none"}"#).expect("a step");
+        let step: Step =
+            serde_json::from_str(r#"{"do":"endpoint","fault":"none"}"#).expect("a step");
         assert_eq!(step, Step::Endpoint(EndpointStep { fault: None, for_ms: None }));
     }
 
@@ -344,7 +349,11 @@ mod tests {
         assert!(error(r#"{"do": "api", "fault": "hang", "ms": 1}"#).contains("`hang` has no `ms`"));
         assert!(error(r#"{"do": "api", "fault": "slow"}"#).contains("needs `ms`"));
         assert!(error(r#"{"do": "api", "fault": "slow", "ms": -1}"#).contains("negative"));
-        assert!(error(r#"{"do":"api","fault":"server_error","status":200}"#).contains("400 to 599"));
-        assert!(error(r#"{"do":"rotate","propagation_ms":"x"}"#).contains("list with one for each"));
+        assert!(
+            error(r#"{"do":"api","fault":"server_error","status":200}"#).contains("400 to 599")
+        );
+        assert!(
+            error(r#"{"do":"rotate","propagation_ms":"x"}"#).contains("list with one for each")
+        );
     }
 }

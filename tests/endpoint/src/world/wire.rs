@@ -107,9 +107,8 @@ pub(super) fn body(
     // Absence means gone: a grace that has ended takes its credential off the list.
     let usable = |at: &&usize| world.credentials[**at].grace_ends_at.is_none_or(|end| now < end);
     let previous = state.previous.iter().filter(usable);
-    let mut previous: Vec<_> = previous
-        .map(|at| writer.credential(&world.credentials[*at], Place::Previous))
-        .collect();
+    let mut previous: Vec<_> =
+        previous.map(|at| writer.credential(&world.credentials[*at], Place::Previous)).collect();
     if shape == Shape::TooMany {
         previous = (0..5)
             .map(|n| {
