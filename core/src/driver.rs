@@ -58,7 +58,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn spawn(self, runtime: &Handle) {
+    pub(crate) fn run_on(self, runtime: &Handle) {
         let span = tracing::info_span!(target: "keyswap", "keyswap");
         runtime.spawn(Running::new(self).run().instrument(span));
     }

@@ -282,7 +282,7 @@ impl Follow {
             inbox,
             outbox: outbox.downgrade(),
         };
-        driver.spawn(&runtime);
+        driver.run_on(&runtime);
         Ok(KeySwap(Arc::new(shared)))
     }
 }

@@ -1,5 +1,13 @@
 //! Where sets come from.
 
+mod bootstrap;
+mod endpoint;
+mod file;
+mod http;
+mod wire;
+
+pub use self::{endpoint::Endpoint, file::File, wire::parse};
+
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use crate::{credential::CredentialSet, error::Error};

@@ -1,0 +1,212 @@
+//! The credential that a program shows to its rotation endpoint.
+
+use std::{
+    fmt,
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use reqwest::header::HeaderValue;
+use zeroize::Zeroizing;
+
+use super::BoxFuture;
+use crate::{
+    error::{Error, ErrorKind},
+    secret::Secret,
+};
+
+/// The environment variable that is read unless the program says otherwise.
+const VARIABLE: &str = "KEYSWAP_BOOTSTRAP";
+
+/// Where the bootstrap credential comes from, and what was read there last.
+pub(super) struct Bootstrap {
+    from: Place,
+    held: Mutex<Option<Secret>>,
+}
+
+enum Place {
+    Environment,
+    Fixed(Secret),
+    File(PathBuf),
+    Callback(Callback),
+    Nowhere,
+}
+
+type Callback = Arc<dyn Fn() -> BoxFuture<'static, Result<Secret, Error>> + Send + Sync>;
+
+impl Bootstrap {
+    pub(super) fn environment() -> Self {
+        Self::from(Place::Environment)
+    }
+
+    pub(super) fn fixed(secret: Secret) -> Self {
+        Self::from(Place::Fixed(secret))
+    }
+
+    pub(super) fn file(path: PathBuf) -> Self {
+        Self::from(Place::File(path))
+    }
+
+    pub(super) fn callback<F, Fut, S>(callback: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<S, Error>> + Send + 'static,
+        S: Into<Secret>,
+    {
+        Self::from(Place::Callback(Arc::new(move || {
+            let secret = callback();
+            Box::pin(async move { secret.await.map(Into::into) })
+        })))
+    }
+
+    pub(super) fn nowhere() -> Self {
+        Self::from(Place::Nowhere)
+    }
+
+    fn from(from: Place) -> Self {
+        Self { from, held: Mutex::new(None) }
+    }
+
+    /// The credential, read at first use. None where the endpoint needs none.
+    pub(super) async fn get(&self, origin: &str) -> Result<Option<Secret>, Error> {
+        let held = lock(&self.held).clone();
+        match held {
+            Some(held) => Ok(Some(held)),
+            None => self.load(origin).await,
+        }
+    }
+
+    /// Reads it again after it was rejected. None where that brings nothing else to try.
+    pub(super) async fn reload(&self, rejected: &Secret, origin: &str) -> Option<Secret> {
+        // That it cannot be read now is no better news than the rejection, which is what is told.
+        self.load(origin).await.ok().flatten().filter(|again| again != rejected)
+    }
+
+    /// Forgets what was read: it was rejected, so the next fetch reads it anew.
+    pub(super) fn forget(&self) {
+        *lock(&self.held) = None;
+    }
+
+    /// What a person can do about a credential that is missing or rejected.
+    pub(super) fn advice(&self) -> String {
+        match &self.from {
+            Place::Environment => format!("set {VARIABLE} or .bootstrap(...)"),
+            Place::Fixed(_) => "pass another one to .bootstrap(...)".into(),
+            Place::File(path) => format!("put the right one into {}", path.display()),
+            Place::Callback(_) => "have the .bootstrap_fn(...) return another one".into(),
+            Place::Nowhere => "pass one with .bootstrap(...) instead of .no_bootstrap()".into(),
+        }
+    }
+
+    async fn load(&self, origin: &str) -> Result<Option<Secret>, Error> {
+        let raw = match &self.from {
+            Place::Nowhere => return Ok(None),
+            Place::Fixed(secret) => secret.clone(),
+            Place::Environment => {
+                let value = std::env::var(VARIABLE).map(Zeroizing::new).unwrap_or_default();
+                if !value.trim().is_empty() {
+                    claim_environment(&ENVIRONMENT_SERVES, origin)?;
+                }
+                Secret::from(value.as_str())
+            }
+            Place::File(path) => {
+                let bytes = super::file::read_small(path.clone()).await?;
+                Secret::from(String::from_utf8_lossy(&bytes).as_ref())
+            }
+            // Of the kinds of error, only the callback's own is safe to pass on: an endpoint alone
+            // may say that a set is revoked.
+            Place::Callback(callback) => callback()
+                .await
+                .map_err(|error| Error::new(ErrorKind::SourceFailed, error.to_string()))?,
+        };
+        // A line break at the end of a file or of a variable is never part of a bearer token.
+        let secret = Secret::from(raw.reveal().trim());
+        if secret.reveal().is_empty() {
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!("bootstrap credential missing: {}", self.advice()),
+            ));
+        }
+        bearer(&secret)?;
+        *lock(&self.held) = Some(secret.clone());
+        Ok(Some(secret))
+    }
+}
+
+/// Where it comes from, and never what it is.
+impl fmt::Debug for Bootstrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.from {
+            Place::Environment => f.write_str(VARIABLE),
+            Place::Fixed(_) => f.write_str("given"),
+            Place::File(path) => write!(f, "file {}", path.display()),
+            Place::Callback(_) => f.write_str("callback"),
+            Place::Nowhere => f.write_str("none"),
+        }
+    }
+}
+
+/// The header that shows it. Marked as sensitive, so that no HTTP library prints it.
+pub(super) fn bearer(secret: &Secret) -> Result<HeaderValue, Error> {
+    let value = Zeroizing::new(format!("Bearer {}", secret.reveal()));
+    let mut header = HeaderValue::from_str(&value).map_err(|_| {
+        Error::new(
+            ErrorKind::InvalidConfig,
+            "the bootstrap credential cannot go into a header: it must be one line of ASCII",
+        )
+    })?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+/// The one origin that the environment's credential serves in this process.
+///
+/// A variable is there for all code of the process: without this, any library that follows an endpoint
+/// of its own would send it the program's credential. What a program passes explicitly is its own
+/// choice, and is not kept here.
+static ENVIRONMENT_SERVES: Mutex<Option<String>> = Mutex::new(None);
+
+fn claim_environment(serves: &Mutex<Option<String>>, origin: &str) -> Result<(), Error> {
+    let mut serves = lock(serves);
+    match serves.get_or_insert_with(|| origin.to_owned()) {
+        served if served == origin => Ok(()),
+        served => Err(Error::new(
+            ErrorKind::InvalidConfig,
+            format!(
+                "{VARIABLE} already serves {served} in this process: pass the credential of {origin} with .bootstrap(...)"
+            ),
+        )),
+    }
+}
+
+/// Nothing here can be left half-changed by a panic, so a poisoned lock is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_serves_the_first_origin_only() {
+        let serves = Mutex::new(None);
+        claim_environment(&serves, "https://a.example.com").expect("the first");
+        claim_environment(&serves, "https://a.example.com").expect("the same");
+        let error = claim_environment(&serves, "https://b.example.com").expect_err("a second");
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        for words in ["serves https://a.example.com", "https://b.example.com with .bootstrap("] {
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_bearer_never_prints_and_must_be_one_line() {
+        let shown = format!("{:?}", bearer(&"s3cr3t".into()).expect("a header"));
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+        let error = bearer(&"s3cr3t\nx".into()).expect_err("two lines");
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(!format!("{error:?}").contains("s3cr3t"));
+    }
+}

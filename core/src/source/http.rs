@@ -1,0 +1,153 @@
+//! The HTTP clients that fetch from endpoints: one for the world, one for this machine.
+//!
+//! Each is built once a process, at first use. They keep no idle connections: fetches are minutes
+//! apart, and a pooled connection belongs to the runtime that made it, which may be gone after a fork
+//! or when a program has several runtimes. They follow no redirects and repeat nothing on their own.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::{Arc, OnceLock},
+};
+
+use reqwest::{
+    Client, ClientBuilder,
+    header::{ACCEPT, HeaderMap, HeaderValue},
+};
+use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
+use rustls_platform_verifier::Verifier;
+use url::{Host, Url};
+
+use crate::{
+    error::{Error, ErrorKind},
+    policy::Policy,
+};
+
+/// The client that may fetch from this URL.
+pub(super) fn client_for(url: &Url) -> Result<Client, Error> {
+    static WORLD: OnceLock<Client> = OnceLock::new();
+    static LOOPBACK: OnceLock<Client> = OnceLock::new();
+    if is_loopback(url) {
+        shared(&LOOPBACK, || {
+            // A proxy's loopback is another machine, and a resolver may call another one `localhost`.
+            let local = [(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()];
+            Ok(builder()?.no_proxy().resolve_to_addrs("localhost", &local))
+        })
+    } else {
+        shared(&WORLD, builder)
+    }
+}
+
+/// Whether the host is this machine by its very name or address.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// The TLS configuration of every client of this crate: its own, so that no process-wide crypto
+/// provider is needed or installed. All copies share one verifier and one store of sessions.
+pub(crate) fn tls_config() -> Result<ClientConfig, Error> {
+    static CONFIG: OnceLock<ClientConfig> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(config.clone());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    // On Android the platform's verifier panics unless the program has handed it a Java VM.
+    let verifier = match cfg!(target_os = "android") {
+        true => None,
+        false => Verifier::new(provider.clone()).ok(),
+    };
+    let config = configure(provider, verifier).map_err(|_| unbuildable("TLS cannot be set up"))?;
+    Ok(CONFIG.get_or_init(|| config).clone())
+}
+
+/// Trusts what the platform trusts. A machine without CA certificates, as slim containers are, gets
+/// Mozilla's instead: failing there would cost every fetch for no gain in safety.
+fn configure(
+    provider: Arc<CryptoProvider>,
+    verifier: Option<Verifier>,
+) -> Result<ClientConfig, rustls::Error> {
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = match verifier {
+        Some(verifier) => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth(),
+        None => builder.with_root_certificates(mozilla()).with_no_client_auth(),
+    };
+    // reqwest adds no protocols to a configuration that it did not make.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn mozilla() -> RootCertStore {
+    webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()
+}
+
+fn shared(
+    slot: &OnceLock<Client>,
+    builder: impl FnOnce() -> Result<ClientBuilder, Error>,
+) -> Result<Client, Error> {
+    if let Some(client) = slot.get() {
+        return Ok(client.clone());
+    }
+    let client = builder()?
+        .build()
+        .map_err(|_| unbuildable("the HTTP client cannot be set up: check the proxy settings"))?;
+    Ok(slot.get_or_init(|| client).clone())
+}
+
+fn unbuildable(what: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, what)
+}
+
+fn builder() -> Result<ClientBuilder, Error> {
+    Ok(Client::builder()
+        .tls_backend_preconfigured(tls_config()?)
+        .user_agent(concat!("keyswap/", env!("CARGO_PKG_VERSION")))
+        .default_headers(HeaderMap::from_iter([(
+            ACCEPT,
+            HeaderValue::from_static("application/json"),
+        )]))
+        .connect_timeout(Policy::default().connect_timeout)
+        .pool_max_idle_per_host(0)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_a_name_or_an_address_and_nothing_alike() {
+        let is = |url: &str| is_loopback(&Url::parse(url).expect("a URL"));
+        for url in
+            ["http://127.0.0.1:1/", "http://127.9.9.9", "http://[::1]:1", "http://LOCALHOST/"]
+        {
+            assert!(is(url), "{url}");
+        }
+        for url in ["http://localhost.example.com", "http://128.0.0.1", "http://[::2]", "data:x"] {
+            assert!(!is(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_machine_without_certificates_trusts_mozilla() {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        configure(provider, None).expect("a configuration");
+        assert!(mozilla().len() > 50);
+    }
+
+    #[test]
+    fn no_process_wide_provider_is_installed() {
+        tls_config().expect("a configuration");
+        client_for(&Url::parse("https://keys.example.com").expect("a URL")).expect("a client");
+        assert!(CryptoProvider::get_default().is_none());
+    }
+}

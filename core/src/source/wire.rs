@@ -1,0 +1,483 @@
+//! The `keyswap/1` document: one JSON object that is the full state of a set.
+//!
+//! A document is full of secrets, so no error quotes it: errors name the field, by this crate's own
+//! words, or the line and column. The JSON is read into a tree whose strings are wiped when dropped.
+//! Pieces written with escapes (`\n`) also pass through a buffer of the JSON parser, which is out of
+//! reach.
+
+use std::{fmt, time::Duration};
+
+use jiff::Timestamp;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
+use zeroize::Zeroizing;
+
+use crate::{
+    credential::{Credential, CredentialSet, NamedScheme},
+    error::{Error, ErrorKind},
+    secret::Secret,
+};
+
+/// The largest document that is read, in bytes.
+pub(super) const MAX_DOCUMENT: usize = 64 * 1024;
+/// The most previous credentials that one document may list.
+const MAX_PREVIOUS: usize = 2;
+/// A longer splay is taken as this: it spreads a fleet's refreshes and must not stop them.
+const MAX_SPLAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Reads a `keyswap/1` document from a file, or from wherever a source of your own found it.
+///
+/// `generation` may be absent; the set is then numbered locally. A document that lies around should not
+/// have a `server_time`: ends are judged by it, and it stands still.
+///
+/// ```
+/// let set = keyswap::source::parse(br#"{
+///     "generation": 43,
+///     "current":  { "id": "k_43", "material": { "key": "new" } },
+///     "previous": [ { "id": "k_42", "material": { "key": "old" } } ]
+/// }"#)?;
+/// assert_eq!(set.generation(), 43);
+/// assert_eq!(set.primary().map(|primary| primary.id()), Some("k_43"));
+/// # Ok::<(), keyswap::Error>(())
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Malformed`], naming the field and what it must be. It never quotes the document.
+pub fn parse(document: &[u8]) -> Result<CredentialSet, Error> {
+    let root = read(document)?;
+    set(&Object::root(&root)?)
+}
+
+/// Reads the answer of an endpoint that was asked for this set, if the URL says which.
+pub(super) fn parse_answer(body: &[u8], asked: Option<&str>) -> Result<CredentialSet, Error> {
+    let root = read(body)?;
+    let root = Object::root(&root)?;
+    if let (Some(asked), Some(named)) = (asked, root.text("set")?)
+        && asked != named
+    {
+        return Err(malformed("set must be the one that was asked for: this is another one"));
+    }
+    let set = set(&root)?;
+    match set.generation {
+        Some(_) => Ok(set),
+        None => Err(malformed("generation is missing")),
+    }
+}
+
+/// The `type` of a problem document (RFC 9457), compared with this one.
+pub(super) fn is_problem(body: &[u8], kind: &str) -> bool {
+    let Ok(root) = read(body) else { return false };
+    Object::root(&root).and_then(|root| root.text("type")).is_ok_and(|found| found == Some(kind))
+}
+
+fn set(root: &Object<'_>) -> Result<CredentialSet, Error> {
+    if root.text("protocol")?.is_some_and(|protocol| !is_known_protocol(protocol)) {
+        return Err(malformed("protocol must be keyswap/1: this program speaks no other"));
+    }
+    let current = root.object("current")?.ok_or_else(|| malformed("current is missing"))?;
+    let mut set = CredentialSet::new(credential(&current)?);
+    set.generation = root.whole("generation")?;
+    set.lineage = root.text("lineage")?.map(Into::into);
+    for older in root.objects("previous")? {
+        set = set.with_previous(credential(&older)?);
+    }
+    if set.previous.len() > MAX_PREVIOUS {
+        return Err(malformed("previous must list at most two credentials"));
+    }
+    if let Some(next) = root.object("next")? {
+        set = set.with_next(credential(&next)?);
+    }
+    for id in root.texts("revoked")? {
+        set = set.with_revoked(id);
+    }
+    set.as_of = root.time("server_time")?;
+    set.refresh_after = root.time("refresh_after")?;
+    set.stale_ok_until = root.time("stale_ok_until")?;
+    set.splay = root.seconds("splay_seconds")?.map_or(Duration::ZERO, |it| it.min(MAX_SPLAY));
+    set.audience = root.texts("audience")?.into_iter().map(Into::into).collect();
+    set.scopes = root.texts("scopes")?.into_iter().map(Into::into).collect();
+    set.check()?;
+    Ok(set)
+}
+
+fn credential(from: &Object<'_>) -> Result<Credential, Error> {
+    let id = from.text("id")?.ok_or_else(|| from.fault("id", "is missing"))?;
+    let mut credential = Credential::bare(id);
+    let material = from.object("material")?.ok_or_else(|| from.fault("material", "is missing"))?;
+    for (name, value) in material.fields {
+        // The piece is not named: in a document that mixes up names and values, a name is a secret.
+        let Json::Text(value) = value else {
+            return Err(from.fault("material", "must be an object whose values are all strings"));
+        };
+        credential = credential.with_material(name, Secret::from(value.as_str()));
+    }
+    if let Some(version) = from.text("version")? {
+        credential = credential.with_version(version);
+    }
+    let header = match from.object("params")? {
+        None => None,
+        Some(params) => params.text("header")?.map(Into::into),
+    };
+    if let Some(name) = from.text("scheme")? {
+        credential = credential.with_scheme(NamedScheme { name: name.into(), header });
+    }
+    type Setter = fn(Credential, Timestamp) -> Credential;
+    let times: [(&str, Setter); 5] = [
+        ("created_at", Credential::with_created_at),
+        ("not_before", Credential::with_not_before),
+        ("activate_at", Credential::with_activate_at),
+        ("expires_at", Credential::with_expires_at),
+        ("grace_expires_at", Credential::with_grace_expires_at),
+    ];
+    for (name, with) in times {
+        if let Some(at) = from.time(name)? {
+            credential = with(credential, at);
+        }
+    }
+    Ok(credential.with_scopes(from.texts("scopes")?))
+}
+
+fn is_known_protocol(protocol: &str) -> bool {
+    let Some(rest) = protocol.strip_prefix("keyswap/1") else { return false };
+    rest.is_empty()
+        || rest.strip_prefix('.').is_some_and(|minor| {
+            !minor.is_empty() && minor.bytes().all(|byte| byte.is_ascii_digit())
+        })
+}
+
+/// An object of the document, and where it stands.
+struct Object<'a> {
+    path: String,
+    fields: &'a [(Box<str>, Json)],
+}
+
+/// Absent and `null` are the same: many serializers write `null` for what they do not have.
+impl<'a> Object<'a> {
+    fn root(json: &'a Json) -> Result<Self, Error> {
+        match json {
+            Json::Object(fields) => Ok(Self { path: String::new(), fields }),
+            _ => Err(malformed("it must be an object")),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&'a Json> {
+        let (_, value) = self.fields.iter().find(|(known, _)| &**known == name)?;
+        (!matches!(value, Json::Null)).then_some(value)
+    }
+
+    fn object(&self, name: &str) -> Result<Option<Object<'a>>, Error> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Json::Object(fields)) => {
+                Ok(Some(Object { path: format!("{}{name}.", self.path), fields }))
+            }
+            Some(_) => Err(self.fault(name, "must be an object")),
+        }
+    }
+
+    fn text(&self, name: &str) -> Result<Option<&'a str>, Error> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Json::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(self.fault(name, "must be a string")),
+        }
+    }
+
+    fn whole(&self, name: &str) -> Result<Option<u64>, Error> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Json::Whole(number)) => Ok(Some(*number)),
+            Some(_) => Err(self.fault(name, "must be a whole number, zero or more")),
+        }
+    }
+
+    fn seconds(&self, name: &str) -> Result<Option<Duration>, Error> {
+        let seconds = match self.get(name) {
+            None => return Ok(None),
+            Some(Json::Whole(number)) => Some(Duration::from_secs(*number)),
+            Some(Json::Fraction(number)) => Duration::try_from_secs_f64(*number).ok(),
+            Some(_) => None,
+        };
+        match seconds {
+            Some(_) => Ok(seconds),
+            None => Err(self.fault(name, "must be a number of seconds, zero or more")),
+        }
+    }
+
+    fn time(&self, name: &str) -> Result<Option<Timestamp>, Error> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        text.parse()
+            .map(Some)
+            .map_err(|_| self.fault(name, "must be an RFC 3339 time, such as 2026-11-23T18:00:00Z"))
+    }
+
+    fn list(&self, name: &str) -> Result<&'a [Json], Error> {
+        match self.get(name) {
+            None => Ok(&[]),
+            Some(Json::List(items)) => Ok(items),
+            Some(_) => Err(self.fault(name, "must be a list")),
+        }
+    }
+
+    fn texts(&self, name: &str) -> Result<Vec<&'a str>, Error> {
+        self.list(name)?
+            .iter()
+            .map(|item| match item {
+                Json::Text(text) => Ok(text.as_str()),
+                _ => Err(self.fault(name, "must be a list of strings")),
+            })
+            .collect()
+    }
+
+    fn objects(&self, name: &str) -> Result<Vec<Object<'a>>, Error> {
+        self.list(name)?
+            .iter()
+            .enumerate()
+            .map(|(index, item)| match item {
+                Json::Object(fields) => {
+                    Ok(Object { path: format!("{}{name}[{index}].", self.path), fields })
+                }
+                _ => Err(self.fault(name, "must be a list of objects")),
+            })
+            .collect()
+    }
+
+    fn fault(&self, name: &str, must: &str) -> Error {
+        malformed(&format!("{}{name} {must}", self.path))
+    }
+}
+
+fn malformed(what: &str) -> Error {
+    Error::new(ErrorKind::Malformed, format!("not a keyswap/1 document: {what}"))
+}
+
+fn read(document: &[u8]) -> Result<Json, Error> {
+    if document.len() > MAX_DOCUMENT {
+        return Err(malformed("it is larger than 64 KiB"));
+    }
+    serde_json::from_slice(document).map_err(|error| {
+        let what = match error.classify() {
+            Category::Eof => "the JSON ends too early",
+            // The tree takes every value, so the only fault that is not one of syntax is its own.
+            Category::Data => "a field stands twice in one object",
+            Category::Syntax | Category::Io => "it is not JSON",
+        };
+        malformed(&format!("{what} (line {}, column {})", error.line(), error.column()))
+    })
+}
+
+/// JSON, with strings that are wiped. Not `Debug`, so that it cannot be printed.
+enum Json {
+    Null,
+    Bool,
+    Whole(u64),
+    Fraction(f64),
+    Text(Zeroizing<String>),
+    List(Vec<Json>),
+    Object(Vec<(Box<str>, Json)>),
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Tree)
+    }
+}
+
+struct Tree;
+
+impl<'de> Visitor<'de> for Tree {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
+        Ok(Json::Bool)
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
+        Ok(Json::Whole(number))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
+        Ok(Json::Fraction(number as f64))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
+        Ok(Json::Fraction(number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        Ok(Json::Text(Zeroizing::new(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Json, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = from.next_element()? {
+            items.push(item);
+        }
+        Ok(Json::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Json, A::Error> {
+        let mut fields: Vec<(Box<str>, Json)> = Vec::new();
+        while let Some((name, value)) = from.next_entry::<Box<str>, Json>()? {
+            // Parsers disagree on which of two wins: such a document would mean two things.
+            if fields.iter().any(|(known, _)| *known == name) {
+                return Err(A::Error::custom("twice"));
+            }
+            fields.push((name, value));
+        }
+        Ok(Json::Object(fields))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: &str = r#"{
+        "protocol": "keyswap/1.4", "set": "trading-eu", "generation": 43, "lineage": "a7",
+        "server_time": "2026-11-23T18:00:00Z", "refresh_after": "2026-11-23T18:05:00Z",
+        "splay_seconds": 30, "stale_ok_until": "2026-11-24T18:00:00Z", "levels": ["wait"],
+        "audience": ["https://api.example.com"], "scopes": ["trade:write"], "new_field": {"a": [1.5]},
+        "current": { "id": "k_43", "version": "43",
+            "material": { "key": "s3cr3t-a", "pass": "s3cr3t-\"b\"" },
+            "scheme": "api_key", "params": { "header": "x-api-key" }, "scopes": ["a", "b"],
+            "created_at": "2026-11-01T00:00:00Z", "not_before": "2026-11-02T00:00:00Z",
+            "expires_at": "2026-12-01T00:00:00.5+01:00", "activate": "at" },
+        "previous": [ { "id": "k_42", "material": { "key": "s3cr3t-c" },
+            "grace_expires_at": "2026-11-23T19:00:00Z" }, { "id": "k_41", "material": { "key": "d" } } ],
+        "next": { "id": "k_44", "material": { "key": "s3cr3t-e" }, "expires_at": null,
+            "activate_at": "2026-11-30T00:00:00Z" },
+        "revoked": ["k_40"] }"#;
+
+    fn at(text: &str) -> Option<Timestamp> {
+        Some(text.parse().expect("a time"))
+    }
+
+    #[test]
+    fn every_field_arrives() {
+        let set = parse_answer(FULL.as_bytes(), Some("trading-eu")).expect("well-formed");
+        assert_eq!(set.generation, Some(43));
+        assert_eq!(set.lineage.as_deref(), Some("a7"));
+        assert_eq!(set.as_of, at("2026-11-23T18:00:00Z"));
+        assert_eq!(set.refresh_after, at("2026-11-23T18:05:00Z"));
+        assert_eq!(set.stale_ok_until, at("2026-11-24T18:00:00Z"));
+        assert_eq!(set.splay, Duration::from_secs(30));
+        assert_eq!(set.audience(), ["https://api.example.com".into()]);
+        assert_eq!(set.scopes(), ["trade:write".into()]);
+        assert_eq!(set.revoked(), ["k_40".into()]);
+        let current = set.primary().expect("current");
+        assert_eq!((current.id(), current.version()), ("k_43", Some("43")));
+        assert_eq!(current.reveal("key"), Some("s3cr3t-a"));
+        assert_eq!(current.reveal("pass"), Some("s3cr3t-\"b\""));
+        assert_eq!(current.created_at(), at("2026-11-01T00:00:00Z"));
+        assert_eq!(current.not_before(), at("2026-11-02T00:00:00Z"));
+        assert_eq!(current.expires_at(), at("2026-11-30T23:00:00.5Z"));
+        assert_eq!(current.scopes(), ["a".into(), "b".into()]);
+        let scheme = NamedScheme { name: "api_key".into(), header: Some("x-api-key".into()) };
+        assert_eq!(current.scheme(), Some(&scheme));
+        let previous: Vec<_> = set.previous().map(Credential::id).collect();
+        assert_eq!(previous, ["k_42", "k_41"]);
+        let graced = set.previous().next().and_then(Credential::grace_expires_at);
+        assert_eq!(graced, at("2026-11-23T19:00:00Z"));
+        let next = set.next().expect("next");
+        assert_eq!(next.activate_at(), at("2026-11-30T00:00:00Z"));
+        assert_eq!(next.expires_at(), None);
+        assert!(!format!("{set:?}").contains("s3cr3t"));
+    }
+
+    #[test]
+    fn only_an_endpoint_must_number_its_sets() {
+        let document = br#"{"current": {"id": "k", "material": {"key": "a"}}}"#;
+        assert_eq!(parse(document).expect("well-formed").generation, None);
+        let error = parse_answer(document, None).expect_err("no generation");
+        assert!(error.to_string().contains("generation is missing"), "{error}");
+    }
+
+    /// Every string of these documents that could be a secret holds `s3cr3t`.
+    #[test]
+    fn each_fault_names_the_field_and_quotes_nothing() {
+        let replaced = |from: &str, to: &str| {
+            assert!(FULL.contains(from), "{from}");
+            FULL.replacen(from, to, 1)
+        };
+        let cases = [
+            (replaced("keyswap/1.4", "keyswap/12"), "protocol must be keyswap/1"),
+            (replaced("keyswap/1.4", "keyswap/1.s3cr3t"), "protocol must be keyswap/1"),
+            (replaced("trading-eu", "s3cr3t"), "set must be the one"),
+            (replaced("43,", "\"s3cr3t\","), "generation must be a whole number"),
+            (replaced("43,", "-1,"), "generation must be a whole number"),
+            (replaced("43,", "4.5,"), "generation must be a whole number"),
+            (replaced("43,", "null,"), "generation is missing"),
+            (replaced("\"lineage\": \"a7\"", "\"lineage\": 7"), "lineage must be a string"),
+            (replaced("2026-11-23T18:05", "s3cr3t"), "refresh_after must be an RFC 3339"),
+            (replaced("2026-11-23T18:00", "2026-11-23s3cr3t"), "server_time must be an RFC 3339"),
+            (replaced("\"splay_seconds\": 30", "\"splay_seconds\": -1"), "splay_seconds must be"),
+            (replaced("\"current\"", "\"curent\""), "current is missing"),
+            (replaced("\"current\": {", "\"current\": 5, \"x\": {"), "current must be an object"),
+            (replaced("\"id\": \"k_43\",", ""), "current.id is missing"),
+            (replaced("\"k_43\"", "\"s3cr3t key\""), "id must match"),
+            (replaced("\"k_43\"", "43"), "current.id must be a string"),
+            (replaced("\"material\"", "\"stuff\""), "current.material is missing"),
+            (replaced("\"s3cr3t-a\"", "{\"s3cr3t\": 1}"), "current.material must be"),
+            (replaced("\"key\": \"s3cr3t-a\"", "\"s3cr3t\": 12"), "current.material must be"),
+            (replaced("{ \"key\": \"s3cr3t-c\" }", "{}"), "k_42 has no material"),
+            (replaced("{ \"key\": \"s3cr3t-c\" }", "[\"s3cr3t\"]"), "previous[0].material must be"),
+            (replaced("2026-11-23T19:00:00Z", "s3cr3t"), "previous[0].grace_expires_at must be"),
+            (replaced("2026-11-30T00:00:00Z", "s3cr3t"), "next.activate_at must be"),
+            (replaced("{ \"header\": \"x-api-key\" }", "[\"s3cr3t\"]"), "current.params must be"),
+            (replaced("\"x-api-key\"", "{\"s3cr3t\":1}"), "current.params.header must be"),
+            (replaced("[\"a\", \"b\"]", "[\"s3cr3t\", 1]"), "current.scopes must be a list of"),
+            (replaced("[\"k_40\"]", "[\"s3cr3t!\"]"), "revoked id must match"),
+            (
+                replaced("\"previous\": [", "\"previous\": [\"s3cr3t\","),
+                "previous must be a list of",
+            ),
+            (
+                replaced(
+                    "\"previous\": [",
+                    "\"previous\": [{\"id\":\"p\",\"material\":{\"k\":\"k\"}},",
+                ),
+                "previous must list at most two",
+            ),
+            (replaced("\"generation\"", "\"set\": \"s3cr3t\", \"generation\""), "stands twice"),
+            (replaced("\"s3cr3t-a\"", "s3cr3t-a"), "not JSON (line 7, column "),
+            (FULL[..700].to_owned(), "ends too early"),
+            ("\"s3cr3t\"".to_owned(), "must be an object"),
+            (String::new(), "ends too early"),
+            (" ".repeat(MAX_DOCUMENT + 1), "larger than 64 KiB"),
+            ("[".repeat(500), "not JSON"),
+        ];
+        for (document, words) in cases {
+            let error = parse_answer(document.as_bytes(), Some("trading-eu")).expect_err(words);
+            assert_eq!(error.kind(), ErrorKind::Malformed);
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains(words), "{words}: {shown}");
+            assert!(!shown.contains("s3cr3t"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn an_absurd_splay_is_cut() {
+        for splay in ["18446744073709551615", "1e18"] {
+            let document = FULL.replace("30,", &format!("{splay},"));
+            assert_eq!(parse(document.as_bytes()).expect("well-formed").splay, MAX_SPLAY);
+        }
+    }
+
+    #[test]
+    fn a_problem_is_known_by_its_type_alone() {
+        let revoked = "urn:keyswap:error:set-revoked";
+        assert!(is_problem(br#"{"type": "urn:keyswap:error:set-revoked", "x": 1}"#, revoked));
+        assert!(!is_problem(br#"{"type": "urn:keyswap:error:set-revoked-not"}"#, revoked));
+        assert!(!is_problem(br#"{"detail": "urn:keyswap:error:set-revoked"}"#, revoked));
+        assert!(!is_problem(b"urn:keyswap:error:set-revoked", revoked));
+    }
+}
