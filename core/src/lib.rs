@@ -33,5 +33,5 @@ pub use moment::Moment;
 pub use policy::Policy;
 pub use scheme::{Patch, Scheme, Sign, Unsigned};
 pub use secret::{Material, Secret};
-pub use source::Source;
+pub use source::{Endpoint, Source};
 pub use store::Current;

@@ -32,7 +32,7 @@ pub use request::RequestBuilder;
 pub use response::Response;
 
 use self::{
-    origin::{is_loopback, shown},
+    origin::shown,
     request::{Body, Request},
     response::describe,
     retry::Retry,
@@ -42,6 +42,7 @@ use crate::{
     error::{Error, ErrorKind},
     keyswap::KeySwap,
     scheme::{Patch, Scheme},
+    source::{is_loopback, tls_config},
 };
 
 /// The most redirects that one send follows.
@@ -82,7 +83,7 @@ impl Client {
             authorizer: Authorizer::builder(keys),
             named: Vec::new(),
             base: None,
-            http: Box::new(reqwest::Client::builder),
+            http: None,
             headers: HeaderMap::new(),
             timeout: Some(Duration::from_secs(30)),
             redirects: MAX_HOPS,
@@ -372,7 +373,7 @@ pub struct ClientBuilder {
     authorizer: AuthorizerBuilder,
     named: Vec<(Box<str>, KeySwap)>,
     base: Option<Url>,
-    http: Box<dyn Fn() -> reqwest::ClientBuilder>,
+    http: Option<Box<dyn Fn() -> reqwest::ClientBuilder>>,
     headers: HeaderMap,
     timeout: Option<Duration>,
     redirects: u32,
@@ -470,7 +471,7 @@ impl ClientBuilder {
     /// the Referer header stay with this client. It is called once for this machine and once for all
     /// others.
     pub fn http(mut self, builder: impl Fn() -> reqwest::ClientBuilder + 'static) -> Self {
-        self.http = Box::new(builder);
+        self.http = Some(Box::new(builder));
         self
     }
 
@@ -479,13 +480,18 @@ impl ClientBuilder {
     /// # Errors
     /// [`ErrorKind::InvalidConfig`], saying what is missing or not valid.
     pub fn build(self) -> Result<Client, Error> {
-        let build = |builder: reqwest::ClientBuilder| {
-            builder.redirect(reqwest::redirect::Policy::none()).referer(false).build().map_err(
-                |error| {
-                    let what = format!("the HTTP client could not be made: {}", describe(error));
-                    Error::new(ErrorKind::InvalidConfig, what)
-                },
-            )
+        let tls = tls_config()?;
+        let build = |direct: bool| {
+            let builder = match &self.http {
+                Some(make) => make(),
+                None => reqwest::Client::builder().tls_backend_preconfigured(tls.clone()),
+            };
+            let builder = if direct { builder.no_proxy() } else { builder };
+            let builder = builder.redirect(reqwest::redirect::Policy::none()).referer(false);
+            builder.build().map_err(|error| {
+                let what = format!("the HTTP client could not be made: {}", describe(error));
+                Error::new(ErrorKind::InvalidConfig, what)
+            })
         };
         let authorizer = self.authorizer.build()?;
         let named = self.named.into_iter().map(|(name, keys)| (name, authorizer.with_keys(keys)));
@@ -493,8 +499,8 @@ impl ClientBuilder {
             base: self.base,
             named: named.collect(),
             authorizer,
-            direct: build((self.http)().no_proxy())?,
-            outer: build((self.http)())?,
+            direct: build(true)?,
+            outer: build(false)?,
             headers: self.headers,
             timeout: self.timeout,
             redirects: self.redirects,

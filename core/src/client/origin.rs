@@ -1,10 +1,11 @@
 //! Where credentials may go.
 
-use url::{Host, Origin, Url};
+use url::{Origin, Url};
 
 use crate::{
     credential::CredentialSet,
     error::{Error, ErrorKind},
+    source::is_loopback,
 };
 
 /// The origins that may be sent credentials.
@@ -72,16 +73,6 @@ impl Origins {
             )),
             other => Err(invalid(format!("a URL must begin with https://, not {other}://"))),
         }
-    }
-}
-
-/// Whether a URL leads to this machine.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
     }
 }
 

@@ -6,6 +6,7 @@ mod file;
 mod http;
 mod wire;
 
+pub(crate) use self::http::{is_loopback, tls_config};
 pub use self::{endpoint::Endpoint, file::File, wire::parse};
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
