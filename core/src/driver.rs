@@ -180,7 +180,7 @@ impl Running {
 
     fn fetch(&mut self, ticket: u64) {
         let source = self.driver.source.clone();
-        let held = self.driver.rotation.snapshot().set.clone();
+        let held = self.driver.rotation.confirmable().cloned();
         let span = tracing::debug_span!(target: "keyswap", "fetch", ticket);
         let fetch = async move { (ticket, source.fetch(held.as_deref()).await) };
         let live = self.fetches.spawn(fetch.instrument(span));

@@ -2,12 +2,13 @@
 
 mod bootstrap;
 mod endpoint;
+mod env;
 mod file;
 mod http;
 mod wire;
 
 pub(crate) use self::http::{is_loopback, tls_config};
-pub use self::{endpoint::Endpoint, file::File, wire::parse};
+pub use self::{endpoint::Endpoint, env::Env, file::File, wire::parse};
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
