@@ -295,17 +295,21 @@ impl Rotation {
 
     /// The source has nothing newer: what is held is fresh again.
     fn renewed(&mut self) {
+        self.worked();
         self.counts.not_modified += 1;
         self.tell(Event::NotModified { generation: self.generation.unwrap_or(0) });
-        self.worked();
+        self.plan_next();
     }
 
     fn worked(&mut self) {
+        self.counts.last_success = Some(self.now.wall);
         if self.failure.take().is_some() {
             self.tell(Event::Recovered { credential: self.in_use.clone() });
         }
+    }
+
+    fn plan_next(&mut self) {
         let now = self.now;
-        self.counts.last_success = Some(now.wall);
         let splay = self.splay().mul_f64(self.jitter);
         let primary = self.members.first();
         let left = primary.and_then(|primary| primary.ends).map(|ends| ends.remaining(now));
@@ -376,13 +380,14 @@ impl Rotation {
         self.set = Some(set.clone());
         self.window_until = self.after(self.policy.rotation_window);
         self.fetching.stop_forcing();
+        self.worked();
         self.counts.changed += 1;
         let primary = self.members[0].credential.shared_id();
         self.tell(Event::Fetched { generation: set.generation(), primary });
         if !revoked.is_empty() {
             self.tell(Event::Revoked { credentials: revoked, set: false });
         }
-        self.worked();
+        self.plan_next();
         self.choose(self.policy.keep_in_use);
         if self.in_use.is_none() {
             self.cause = self.why_nothing();
