@@ -7,6 +7,8 @@
 //! runs in a task of its own, so that a source that panics is a failed fetch, and one that hangs can be
 //! dropped. The task ends when the last handle is dropped, because then its inbox ends.
 
+#![allow(clippy::disallowed_methods, reason = "this is the module that may spawn")]
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,

@@ -1,6 +1,6 @@
 //! Where credentials may go.
 
-use url::{Origin, Url};
+use url::Url;
 
 use crate::{
     credential::CredentialSet,
@@ -11,7 +11,7 @@ use crate::{
 /// The origins that may be sent credentials.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origins {
-    allowed: Vec<Origin>,
+    allowed: Vec<Url>,
     plain_http: bool,
 }
 
@@ -20,9 +20,8 @@ impl Origins {
     pub(crate) fn allow(&mut self, url: &str) -> Result<Url, Error> {
         let parsed = parse(url)?;
         self.check_transport(&parsed)?;
-        let origin = parsed.origin();
-        if !self.allowed.contains(&origin) {
-            self.allowed.push(origin);
+        if !self.lists(&parsed) {
+            self.allowed.push(parsed.clone());
         }
         Ok(parsed)
     }
@@ -37,19 +36,22 @@ impl Origins {
 
     /// Whether a credential of this set may go to this URL. The set may narrow the program's own list.
     pub(crate) fn admits(&self, url: &Url, set: Option<&CredentialSet>) -> bool {
-        let origin = url.origin();
         let audience = set.map_or(&[][..], CredentialSet::audience);
-        self.allowed.contains(&origin)
+        self.lists(url)
             && (audience.is_empty()
                 || audience.iter().any(|allowed| {
-                    Url::parse(allowed).is_ok_and(|allowed| allowed.origin() == origin)
+                    Url::parse(allowed).is_ok_and(|allowed| is_same_origin(&allowed, url))
                 }))
+    }
+
+    fn lists(&self, url: &Url) -> bool {
+        self.allowed.iter().any(|allowed| is_same_origin(allowed, url))
     }
 
     /// The error of a URL that may not be sent credentials.
     pub(crate) fn refuse(&self, url: &Url) -> Error {
         let origin = url.origin().ascii_serialization();
-        let what = match self.allowed.contains(&url.origin()) {
+        let what = match self.lists(url) {
             true => format!("the set's audience does not include {origin}: nothing was sent"),
             false => format!(
                 "{origin} is not an allowed origin of this client: nothing was sent; \
@@ -74,6 +76,13 @@ impl Origins {
             other => Err(invalid(format!("a URL must begin with https://, not {other}://"))),
         }
     }
+}
+
+/// Whether two URLs have the same scheme, host and port: `Url::origin` without its allocations.
+pub(crate) fn is_same_origin(a: &Url, b: &Url) -> bool {
+    a.scheme() == b.scheme()
+        && a.host() == b.host()
+        && a.port_or_known_default() == b.port_or_known_default()
 }
 
 /// A URL as it may be shown: without user, query and fragment.
