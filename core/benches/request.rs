@@ -16,13 +16,15 @@ const EACH: usize = 60;
 const ROUNDS: usize = 40;
 
 fn main() {
+    // reqwest was built without a provider of its own; keyswap brings one, bare reqwest does not.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let server =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let running =
         server.block_on(keyswap_endpoint::server::Endpoint::start(Default::default())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let endpoint = Endpoint::new(&running.set_url()).unwrap().bootstrap(running.bootstrap());
+        let endpoint = Endpoint::new(running.set_url()).unwrap().bootstrap(running.bootstrap());
         let keys = KeySwap::follow(endpoint).await.unwrap();
         let url = format!("{}/v1/price", running.api_url());
         let scheme = Scheme::header("x-api-key");
@@ -38,11 +40,9 @@ fn main() {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();
-        let parsed: reqwest::Url = url.parse().unwrap();
 
         let with_reqwest = || {
-            let request =
-                bare.get(parsed.clone()).header("x-api-key", &key).timeout(Duration::from_secs(30));
+            let request = bare.get(&url).header("x-api-key", &key).timeout(Duration::from_secs(30));
             async {
                 let response = request.send().await.unwrap();
                 assert_eq!(response.status(), 200);

@@ -10,9 +10,9 @@ use crate::{
 };
 
 /// The most credentials that one set may hold: current, two previous, next.
-pub const MAX_CREDENTIALS: usize = 4;
+pub(crate) const MAX_CREDENTIALS: usize = 4;
 /// The most revoked ids that one set may name.
-pub const MAX_REVOKED: usize = 64;
+pub(crate) const MAX_REVOKED: usize = 64;
 
 /// The name of a credential. Not a secret; it is what events, errors and reports speak of.
 pub type CredentialId = Arc<str>;
@@ -72,6 +72,7 @@ impl Credential {
     }
 
     /// Its name.
+    #[inline]
     pub fn id(&self) -> &str {
         &self.id
     }

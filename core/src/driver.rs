@@ -7,6 +7,8 @@
 //! runs in a task of its own, so that a source that panics is a failed fetch, and one that hangs can be
 //! dropped. The task ends when the last handle is dropped, because then its inbox ends.
 
+#![allow(clippy::disallowed_methods, reason = "this is the module that may spawn")]
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -180,7 +182,7 @@ impl Running {
 
     fn fetch(&mut self, ticket: u64) {
         let source = self.driver.source.clone();
-        let held = self.driver.rotation.snapshot().set.clone();
+        let held = self.driver.rotation.confirmable().cloned();
         let span = tracing::debug_span!(target: "keyswap", "fetch", ticket);
         let fetch = async move { (ticket, source.fetch(held.as_deref()).await) };
         let live = self.fetches.spawn(fetch.instrument(span));

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Events that a slow observer may be behind before it loses the oldest.
-const EVENT_BUFFER: usize = 256;
+const EVENT_BUFFER: usize = 64;
 
 /// Follows one [`Source`] and always holds a fresh set. Cheap to clone; the last clone that is dropped
 /// ends the background task.
@@ -45,10 +45,13 @@ const EVENT_BUFFER: usize = 256;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct KeySwap(Arc<Shared>);
+pub struct KeySwap {
+    /// Beside the rest and not within it: one step less for whoever reads.
+    store: Arc<Store>,
+    shared: Arc<Shared>,
+}
 
 pub(crate) struct Shared {
-    pub(crate) store: Arc<Store>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) clock: Clock,
     outbox: mpsc::UnboundedSender<Message>,
@@ -80,17 +83,17 @@ impl KeySwap {
     /// Why nothing is usable: not yet, not any more, or revoked.
     #[inline]
     pub fn current(&self) -> Result<Current, Error> {
-        self.0.store.current()
+        self.store.current()
     }
 
     /// What was published last.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.0.store.snapshot())
+        Arc::clone(&self.store.snapshot())
     }
 
     /// The set that is held: none before the first fetch, and after the provider revoked it.
     pub fn set(&self) -> Option<Arc<CredentialSet>> {
-        self.0.store.snapshot().set.clone()
+        self.store.snapshot().set.clone()
     }
 
     /// Waits until a credential is usable, or the fetch that runs has failed.
@@ -126,13 +129,13 @@ impl KeySwap {
 
     /// What happens from now on.
     pub fn events(&self) -> Events {
-        Events(self.0.events.upgrade().map(|sender| sender.subscribe()))
+        Events(self.shared.events.upgrade().map(|sender| sender.subscribe()))
     }
 
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
-        let snapshot = self.0.store.snapshot();
-        let counts = *self.0.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = self.store.snapshot();
+        let counts = *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let in_use = snapshot.in_use.as_deref();
         Stats {
             generation: snapshot.set().map(CredentialSet::generation),
@@ -141,13 +144,13 @@ impl KeySwap {
             expires_at: in_use.and_then(|credential| credential.expires_at()),
             last_success: counts.last_success.and_then(|at| Timestamp::from_millisecond(at).ok()),
             age: counts.last_success.map(|at| {
-                let age = self.0.clock.now().wall.saturating_sub(at);
+                let age = self.shared.clock.now().wall.saturating_sub(at);
                 Duration::from_millis(u64::try_from(age).unwrap_or(0))
             }),
             counts,
-            sends: self.0.store.sends(),
-            extra_sends: self.0.store.extra_sends(),
-            waiting: self.0.store.waiting(),
+            sends: self.store.sends(),
+            extra_sends: self.store.extra_sends(),
+            waiting: self.store.waiting(),
         }
     }
 
@@ -157,26 +160,30 @@ impl KeySwap {
     }
 
     pub(crate) fn shared(&self) -> &Shared {
-        &self.0
+        &self.shared
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     pub(crate) fn send(&self, message: Message) {
         // A closed driver has nobody left to tell.
-        let _ = self.0.outbox.send(message);
+        let _ = self.shared.outbox.send(message);
     }
 
     /// Sends a question and waits for a fetch to settle.
     pub(crate) async fn ask(&self, question: impl FnOnce(Waiter) -> Message) -> Result<(), Error> {
         let (waiter, settled) = oneshot::channel();
         self.send(question(waiter));
-        let _counted = self.0.store.wait();
+        let _counted = self.store.wait();
         settled.await.unwrap_or_else(|_| Err(closed()))
     }
 }
 
 impl fmt::Debug for KeySwap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let snapshot = self.0.store.snapshot();
+        let snapshot = self.store.snapshot();
         f.debug_struct("KeySwap")
             .field("epoch", &snapshot.epoch())
             .field("generation", &snapshot.set().map(CredentialSet::generation))
@@ -265,7 +272,6 @@ impl Follow {
         let (outbox, inbox) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(EVENT_BUFFER);
         let shared = Shared {
-            store: store.clone(),
             policy,
             clock: self.clock.clone(),
             outbox: outbox.clone(),
@@ -276,14 +282,14 @@ impl Follow {
             rotation,
             source: self.source,
             clock: self.clock,
-            store,
+            store: store.clone(),
             counts,
             events,
             inbox,
             outbox: outbox.downgrade(),
         };
         driver.run_on(&runtime);
-        Ok(KeySwap(Arc::new(shared)))
+        Ok(KeySwap { store, shared: Arc::new(shared) })
     }
 }
 

@@ -1,4 +1,25 @@
 //! API keys rotate, and programs must not notice.
+//!
+//! A [`KeySwap`] follows a [`Source`] and always holds a fresh [`CredentialSet`]. A [`Client`] gets every
+//! request through a rotation; an [`Authorizer`] makes the same decisions for any other HTTP library.
+//!
+//! ```
+//! use keyswap::{Credential, CredentialSet, KeySwap, source};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), keyswap::Error> {
+//! // Usually `keyswap::Endpoint::new("https://...")?`; any async function will do.
+//! let vault = source::from_fn(|| async {
+//!     Ok(CredentialSet::new(Credential::new("k2", "material"))
+//!         .with_previous(Credential::new("k1", "older material")))
+//! });
+//! let keys = KeySwap::follow(vault).await?;
+//! let now = keys.current()?;
+//! assert_eq!((now.id(), now.reveal("key")), ("k2", Some("material")));
+//! # Ok(()) }
+//! ```
+//!
+//! Every error is an [`Error`] whose [`kind`](Error::kind) says what to do. Nothing here prints key
+//! material.
 
 mod client;
 mod clock;
@@ -33,5 +54,10 @@ pub use moment::Moment;
 pub use policy::Policy;
 pub use scheme::{Patch, Scheme, Sign, Unsigned};
 pub use secret::{Material, Secret};
-pub use source::Source;
+pub use source::{Endpoint, Source};
 pub use store::Current;
+
+/// The README's examples, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

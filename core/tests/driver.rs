@@ -1,5 +1,5 @@
 //! The driver under a paused clock: a source that is scripted, and time that jumps.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::{
     collections::VecDeque,

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
 const OWNED: &[(&str, &[&str])] = &[
     ("arc_swap::", &["store"]),
     ("spawn(", &["driver"]),
-    ("Timestamp::now(", &["clock", "client/retry", "source"]),
+    ("Timestamp::now(", &["clock"]),
     ("Instant::now(", &["clock"]),
     ("SystemTime::now(", &[]),
     ("reqwest::", &["client", "source"]),

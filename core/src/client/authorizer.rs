@@ -77,7 +77,7 @@ impl Authorizer {
 
     /// Whether credentials may go to this URL now.
     pub fn admits(&self, url: &Url) -> bool {
-        let snapshot = self.0.keys.shared().store.snapshot();
+        let snapshot = self.0.keys.store().snapshot();
         self.0.origins.admits(url, snapshot.set.as_deref())
     }
 
@@ -131,7 +131,7 @@ impl Authorizer {
 
     fn attempt(&self, replayable: bool, deadline: Option<Duration>) -> Attempt {
         let shared = self.0.keys.shared();
-        let now = shared.clock.now().boot;
+        let now = shared.clock.boot();
         let deadline = deadline.map(|deadline| now.saturating_add(millis(deadline)));
         Attempt {
             course: Course::new(replayable, now, deadline, &shared.policy),
@@ -264,7 +264,7 @@ impl Attempt {
     ) -> Result<Patch, Error> {
         let shared = self.parts.keys.shared();
         self.at_home = {
-            let snapshot = shared.store.snapshot();
+            let snapshot = self.parts.keys.store().snapshot();
             self.parts.origins.admits(url, snapshot.set.as_deref())
         };
         let Some(credential) = self.course.assigned().filter(|_| self.at_home) else {
@@ -319,7 +319,7 @@ impl Attempt {
             None => return &self.step,
             Some(Waiting::Pause(pause)) => tokio::time::sleep(pause).await,
             Some(Waiting::Fetch(until)) => {
-                let left = until.saturating_sub(shared.clock.now().boot);
+                let left = until.saturating_sub(shared.clock.boot());
                 let settled = self.parts.keys.ask(Message::Wait);
                 // However it settles, the newest snapshot tells all that matters.
                 let _ = tokio::time::timeout(Duration::from_millis(left), settled).await;
@@ -351,9 +351,10 @@ impl Attempt {
 
     fn proceed(&mut self) {
         let shared = self.parts.keys.shared();
-        let now = shared.clock.now().boot;
-        let began = shared.store.fetch_began();
-        let next = self.course.proceed(now, &shared.store.snapshot(), began, &shared.policy);
+        let now = shared.clock.boot();
+        let began = self.parts.keys.store().fetch_began();
+        let next =
+            self.course.proceed(now, &self.parts.keys.store().snapshot(), began, &shared.policy);
         self.take(next);
     }
 
@@ -363,14 +364,15 @@ impl Attempt {
             let evidence = || Evidence { credential: credential.shared_id(), sent: self.sent };
             match verdict {
                 Verdict::Rejected => self.parts.keys.send(Message::Rejected(evidence())),
-                Verdict::Accepted if shared.store.snapshot().evidence => {
+                Verdict::Accepted if self.parts.keys.store().snapshot().evidence => {
                     self.parts.keys.send(Message::Accepted(evidence()));
                 }
                 _ => {}
             }
         }
-        let now = shared.clock.now().boot;
-        let next = self.course.judged(now, &shared.store.snapshot(), verdict, &shared.policy);
+        let now = shared.clock.boot();
+        let next =
+            self.course.judged(now, &self.parts.keys.store().snapshot(), verdict, &shared.policy);
         self.take(next);
     }
 
@@ -379,7 +381,7 @@ impl Attempt {
         self.step = match next {
             Next::Send(_) => {
                 let is_extra = self.course.sends() > 1;
-                self.sent = self.parts.keys.shared().store.next_send(is_extra);
+                self.sent = self.parts.keys.store().next_send(is_extra);
                 Step::Send
             }
             Next::Wait(until) => {

@@ -32,7 +32,7 @@ pub use request::RequestBuilder;
 pub use response::Response;
 
 use self::{
-    origin::{is_loopback, shown},
+    origin::{is_same_origin, shown},
     request::{Body, Request},
     response::describe,
     retry::Retry,
@@ -42,6 +42,7 @@ use crate::{
     error::{Error, ErrorKind},
     keyswap::KeySwap,
     scheme::{Patch, Scheme},
+    source::{is_loopback, tls_config},
 };
 
 /// The most redirects that one send follows.
@@ -82,7 +83,7 @@ impl Client {
             authorizer: Authorizer::builder(keys),
             named: Vec::new(),
             base: None,
-            http: Box::new(reqwest::Client::builder),
+            http: None,
             headers: HeaderMap::new(),
             timeout: Some(Duration::from_secs(30)),
             redirects: MAX_HOPS,
@@ -134,36 +135,39 @@ impl Client {
         self.0.timeout
     }
 
-    pub(crate) async fn execute(&self, request: Request) -> Result<Response, Error> {
+    pub(crate) async fn execute(&self, mut request: Request) -> Result<Response, Error> {
         let Some(timeout) = request.timeout else {
-            return self.attempt(request).await;
+            return self.attempt(&mut request).await;
         };
-        let what = (request.method.clone(), shown(&request.url));
-        tokio::time::timeout(timeout, self.attempt(request)).await.unwrap_or_else(|_| {
-            let (method, url) = what;
-            let seconds = timeout.as_secs_f64();
-            let what = format!("{method} {url} got no response within {seconds} s");
-            Err(Error::new(ErrorKind::Timeout, what))
-        })
+        match tokio::time::timeout(timeout, self.attempt(&mut request)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let (method, url) = (&request.method, shown(&request.url));
+                let seconds = timeout.as_secs_f64();
+                let what = format!("{method} {url} got no response within {seconds} s");
+                Err(Error::new(ErrorKind::Timeout, what))
+            }
+        }
     }
 
     fn resolve(&self, url: &str) -> Result<Url, Error> {
         let bad = |what: String| Error::new(ErrorKind::InvalidConfig, what);
-        match (&self.0.base, Url::parse(url)) {
-            (_, Ok(url)) if url.has_host() => Ok(url),
-            (Some(base), _) => {
-                let mut whole = base.as_str().trim_end_matches('/').to_owned();
-                if !url.starts_with(['/', '?']) {
-                    whole.push('/');
-                }
-                Url::parse(&(whole + url))
-                    .map_err(|error| bad(format!("not a path to add to the base URL: {error}")))
+        if let Some(base) = self.0.base.as_ref().filter(|_| !url.contains("://")) {
+            let mut whole = base.as_str().trim_end_matches('/').to_owned();
+            if !url.starts_with(['/', '?']) {
+                whole.push('/');
             }
-            (None, _) => Err(bad("not a whole URL, and the client has no base_url".into())),
+            whole.push_str(url);
+            return Url::parse(&whole)
+                .map_err(|error| bad(format!("not a path to add to the base URL: {error}")));
+        }
+        match Url::parse(url) {
+            Ok(url) if url.has_host() => Ok(url),
+            _ => Err(bad("not a whole URL, nor a path with a base_url to add it to".into())),
         }
     }
 
-    async fn attempt(&self, mut request: Request) -> Result<Response, Error> {
+    async fn attempt(&self, request: &mut Request) -> Result<Response, Error> {
         let authorizer = match &request.keys {
             None => &self.0.authorizer,
             Some(name) => self.0.named.get(name).ok_or_else(|| {
@@ -179,7 +183,7 @@ impl Client {
         let mut retried = 0;
         loop {
             match attempt.step().clone() {
-                Step::Send => outcome = Some(self.send(&mut attempt, &mut request).await?),
+                Step::Send => outcome = Some(self.send(&mut attempt, request).await?),
                 Step::Wait => drop(attempt.wait().await),
                 Step::Fail(error) => return Err(error),
                 Step::NeedBody { .. } | Step::Return => {
@@ -226,7 +230,7 @@ impl Client {
         for hops in 0.. {
             let body = if hop.bare { None } else { request.body.bytes() };
             let patch = attempt.apply(&hop.method, &hop.url, &hop.headers, body)?;
-            let mut response = match self.send_hop(&hop, &patch, &mut request.body).await {
+            let response = match self.send_hop(&hop, &patch, &mut request.body).await {
                 Ok(response) => response,
                 Err((failure, error)) => {
                     attempt.failed(failure);
@@ -239,6 +243,7 @@ impl Client {
                 hop = next;
                 continue;
             }
+            let mut response = Response::new(response, hop.url);
             let step = attempt.response(response.status(), response.headers(), None).clone();
             if let Step::NeedBody { max } = step {
                 let (status, headers) = (response.status(), response.headers().clone());
@@ -255,7 +260,7 @@ impl Client {
         hop: &Hop,
         patch: &Patch,
         body: &mut Body,
-    ) -> Result<Response, (Failure, Error)> {
+    ) -> Result<reqwest::Response, (Failure, Error)> {
         let mut url = hop.url.clone();
         patch.apply_query(&mut url);
         let http = if is_loopback(&url) { &self.0.direct } else { &self.0.outer };
@@ -269,7 +274,7 @@ impl Client {
             *request.body_mut() = body.take();
         }
         match http.execute(request).await {
-            Ok(response) => Ok(Response::new(response, hop.url.clone())),
+            Ok(response) => Ok(response),
             Err(error) => {
                 let failure = match () {
                     () if error.is_connect() => Failure::Connect,
@@ -309,7 +314,7 @@ struct Hop {
 
 impl Hop {
     /// The next hop, if the response asks for one that can be made.
-    fn follow(&self, response: &Response, patch: &Patch, body: &Body) -> Option<Hop> {
+    fn follow(&self, response: &reqwest::Response, patch: &Patch, body: &Body) -> Option<Hop> {
         let status = response.status();
         let keeps = match status {
             StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method != Method::POST,
@@ -329,7 +334,7 @@ impl Hop {
         // The server may have copied the query, and with it the key, into the new location.
         patch.remove_query(&mut url);
         let mut headers = self.headers.clone();
-        if url.origin() != self.url.origin() {
+        if !is_same_origin(&url, &self.url) {
             for private in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
                 headers.remove(private);
             }
@@ -372,7 +377,7 @@ pub struct ClientBuilder {
     authorizer: AuthorizerBuilder,
     named: Vec<(Box<str>, KeySwap)>,
     base: Option<Url>,
-    http: Box<dyn Fn() -> reqwest::ClientBuilder>,
+    http: Option<Box<dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder>>,
     headers: HeaderMap,
     timeout: Option<Duration>,
     redirects: u32,
@@ -466,11 +471,21 @@ impl ClientBuilder {
         self.retries(0)
     }
 
-    /// Where the settings of the connections come from: proxies, timeouts, certificates. Redirects and
-    /// the Referer header stay with this client. It is called once for this machine and once for all
+    /// Changes the settings of the connections: proxies, timeouts, certificates. Redirects and the
+    /// Referer header stay with this client. It is called once for this machine and once for all
     /// others.
-    pub fn http(mut self, builder: impl Fn() -> reqwest::ClientBuilder + 'static) -> Self {
-        self.http = Box::new(builder);
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn example(keys: &keyswap::KeySwap) {
+    /// keyswap::Client::builder(keys).http(|http| http.connect_timeout(Duration::from_secs(3)));
+    /// # }
+    /// ```
+    pub fn http(
+        mut self,
+        change: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + 'static,
+    ) -> Self {
+        self.http = Some(Box::new(change));
         self
     }
 
@@ -479,13 +494,19 @@ impl ClientBuilder {
     /// # Errors
     /// [`ErrorKind::InvalidConfig`], saying what is missing or not valid.
     pub fn build(self) -> Result<Client, Error> {
-        let build = |builder: reqwest::ClientBuilder| {
-            builder.redirect(reqwest::redirect::Policy::none()).referer(false).build().map_err(
-                |error| {
-                    let what = format!("the HTTP client could not be made: {}", describe(error));
-                    Error::new(ErrorKind::InvalidConfig, what)
-                },
-            )
+        let tls = tls_config()?;
+        let build = |direct: bool| {
+            let builder = reqwest::Client::builder().tls_backend_preconfigured(tls.clone());
+            let builder = match &self.http {
+                Some(change) => change(builder),
+                None => builder,
+            };
+            let builder = if direct { builder.no_proxy() } else { builder };
+            let builder = builder.redirect(reqwest::redirect::Policy::none()).referer(false);
+            builder.build().map_err(|error| {
+                let what = format!("the HTTP client could not be made: {}", describe(error));
+                Error::new(ErrorKind::InvalidConfig, what)
+            })
         };
         let authorizer = self.authorizer.build()?;
         let named = self.named.into_iter().map(|(name, keys)| (name, authorizer.with_keys(keys)));
@@ -493,8 +514,8 @@ impl ClientBuilder {
             base: self.base,
             named: named.collect(),
             authorizer,
-            direct: build((self.http)().no_proxy())?,
-            outer: build((self.http)())?,
+            direct: build(true)?,
+            outer: build(false)?,
             headers: self.headers,
             timeout: self.timeout,
             redirects: self.redirects,

@@ -1,16 +1,17 @@
 //! Where credentials may go.
 
-use url::{Host, Origin, Url};
+use url::Url;
 
 use crate::{
     credential::CredentialSet,
     error::{Error, ErrorKind},
+    source::is_loopback,
 };
 
 /// The origins that may be sent credentials.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origins {
-    allowed: Vec<Origin>,
+    allowed: Vec<Url>,
     plain_http: bool,
 }
 
@@ -19,9 +20,8 @@ impl Origins {
     pub(crate) fn allow(&mut self, url: &str) -> Result<Url, Error> {
         let parsed = parse(url)?;
         self.check_transport(&parsed)?;
-        let origin = parsed.origin();
-        if !self.allowed.contains(&origin) {
-            self.allowed.push(origin);
+        if !self.lists(&parsed) {
+            self.allowed.push(parsed.clone());
         }
         Ok(parsed)
     }
@@ -36,19 +36,22 @@ impl Origins {
 
     /// Whether a credential of this set may go to this URL. The set may narrow the program's own list.
     pub(crate) fn admits(&self, url: &Url, set: Option<&CredentialSet>) -> bool {
-        let origin = url.origin();
         let audience = set.map_or(&[][..], CredentialSet::audience);
-        self.allowed.contains(&origin)
+        self.lists(url)
             && (audience.is_empty()
                 || audience.iter().any(|allowed| {
-                    Url::parse(allowed).is_ok_and(|allowed| allowed.origin() == origin)
+                    Url::parse(allowed).is_ok_and(|allowed| is_same_origin(&allowed, url))
                 }))
+    }
+
+    fn lists(&self, url: &Url) -> bool {
+        self.allowed.iter().any(|allowed| is_same_origin(allowed, url))
     }
 
     /// The error of a URL that may not be sent credentials.
     pub(crate) fn refuse(&self, url: &Url) -> Error {
         let origin = url.origin().ascii_serialization();
-        let what = match self.allowed.contains(&url.origin()) {
+        let what = match self.lists(url) {
             true => format!("the set's audience does not include {origin}: nothing was sent"),
             false => format!(
                 "{origin} is not an allowed origin of this client: nothing was sent; \
@@ -75,14 +78,11 @@ impl Origins {
     }
 }
 
-/// Whether a URL leads to this machine.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
+/// Whether two URLs have the same scheme, host and port: `Url::origin` without its allocations.
+pub(crate) fn is_same_origin(a: &Url, b: &Url) -> bool {
+    a.scheme() == b.scheme()
+        && a.host() == b.host()
+        && a.port_or_known_default() == b.port_or_known_default()
 }
 
 /// A URL as it may be shown: without user, query and fragment.

@@ -8,8 +8,9 @@
 //! one; what the forced fetch brings; and within the rotation window, after a pause, the credential in
 //! use once more, because replicas may disagree.
 //!
-//! It never sends more than four times, never repeats a credential without the pause, and never waits
-//! past its limit. It never decides what is in use; it only reports what it saw.
+//! It never sends more than four times, never sends a rejected credential again without the pause, and
+//! never waits past its limit or sends again past its deadline. It never decides what is in use; it only
+//! reports what it saw.
 
 use std::{sync::Arc, time::Duration};
 
@@ -46,12 +47,17 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Course {
     replayable: bool,
+    /// Until when it may wait, and until when it may be sent again.
     limit: u64,
+    deadline: u64,
     sends: u32,
     assigned: Option<Arc<Credential>>,
     tried: Vec<Arc<Credential>>,
     probe: Option<Probe>,
     state: State,
+    /// Whether it has waited for a credential, for the fetch shortly before an end, and for the replicas
+    /// to agree. It does each once.
+    waited: bool,
     held_up: bool,
     paused: bool,
 }
@@ -78,15 +84,17 @@ struct Probe {
 impl Course {
     /// A request that starts at `now` and may wait for credentials until `limit`.
     pub fn new(replayable: bool, now: u64, deadline: Option<u64>, policy: &Policy) -> Self {
-        let limit = now.saturating_add(millis(policy.wait));
+        let deadline = deadline.unwrap_or(u64::MAX);
         Self {
             replayable,
-            limit: deadline.map_or(limit, |deadline| deadline.min(limit)),
+            limit: now.saturating_add(millis(policy.wait)).min(deadline),
+            deadline,
             sends: 0,
             assigned: None,
             tried: Vec::new(),
             probe: None,
             state: State::Fresh,
+            waited: false,
             held_up: false,
             paused: false,
         }
@@ -145,21 +153,23 @@ impl Course {
         policy: &Policy,
     ) -> Next {
         self.free_probe(match verdict {
-            Verdict::Rejected => now + millis(policy.probe_delays[0]),
-            _ => now + millis(policy.probe_again),
+            Verdict::Rejected => later(now, policy.probe_delays[0]),
+            _ => later(now, policy.probe_again),
         });
         if verdict != Verdict::Rejected || !self.replayable {
             return Next::Return;
         }
         self.tried.extend(self.assigned.take());
         self.state = State::Waiting;
-        if snapshot.exhausted || self.sends >= MAX_SENDS || now >= self.limit {
+        if self.is_spent(now, snapshot) {
             return Next::Return;
         }
         match self.untried(snapshot) {
             Some(credential) => self.send(credential),
             None if self.paused => self.after_rejection(now, snapshot, policy),
-            None => Next::Wait(self.limit),
+            // What this rejection set in motion is not to be seen yet.
+            None if now < self.limit => Next::Wait(self.limit),
+            None => Next::Return,
         }
     }
 
@@ -171,14 +181,14 @@ impl Course {
         policy: &Policy,
     ) -> Next {
         let Some(in_use) = &snapshot.in_use else {
-            if std::mem::replace(&mut self.held_up, true) || now >= self.limit {
+            if std::mem::replace(&mut self.waited, true) || now >= self.limit {
                 return Next::Fail(snapshot.cause.clone().unwrap_or_else(nothing_usable));
             }
             return Next::Wait(self.limit);
         };
         if snapshot.hard && !self.held_up {
             // A fetch holds requests up for a second at most in all, however long it takes.
-            let until = fetch_began.map(|began| began + millis(policy.hard_wait));
+            let until = fetch_began.map(|began| later(began, policy.hard_wait));
             if let Some(until) = until.filter(|until| now < *until) {
                 self.held_up = true;
                 return Next::Wait(until.min(self.limit));
@@ -188,10 +198,10 @@ impl Course {
             return Next::Wait(self.limit);
         }
         if let Some(candidate) = snapshot.candidate.as_ref().filter(|_| self.replayable) {
-            let claimed_until = now + millis(policy.probe_timeout);
-            if candidate.slot.claim(now, claimed_until) {
+            let claimed_until = later(now, policy.probe_timeout);
+            if self.is_untried(&candidate.credential) && candidate.slot.claim(now, claimed_until) {
                 let slot = candidate.slot.clone();
-                let again_at = now + millis(policy.probe_again);
+                let again_at = later(now, policy.probe_again);
                 self.probe = Some(Probe { slot, claimed_until, again_at });
                 return self.send(candidate.credential.clone());
             }
@@ -201,7 +211,7 @@ impl Course {
     }
 
     fn after_rejection(&mut self, now: u64, snapshot: &Snapshot, policy: &Policy) -> Next {
-        if snapshot.exhausted || self.sends >= MAX_SENDS {
+        if self.is_spent(now, snapshot) {
             return Next::Return;
         }
         if let Some(credential) = self.untried(snapshot) {
@@ -227,11 +237,17 @@ impl Course {
         Next::Return
     }
 
+    /// Whether a rejection is the answer, whatever else could be tried.
+    fn is_spent(&self, now: u64, snapshot: &Snapshot) -> bool {
+        snapshot.exhausted || self.sends >= MAX_SENDS || now >= self.deadline
+    }
+
     fn untried(&self, snapshot: &Snapshot) -> Option<Arc<Credential>> {
-        let is_new = |credential: &&Arc<Credential>| {
-            !self.tried.iter().any(|tried| tried.is_same_key(credential))
-        };
-        snapshot.usable.iter().find(is_new).cloned()
+        snapshot.usable.iter().find(|credential| self.is_untried(credential)).cloned()
+    }
+
+    fn is_untried(&self, credential: &Credential) -> bool {
+        !self.tried.iter().any(|tried| tried.is_same_key(credential))
     }
 
     fn send(&mut self, credential: Arc<Credential>) -> Next {
@@ -255,6 +271,10 @@ impl Drop for Course {
             self.free_probe(at);
         }
     }
+}
+
+fn later(at: u64, by: Duration) -> u64 {
+    at.saturating_add(millis(by))
 }
 
 fn nothing_usable() -> Error {

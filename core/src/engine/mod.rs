@@ -2,8 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! [`Rotation`](rotation::Rotation) lives as long as a handle and decides when to fetch, what to
-//! publish, whom to promote and when to give up. [`Course`](attempt::Course) lives as long as one
+//! [`Rotation`](rotation::Rotation) lives as long as a handle and decides what to publish, whom to
+//! promote and when to give up; a part of its own decides when to fetch. [`Course`](attempt::Course) lives as long as one
 //! request and decides what that request does next. Between them stands the
 //! [`Snapshot`](snapshot::Snapshot): the rotation publishes it, requests read it.
 //!
@@ -18,6 +18,9 @@
 
 pub mod attempt;
 mod bucket;
+mod fetching;
+mod input;
+mod member;
 pub mod rotation;
 pub mod snapshot;
 pub mod verdict;

@@ -1,4 +1,4 @@
-//! When to fetch, what to publish, whom to promote, roll back and retire.
+//! What to publish, whom to promote, roll back and retire, and when a rejection is worth a fetch.
 //!
 //! # Theory of operation
 //!
@@ -16,105 +16,36 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    bucket::Bucket,
+    fetching::Fetching,
+    member::{Episode, EpisodeState, Member, NEVER, Role},
     snapshot::{Candidate, ProbeSlot, Snapshot},
 };
 use crate::{
-    credential::{Credential, CredentialId, CredentialSet},
+    credential::{CredentialId, CredentialSet},
     error::{Error, ErrorKind},
     event::Event,
     moment::{Moment, millis},
     policy::Policy,
 };
 
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// The time that [`Rotation::wake_at`] named has come, or somebody wants a look.
-    Woke,
-    /// A fetch brought a set.
-    Fetched(u64, CredentialSet),
-    /// A fetch learnt that nothing changed.
-    NotModified(u64),
-    /// A fetch failed.
-    Failed(u64, Error),
-    /// The API rejected a credential.
-    Rejected(Evidence),
-    /// The API accepted a credential.
-    Accepted(Evidence),
-    /// A push channel says that there is something newer.
-    Hinted {
-        /// The generation it speaks of, if it says.
-        generation: Option<u64>,
-        /// Whether the fleet is not to be spread this time.
-        immediate: bool,
-    },
-    /// The program asks for a refresh.
-    RefreshRequested,
-    /// A request, or the program, waits for a fetch.
-    Waited,
-    /// Nobody needs the set any more.
-    Closed,
-}
+pub use super::{
+    fetching::{Backoff, default_backoff},
+    input::{Action, Counts, Evidence, Input},
+};
 
-/// What an API said of one credential on one send.
-#[derive(Clone, Debug)]
-pub struct Evidence {
-    /// The credential.
-    pub credential: CredentialId,
-    /// The number of the send.
-    pub sent: u64,
-}
-
-/// What to do. To be performed in order: snapshots are published before waiters are settled.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Begin a fetch under this ticket.
-    StartFetch(u64),
-    /// The fetch of this ticket took too long; whatever it still brings is ignored.
-    AbandonFetch(u64),
-    /// Show this to requests.
-    Publish(Arc<Snapshot>),
-    /// Wake all who wait for a fetch: it ended, like this, or there is nothing to wait for.
-    Settle(Result<(), Error>),
-    /// Tell observers.
-    Tell(Event),
-}
-
-/// What a rotation has counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counts {
-    /// Fetches that brought a new generation.
-    pub changed: u64,
-    /// Fetches that learnt that nothing changed.
-    pub not_modified: u64,
-    /// Fetches that failed.
-    pub failed: u64,
-    /// Fetches that a rejection forced.
-    pub forced: u64,
-    /// Rejections that counted as evidence.
-    pub rejections: u64,
-    /// Times an older credential was taken into use because the newer one was rejected.
-    pub fallbacks: u64,
-    /// Times the provider went back to an older credential.
-    pub rollbacks: u64,
-    /// When a fetch last worked, on the wall clock.
-    pub last_success: Option<i64>,
-}
-
-/// A retry schedule: made anew after each success.
-pub type Backoff = Arc<dyn Fn(u64) -> Box<dyn Iterator<Item = Duration> + Send> + Send + Sync>;
+#[cfg(test)]
+mod tests;
 
 /// How long after a rejection the API's acceptances are listened to.
 const LISTEN: Duration = Duration::from_secs(10);
 /// A difference between the clocks that is a jump, not a correction.
 const JUMP_MS: i64 = 2_000;
+/// How many credentials it remembers to have used, to tell a rollback from a rotation.
+const REMEMBERED: usize = 16;
 
 /// The long-lived state machine of one handle.
 pub struct Rotation {
     policy: Arc<Policy>,
-    backoff: Backoff,
     known_schemes: BTreeSet<Box<str>>,
     rng: fastrand::Rng,
     now: Moment,
@@ -123,99 +54,45 @@ pub struct Rotation {
     counts: Counts,
     published: Arc<Snapshot>,
     closed: bool,
+    fetching: Fetching,
 
     set: Option<Arc<CredentialSet>>,
+    /// The highest generation of the lineage, also after the set was revoked.
     generation: Option<u64>,
     lineage: Option<Box<str>>,
+    /// The set's credentials in its order: the primary one is the first.
     members: Vec<Member>,
+    revoked: BTreeSet<CredentialId>,
     in_use: Option<CredentialId>,
     was_in_use: Vec<CredentialId>,
-    revoked: BTreeSet<CredentialId>,
-    stale_until: Option<Moment>,
+    probation: Option<Probation>,
+
+    /// What the primary one had left to live when it came, or when its end was last moved.
+    life: Option<Duration>,
+    refresh_at: Option<Moment>,
     hard_at: Option<Moment>,
+    stale_until: Option<Moment>,
     window_until: u64,
-    cause: Error,
-    probation: Probation,
-    episodes: Vec<Episode>,
     listen_until: u64,
-
-    live: Option<Live>,
-    ticket: u64,
-    last_start: Option<u64>,
-    last_end: u64,
-    floor: u64,
-    next_fetch: u64,
-    not_before: u64,
-    retry: Option<Box<dyn Iterator<Item = Duration> + Send>>,
-    slow_retries: u32,
-    failing: bool,
-    hint: Option<(u64, Option<u64>)>,
-    refresh: bool,
-    forced: Option<u64>,
-    bucket: Bucket,
-    demand: bool,
+    /// The place of this client in its fleet, from 0 to 1; drawn once per swap.
     jitter: f64,
+    /// Why nothing is usable, when nothing is.
+    cause: Error,
+    /// Why the last fetch failed, if it did.
+    failure: Option<Error>,
+    /// Whether somebody waits for a fetch.
+    demand: bool,
 }
 
-struct Live {
-    ticket: u64,
-    deadline: u64,
-    forced: bool,
-    /// The generation that a hint promised before it began.
-    hinted: Option<u64>,
-}
-
-/// One credential of the set, with what is known of it.
-struct Member {
-    credential: Arc<Credential>,
-    role: Role,
-    starts: Option<Moment>,
-    ends: Option<Moment>,
-    /// When it was first seen as a previous one: its grace counts from then.
-    retired: Option<Moment>,
-    /// The number of sends when its state last changed. Evidence up to it is ignored.
-    since: u64,
-    accepted: u64,
-    /// The first and the last send of the current run of rejections.
-    run: Option<(u64, u64)>,
-    rejections: u32,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Primary,
-    Previous,
-    Next,
-}
-
-/// What is known of the candidate's trial.
+/// The trial of a candidate.
 struct Probation {
-    of: Option<CredentialId>,
-    since: Moment,
-    /// Half of the life that the credential in use had left when the trial began.
-    half: Option<Moment>,
-    rejections: usize,
-    reported: bool,
-    /// Whether the provider went back to a credential that was in use before.
-    is_rollback: bool,
-    slot: Arc<ProbeSlot>,
-    slot_opens: u64,
-    lagging_at: u64,
-}
-
-/// What a rejected credential in use set in motion.
-struct Episode {
     of: CredentialId,
-    opened: u64,
-    cooldown: Duration,
-    state: EpisodeState,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum EpisodeState {
-    Open,
-    Exhausted,
-    Over,
+    since: Moment,
+    rejections: usize,
+    /// Whether anybody reports what the API says.
+    reported: bool,
+    slot: Arc<ProbeSlot>,
+    lagging_at: u64,
 }
 
 impl Rotation {
@@ -223,13 +100,10 @@ impl Rotation {
     pub fn new(now: Moment, seed: u64, policy: Arc<Policy>, backoff: Backoff) -> Self {
         let cause =
             Error::new(ErrorKind::NotReady, "no credentials yet: the first fetch has not ended");
-        let slot = Arc::new(ProbeSlot::open_from(0));
         Self {
-            bucket: Bucket::new(policy.forced_burst, policy.forced_every),
-            floor: millis(policy.fetch_floor_min),
+            fetching: Fetching::new(now.boot, policy.clone(), backoff),
             policy,
-            backoff,
-            known_schemes: BTreeSet::new(),
+            known_schemes: ["api_key", "bearer", "basic"].map(Box::from).into(),
             rng: fastrand::Rng::with_seed(seed),
             now,
             sends: 0,
@@ -241,40 +115,20 @@ impl Rotation {
             generation: None,
             lineage: None,
             members: Vec::new(),
+            revoked: BTreeSet::new(),
             in_use: None,
             was_in_use: Vec::new(),
-            revoked: BTreeSet::new(),
-            stale_until: None,
+            probation: None,
+            life: None,
+            refresh_at: None,
             hard_at: None,
+            stale_until: None,
             window_until: 0,
-            cause,
-            probation: Probation {
-                of: None,
-                since: now,
-                half: None,
-                rejections: 0,
-                reported: false,
-                is_rollback: false,
-                slot,
-                slot_opens: 0,
-                lagging_at: 0,
-            },
-            episodes: Vec::new(),
             listen_until: 0,
-            live: None,
-            ticket: 0,
-            last_start: None,
-            last_end: 0,
-            next_fetch: now.boot,
-            not_before: 0,
-            retry: None,
-            slow_retries: 0,
-            failing: false,
-            hint: None,
-            refresh: false,
-            forced: None,
-            demand: false,
             jitter: 0.0,
+            cause,
+            failure: None,
+            demand: false,
         }
     }
 
@@ -293,6 +147,13 @@ impl Rotation {
         self.counts
     }
 
+    /// The set that a fetch may ask about with a condition. None once its newest credential has ended by
+    /// the client's clocks: the full state, with the source's own clock, then shows whether that is so.
+    pub fn confirmable(&self) -> Option<&Arc<CredentialSet>> {
+        let has_ended = self.members.first().is_none_or(|primary| primary.has_ended(self.now));
+        self.set.as_ref().filter(|_| !has_ended)
+    }
+
     /// Takes one input and says what to do. `sends` is the number of sends so far.
     pub fn step(&mut self, now: Moment, sends: u64, input: Input) -> Vec<Action> {
         if self.closed {
@@ -302,34 +163,18 @@ impl Rotation {
         self.observe_clocks(now);
         match input {
             Input::Woke => {}
-            Input::Fetched(ticket, set) => {
-                if let Some(live) = self.conclude(ticket) {
-                    let outcome = self.fetched(set, &live);
-                    self.settle(outcome);
-                }
-            }
-            Input::NotModified(ticket) => {
-                if let Some(live) = self.conclude(ticket) {
-                    let outcome = self.not_modified(&live);
-                    self.settle(outcome);
-                }
-            }
-            Input::Failed(ticket, error) => {
-                if self.conclude(ticket).is_some() {
-                    let error = self.failed(error);
-                    self.settle(Err(error));
-                }
-            }
+            Input::Fetched(ticket, set) => self.conclude(ticket, |this| this.fetched(set)),
+            Input::NotModified(ticket) => self.conclude(ticket, Self::not_modified),
+            Input::Failed(ticket, error) => self.conclude(ticket, |_| Err(error)),
             Input::Rejected(evidence) => self.rejected(&evidence),
             Input::Accepted(evidence) => self.accepted(&evidence),
             Input::Hinted { generation, immediate } => self.hinted(generation, immediate),
-            // A fetch that already runs is joined.
-            Input::RefreshRequested => self.refresh = self.live.is_none(),
+            Input::RefreshRequested => self.fetching.ask(now.boot),
             Input::Waited => self.waited(),
             Input::Closed => return self.close(),
         }
         self.pass_time();
-        self.plan_fetch();
+        self.start_fetch();
         self.publish_if_changed();
         // Snapshots go out before anybody is woken to look at them; the rest keeps its order.
         self.out.sort_by_key(|action| match action {
@@ -346,64 +191,49 @@ impl Rotation {
             return None;
         }
         let now = self.now;
-        let mut wait = self.policy.wake;
-        let mut boot =
-            |at: u64| wait = wait.min(Duration::from_millis(at.saturating_sub(now.boot)));
-        match &self.live {
-            Some(live) => boot(live.deadline),
-            None => boot(self.due().0),
-        }
-        let pending = [self.listen_until, self.probation.lagging_at];
-        pending.into_iter().filter(|at| *at > now.boot).for_each(&mut boot);
-        for episode in &self.episodes {
-            match episode.state {
-                EpisodeState::Open => boot(episode.opened + millis(self.policy.wait)),
-                EpisodeState::Exhausted => boot(episode.opened + millis(episode.cooldown)),
-                EpisodeState::Over => {}
-            }
-        }
-        let changes = self.members.iter().flat_map(|member| [member.starts, member.ends]).flatten();
-        for at in
-            changes.chain([self.hard_at, self.stale_until, self.promote_at()].into_iter().flatten())
-        {
-            if !at.reached(now) {
-                wait = wait.min(at.remaining(now));
-            }
-        }
-        Some(now + wait)
+        let lagging = self.probation.as_ref().map(|probation| probation.lagging_at);
+        let times = [Some(self.listen_until), lagging, self.episode_ends()];
+        let times = times.into_iter().flatten().filter(|at| *at > now.boot);
+        let times = times.chain([self.fetching.wake_at()]);
+        let waits = times.map(|at| Duration::from_millis(at.saturating_sub(now.boot)));
+        let ends = self.members.iter().flat_map(|member| [member.starts, member.ends]);
+        let ends = ends.chain([self.hard_at, self.stale_until, self.promote_at()]).flatten();
+        let ends = ends.filter(|at| !at.reached(now)).map(|at| at.remaining(now));
+        Some(now + waits.chain(ends).min().unwrap_or(self.policy.wake).min(self.policy.wake))
     }
 
     // ---- fetching ----
 
-    fn conclude(&mut self, ticket: u64) -> Option<Live> {
-        let live = self.live.take_if(|live| live.ticket == ticket)?;
-        self.last_end = self.now.boot;
-        self.demand = false;
-        Some(live)
+    /// A fetch has ended in some way. A failure is told and planned around; it displaces nothing.
+    fn conclude(&mut self, ticket: u64, outcome: impl FnOnce(&mut Self) -> Result<(), Error>) {
+        let Some(live) = self.fetching.conclude(self.now.boot, ticket) else { return };
+        let changed = self.counts.changed;
+        let outcome = outcome(self);
+        match &outcome {
+            Err(error) => self.failed(error),
+            Ok(()) if live.forced && self.counts.changed > changed => self.fetching.refund(),
+            Ok(()) => {}
+        }
+        self.settle(outcome);
     }
 
     fn settle(&mut self, outcome: Result<(), Error>) {
+        self.demand = false;
         self.out.push(Action::Settle(outcome));
     }
 
-    fn fetched(&mut self, mut set: CredentialSet, live: &Live) -> Result<(), Error> {
-        if let Err(error) = self.admit(&mut set) {
-            return Err(self.failed(error));
-        }
-        if self.set.is_some() && set.generation == self.generation {
-            if set.stale_ok_until.is_some() {
-                self.stale_until = set.stale_ok_until.map(|until| self.to_moment(&set, until));
+    fn fetched(&mut self, mut set: CredentialSet) -> Result<(), Error> {
+        self.admit(&mut set)?;
+        let set = Arc::new(set);
+        match self.set.clone() {
+            Some(held) if set.generation == self.generation && set.lineage == self.lineage => {
+                if set.holds_same_keys(&held) {
+                    self.confirmed(&set, &held);
+                }
+                self.renewed();
             }
-            self.renewed(&set, live);
-            return Ok(());
+            _ => self.install(&set),
         }
-        if live.forced {
-            self.bucket.refund();
-        }
-        self.worked();
-        self.counts.changed += 1;
-        self.install(set);
-        self.look_again(live);
         Ok(())
     }
 
@@ -414,9 +244,8 @@ impl Rotation {
         if let Some(back) = set.members().find(|member| self.revoked.contains(member.id())) {
             return malformed(format!("the set brings back {}, which was revoked", back.id()));
         }
-        let ended =
-            |at: Option<Timestamp>| at.is_some_and(|at| self.to_moment(set, at).reached(self.now));
-        if set.primary.as_ref().is_some_and(|primary| ended(primary.expires_at())) {
+        let ends = set.primary().and_then(|primary| primary.expires_at());
+        if ends.is_some_and(|ends| self.to_moment(set, ends).reached(self.now)) {
             return malformed("the set's current credential has already ended".into());
         }
         let Some(held) = self.generation else {
@@ -425,13 +254,15 @@ impl Rotation {
         };
         let Some(generation) = set.generation else {
             let same = self.set.as_ref().is_some_and(|held| held.holds_same_keys(set));
-            set.generation = Some(if same { held } else { held + 1 });
+            set.generation = Some(held.saturating_add(u64::from(!same)));
             return Ok(());
         };
+        // An endpoint that lost its history must not lock out those to whom it has nothing to lose.
+        if set.lineage != self.lineage && self.in_use.is_none() {
+            return Ok(());
+        }
         // A set that was revoked as a whole is restored only by a higher generation.
-        let lowest = if self.set.is_some() { held } else { held + 1 };
-        let lost_history = set.lineage != self.lineage && self.in_use.is_none();
-        if generation < lowest && !lost_history {
+        if generation < held || (generation == held && self.set.is_none()) {
             return Err(Error::new(
                 ErrorKind::OlderGeneration,
                 format!(
@@ -439,9 +270,8 @@ impl Rotation {
                 ),
             ));
         }
-        let changed = set.members().find(|member| {
-            self.member(&member.shared_id())
-                .is_some_and(|held| !held.credential.is_same_key(member))
+        let changed = set.members().find(|new| {
+            self.member(new.id()).is_some_and(|held| !held.credential.is_same_key(new))
         });
         match changed {
             Some(changed) => malformed(format!("{} has other material than before", changed.id())),
@@ -449,168 +279,204 @@ impl Rotation {
         }
     }
 
-    fn not_modified(&mut self, live: &Live) -> Result<(), Error> {
-        let Some(set) = self.set.clone() else {
-            let what = "the source says «not modified», but nothing is held";
-            return Err(self.failed(Error::new(ErrorKind::Malformed, what)));
+    fn not_modified(&mut self) -> Result<(), Error> {
+        let what = match self.members.first() {
+            None => "the source says «not modified», but nothing is held",
+            Some(primary) if primary.has_ended(self.now) => {
+                "the source has nothing newer than a credential that has ended"
+            }
+            Some(_) => {
+                self.renewed();
+                return Ok(());
+            }
         };
-        if self.members[0].ends.is_some_and(|ends| ends.reached(self.now)) {
-            let what = "the source has nothing newer than a credential that has ended";
-            return Err(self.failed(Error::new(ErrorKind::Malformed, what)));
-        }
-        self.renewed(&set, live);
-        Ok(())
+        Err(Error::new(ErrorKind::Malformed, what))
     }
 
     /// The source has nothing newer: what is held is fresh again.
-    fn renewed(&mut self, set: &CredentialSet, live: &Live) {
+    fn renewed(&mut self) {
         self.worked();
         self.counts.not_modified += 1;
-        self.schedule(set);
         self.tell(Event::NotModified { generation: self.generation.unwrap_or(0) });
-        self.look_again(live);
-    }
-
-    /// A hint above what the fetch brought is worth one more look, and no more than one.
-    fn look_again(&mut self, live: &Live) {
-        if live.hinted > self.generation {
-            self.hint = Some((self.now.boot, None));
-        }
+        self.plan_next();
     }
 
     fn worked(&mut self) {
-        if std::mem::take(&mut self.failing) {
+        self.counts.last_success = Some(self.now.wall);
+        if self.failure.take().is_some() {
             self.tell(Event::Recovered { credential: self.in_use.clone() });
         }
-        self.retry = None;
-        self.slow_retries = 0;
-        self.counts.last_success = Some(self.now.wall);
     }
 
-    /// Plans the next fetch after one that worked.
-    fn schedule(&mut self, set: &CredentialSet) {
+    fn plan_next(&mut self) {
         let now = self.now;
-        let policy = self.policy.clone();
-        let ends = set.primary.as_ref().and_then(|primary| primary.expires_at());
-        let wait = match ends.map(|at| self.to_moment(set, at).remaining(now)) {
-            Some(left) => {
-                let lead = left.mul_f64(policy.soft_lead_ratio).min(policy.soft_lead_max);
-                let floor = policy.fetch_floor.min(left.mul_f64(0.1)).max(policy.fetch_floor_min);
-                self.floor = millis(floor);
-                left - lead + lead.mul_f64(self.jitter / 2.0)
-            }
-            None => {
-                self.floor = millis(policy.fetch_floor.max(policy.fetch_floor_min));
-                policy.poll.mul_f64(1.0 + policy.poll_spread * (self.rng.f64() * 2.0 - 1.0))
-            }
-        };
-        // The server's own wish wins, unless it has already passed.
-        let asked =
-            set.refresh_after.map(|at| self.to_moment(set, at)).filter(|at| !at.reached(now));
-        let wait = asked.map_or(wait, |at| at.remaining(now) + set.splay.mul_f64(self.jitter));
-        self.next_fetch = (now.boot + millis(wait)).max(self.floor_ends());
+        let splay = self.splay().mul_f64(self.jitter);
+        let primary = self.members.first();
+        let left = primary.and_then(|primary| primary.ends).map(|ends| ends.remaining(now));
+        // A wish that lies in the past is ignored.
+        let asked = self.refresh_at.filter(|at| !at.reached(now));
+        let asked = asked.map(|at| at.remaining(now).saturating_add(splay));
+        let generation = self.generation.unwrap_or(0);
+        self.fetching.worked(now.boot, generation, left, asked, self.jitter, self.rng.f64());
     }
 
-    fn failed(&mut self, error: Error) -> Error {
-        let policy = self.policy.clone();
+    fn failed(&mut self, error: &Error) {
         self.counts.failed += 1;
-        self.failing = true;
+        self.failure = Some(error.clone());
         if error.kind() == ErrorKind::SetRevoked {
-            self.revoke_all(&error);
-        }
-        let delay = if error.kind().is_lasting() {
-            let delay = policy.slow_retry_min.saturating_mul(1 << self.slow_retries.min(16));
-            self.slow_retries += 1;
-            delay.min(policy.slow_retry_max)
-        } else {
-            let seed = self.rng.u64(..);
-            let retry = self.retry.get_or_insert_with(|| (self.backoff)(seed));
-            let delay = retry.next().unwrap_or(policy.backoff_max);
-            match self.in_use.is_none() || self.published.hard {
-                true => delay.min(policy.backoff_max_urgent),
-                false => delay,
-            }
-        };
-        if let Some(asked) = error.retry_after() {
-            let asked = asked.clamp(policy.retry_after_min, policy.retry_after_max);
-            self.not_before = self.now.boot + millis(asked);
-        }
-        self.next_fetch =
-            (self.now.boot + millis(delay)).max(self.floor_ends()).max(self.not_before);
-        let retry_in = Duration::from_millis(self.next_fetch - self.now.boot);
-        self.tell(Event::FetchFailed { error: error.clone(), retry_in });
-        if self.in_use.is_none() && self.cause.kind() != ErrorKind::SetRevoked {
+            self.revoke_all();
+            self.cause = error.clone();
+        } else if self.in_use.is_none() && self.cause.kind() != ErrorKind::SetRevoked {
             self.cause = error.clone();
         }
-        error
+        let urgent = self.in_use.is_none() || self.published.hard;
+        let next = self.fetching.failed(self.now.boot, error, urgent, self.rng.u64(..));
+        let retry_in = Duration::from_millis(next.saturating_sub(self.now.boot));
+        self.tell(Event::FetchFailed { error: error.clone(), retry_in });
     }
 
     fn hinted(&mut self, generation: Option<u64>, immediate: bool) {
-        if generation.is_some_and(|hinted| self.generation.is_some_and(|held| hinted <= held)) {
-            return;
+        if generation.is_none_or(|hinted| self.generation.is_none_or(|held| hinted > held)) {
+            let spread = if immediate { 0.0 } else { self.rng.f64() };
+            self.fetching.hinted(self.after(self.splay().mul_f64(spread)), generation);
         }
-        let splay = self.set.as_ref().map_or(Duration::ZERO, |set| set.splay);
-        let wait = if immediate { Duration::ZERO } else { splay.mul_f64(self.rng.f64()) };
-        let at = self.now.boot + millis(wait);
-        let (due, highest) = self.hint.unwrap_or((at, generation));
-        self.hint = Some((due.min(at), highest.max(generation)));
     }
 
     fn waited(&mut self) {
         self.demand = true;
-        let asks_again = self.live.is_none() && self.forced.is_none() && self.has_open_episode();
-        if asks_again {
-            let again = self.last_end + millis(self.policy.fetch_floor_min);
-            self.forced = Some(again.max(self.now.boot));
+        if self.used().is_some_and(|used| used.is_in(EpisodeState::Open)) {
+            self.fetching.force_again(self.now.boot);
         }
     }
 
-    fn floor_ends(&self) -> u64 {
-        self.last_start.map_or(0, |start| start + self.floor)
-    }
-
-    /// When the next fetch may start, and whether a rejection forces it.
-    fn due(&self) -> (u64, bool) {
-        let asked = self.refresh.then_some(self.now.boot);
-        let hinted = self.hint.map(|(at, _)| at);
-        let wanted = [asked, hinted].into_iter().flatten().min();
-        let wanted = wanted.map(|at| at.max(self.floor_ends()).max(self.not_before));
-        let regular = wanted.map_or(self.next_fetch, |at| at.min(self.next_fetch));
-        match self.forced.map(|at| at.max(self.bucket.ready_at()).max(self.not_before)) {
-            Some(forced) if forced < regular => (forced, true),
-            _ => (regular, false),
+    fn start_fetch(&mut self) {
+        if let Some(live) = self.fetching.start(self.now.boot) {
+            self.counts.forced += u64::from(live.forced);
+            self.out.push(Action::StartFetch(live.ticket));
         }
-    }
-
-    fn plan_fetch(&mut self) {
-        let now = self.now.boot;
-        let (due, forced) = self.due();
-        if self.live.is_none() && due <= now {
-            if forced {
-                self.bucket.take(now);
-                self.counts.forced += 1;
-            }
-            self.ticket += 1;
-            let deadline = now + millis(self.policy.fetch_timeout);
-            let hinted = self.hint.take().and_then(|(_, generation)| generation);
-            self.live = Some(Live { ticket: self.ticket, deadline, forced, hinted });
-            self.last_start = Some(now);
-            self.refresh = false;
-            self.forced = None;
-            // If the answer never comes, this is when to try again.
-            self.next_fetch = deadline;
-            self.out.push(Action::StartFetch(self.ticket));
-        }
-        if self.demand && self.live.is_none() && self.forced.is_none() && !self.refresh {
-            self.demand = false;
-            self.settle(match self.in_use {
-                Some(_) => Ok(()),
-                None => Err(self.cause.clone()),
-            });
+        if self.demand && !self.fetching.is_worth_waiting(self.now.boot) {
+            let failure = self.failure.clone().map_or(Ok(()), Err);
+            self.settle(if self.in_use.is_some() { failure } else { Err(self.cause.clone()) });
         }
     }
 
     // ---- a new set ----
+
+    fn install(&mut self, set: &Arc<CredentialSet>) {
+        self.jitter = self.rng.f64();
+        self.life = None;
+        let gone = self.seat(set);
+        // A source without generations may put other material under the id in use: that is a swap.
+        if gone.iter().any(|member| self.is_in_use(member.credential.id())) {
+            self.in_use.take_if(|id| self.members.iter().any(|member| member.is(id)));
+        }
+        for member in &mut self.members {
+            member.episode = None;
+        }
+        let revoked: Vec<_> =
+            set.revoked.iter().filter(|id| self.revoked.insert((*id).clone())).cloned().collect();
+        self.generation = set.generation;
+        self.lineage.clone_from(&set.lineage);
+        self.set = Some(set.clone());
+        self.window_until = self.after(self.policy.rotation_window);
+        self.fetching.stop_forcing();
+        self.worked();
+        self.counts.changed += 1;
+        let primary = self.members[0].credential.shared_id();
+        self.tell(Event::Fetched { generation: set.generation(), primary });
+        if !revoked.is_empty() {
+            self.tell(Event::Revoked { credentials: revoked, set: false });
+        }
+        self.plan_next();
+        self.choose(self.policy.keep_in_use);
+        if self.in_use.is_none() {
+            self.cause = self.why_nothing();
+        }
+    }
+
+    /// The same keys again: their times may have changed, as with a lease that was renewed, or may be
+    /// known better, because the source showed its clock.
+    fn confirmed(&mut self, set: &Arc<CredentialSet>, held: &CredentialSet) {
+        if !set.members().eq(held.members()) {
+            self.set = Some(set.clone());
+            self.life = None;
+        }
+        self.seat(set);
+    }
+
+    /// Makes members of a set's credentials. What is known of a key that was held before stays known.
+    /// Returns the members that are gone.
+    fn seat(&mut self, set: &CredentialSet) -> Vec<Member> {
+        let mut old = std::mem::take(&mut self.members);
+        for (index, credential) in set.members().enumerate() {
+            let role = match index {
+                0 => Role::Primary,
+                n if n <= set.previous.len() => Role::Previous,
+                _ => Role::Next,
+            };
+            let same = old.iter().position(|member| member.credential.is_same_key(credential));
+            let mut member = match same.map(|at| old.swap_remove(at)) {
+                Some(held) => held,
+                None => Member::new(credential.clone(), role, self.sends),
+            };
+            // A source that shows its clock corrects what was believed before. One that does not leaves
+            // alone what is known, or a wall clock that was set back would lengthen lives.
+            let is_known = member.is_timed && member.role == role;
+            let is_known = is_known && set.as_of.is_none() && *member.credential == **credential;
+            // The object that requests already hold is kept, so that an unchanged key is no change.
+            if *member.credential != **credential {
+                member.credential = credential.clone();
+            }
+            member.role = role;
+            let is_previous = role == Role::Previous;
+            member.retired = is_previous.then(|| member.retired.unwrap_or(self.now));
+            if !is_known {
+                self.read_times(&mut member, set);
+            }
+            self.members.push(member);
+        }
+        let moment = |at: Option<Timestamp>| at.map(|at| self.to_moment(set, at));
+        let ends = self.members[0].ends;
+        let life = ends.map_or(Duration::ZERO, |ends| ends.remaining(self.now));
+        let life = self.life.unwrap_or(life);
+        let hard = life.mul_f64(self.policy.hard_lead_ratio).min(self.policy.hard_lead_max);
+        let grace = life.min(self.policy.stale_grace);
+        let stale_until = moment(set.stale_ok_until).or_else(|| ends.map(|ends| ends + grace));
+        let refresh_at = moment(set.refresh_after);
+        self.life = Some(life);
+        self.hard_at = ends.map(|ends| ends.before(hard));
+        self.stale_until = stale_until;
+        self.refresh_at = refresh_at;
+        old
+    }
+
+    /// Turns the times that the source named into local ones.
+    fn read_times(&self, member: &mut Member, set: &CredentialSet) {
+        let moment = |at: Option<Timestamp>| at.map(|at| self.to_moment(set, at));
+        let credential = &member.credential;
+        let splay = set.splay.mul_f64(self.jitter);
+        member.is_timed = true;
+        member.starts = match member.role {
+            _ if self.is_foreign(member) => Some(NEVER),
+            // Without a time, a staged credential is for information only.
+            Role::Next => Some(moment(credential.activate_at()).map_or(NEVER, |at| at + splay)),
+            _ => moment(credential.not_before()),
+        };
+        let expires = moment(credential.expires_at());
+        member.ends = match member.retired {
+            None => expires,
+            Some(retired) => moment(credential.grace_expires_at()).or_else(|| {
+                let grace = retired + self.policy.previous_grace;
+                Some(expires.map_or(grace, |expires| expires.earlier(grace)))
+            }),
+        };
+    }
+
+    /// Whether it names a scheme that this program cannot apply.
+    fn is_foreign(&self, member: &Member) -> bool {
+        let named = member.credential.scheme();
+        named.is_some_and(|named| !self.known_schemes.contains(&named.name))
+    }
 
     /// The local moment of a time that the source named, by the source's own clock.
     fn to_moment(&self, set: &CredentialSet, at: Timestamp) -> Moment {
@@ -622,480 +488,372 @@ impl Rotation {
         }
     }
 
-    fn install(&mut self, set: CredentialSet) {
-        let now = self.now;
-        let set = Arc::new(set);
-        self.jitter = self.rng.f64();
-        let mut old = std::mem::take(&mut self.members);
-        // A source without generations may put other material under the id in use: that is a swap.
-        let replaced = set.members().any(|new| {
-            self.in_use.as_ref().is_some_and(|id| new.id() == &**id)
-                && !old.iter().any(|member| member.credential.is_same_key(new))
-        });
-        if replaced {
-            self.in_use = None;
-        }
-        for (index, credential) in set.members().enumerate() {
-            let role = match index {
-                0 => Role::Primary,
-                n if n <= set.previous.len() => Role::Previous,
-                _ => Role::Next,
-            };
-            let same = old.iter().position(|member| member.credential.is_same_key(credential));
-            let before = same.map(|at| old.swap_remove(at));
-            let member = self.admit_member(&set, credential, role, before);
-            self.members.push(member);
-        }
-        let newly_revoked: Vec<_> =
-            set.revoked.iter().filter(|id| self.revoked.insert((*id).clone())).cloned().collect();
-        self.generation = set.generation;
-        self.lineage.clone_from(&set.lineage);
-        self.episodes.clear();
-        self.forced = None;
-        self.window_until = now.boot + millis(self.policy.rotation_window);
-        let primary = &self.members[0];
-        let life = primary.ends.map(|ends| ends.remaining(now));
-        let hard = life
-            .map(|life| life.mul_f64(self.policy.hard_lead_ratio).min(self.policy.hard_lead_max));
-        self.hard_at = primary.ends.zip(hard).map(|(ends, hard)| ends.before(hard));
-        self.stale_until = match set.stale_ok_until {
-            Some(until) => Some(self.to_moment(&set, until)),
-            None => {
-                primary.ends.zip(life).map(|(ends, life)| ends + life.min(self.policy.stale_grace))
-            }
-        };
-        let primary = primary.credential.shared_id();
-        self.set = Some(set.clone());
-        self.schedule(&set);
-        let generation = self.generation.unwrap_or(0);
-        if self.hint.is_some_and(|(_, hinted)| hinted.is_none_or(|hinted| hinted <= generation)) {
-            self.hint = None;
-        }
-        self.tell(Event::Fetched { generation, primary });
-        if !newly_revoked.is_empty() {
-            self.tell(Event::Revoked { credentials: newly_revoked, set: false });
-        }
-        self.choose(self.policy.keep_in_use);
-    }
-
-    fn admit_member(
-        &mut self,
-        set: &CredentialSet,
-        credential: &Arc<Credential>,
-        role: Role,
-        before: Option<Member>,
-    ) -> Member {
-        let now = self.now;
-        let splay = set.splay.mul_f64(self.jitter);
-        let moment = |at: Option<Timestamp>| at.map(|at| self.to_moment(set, at));
-        let retired = match (role, &before) {
-            (Role::Previous, Some(before)) => Some(before.retired.unwrap_or(now)),
-            (Role::Previous, None) => Some(now),
-            _ => None,
-        };
-        let expires = moment(credential.expires_at());
-        let ends = match retired {
-            None => expires,
-            Some(retired) => moment(credential.grace_expires_at()).or_else(|| {
-                let grace = retired + self.policy.previous_grace;
-                Some(expires.map_or(grace, |expires| expires.earlier(grace)))
-            }),
-        };
-        // A staged credential without a time is informational: it never starts by itself.
-        let never = Moment { wall: i64::MAX, boot: u64::MAX };
-        let starts = match role {
-            Role::Next => Some(moment(credential.activate_at()).map_or(never, |at| at + splay)),
-            _ => moment(credential.not_before()),
-        };
-        match before {
-            // The object that requests already hold is kept, so that an unchanged key is no change.
-            Some(before) => {
-                let credential = match *before.credential == **credential {
-                    true => before.credential,
-                    false => credential.clone(),
-                };
-                Member { credential, role, starts, ends, retired, ..before }
-            }
-            None => Member {
-                credential: credential.clone(),
-                role,
-                starts,
-                ends,
-                retired,
-                since: self.sends,
-                accepted: 0,
-                run: None,
-                rejections: 0,
-            },
-        }
-    }
-
-    fn revoke_all(&mut self, error: &Error) {
-        self.cause = error.clone();
+    fn revoke_all(&mut self) {
         if self.set.take().is_none() {
             return;
         }
-        let credentials: Vec<_> =
-            self.members.drain(..).map(|member| member.credential.shared_id()).collect();
-        self.revoked.extend(credentials.iter().cloned());
-        self.in_use = None;
-        self.probation.of = None;
-        self.episodes.clear();
-        self.forced = None;
-        (self.hard_at, self.stale_until) = (None, None);
+        let credentials = self.members.drain(..).map(|member| member.credential.shared_id());
+        let credentials = credentials.collect();
+        (self.in_use, self.probation) = (None, None);
+        (self.hard_at, self.stale_until, self.refresh_at) = (None, None, None);
+        self.fetching.stop_forcing();
         self.tell(Event::Revoked { credentials, set: true });
+    }
+
+    fn why_nothing(&self) -> Error {
+        let (kind, what) = if self.members.iter().all(|member| self.is_foreign(member)) {
+            (ErrorKind::SchemeFailed, "the set names a scheme that this program does not know")
+        } else if self.members.iter().any(|member| !member.has_ended(self.now)) {
+            (ErrorKind::NotReady, "no credential of the set is valid yet")
+        } else {
+            (ErrorKind::Expired, "every credential has ended and no newer one could be fetched")
+        };
+        Error::new(kind, what)
     }
 
     // ---- who is in use ----
 
-    fn member(&self, id: &CredentialId) -> Option<&Member> {
-        self.members.iter().find(|member| member.credential.id() == &**id)
+    fn member(&self, id: &str) -> Option<&Member> {
+        self.members.iter().find(|member| member.is(id))
     }
 
-    fn member_mut(&mut self, id: &CredentialId) -> Option<&mut Member> {
-        self.members.iter_mut().find(|member| member.credential.id() == &**id)
+    fn member_mut(&mut self, id: &str) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.is(id))
     }
 
-    fn is_usable(&self, member: &Member) -> bool {
-        let scheme_known = member.credential.scheme().is_none_or(|scheme| {
-            matches!(&*scheme.name, "api_key" | "bearer" | "basic")
-                || self.known_schemes.contains(&scheme.name)
-        });
-        scheme_known
-            && member.starts.is_none_or(|starts| starts.reached(self.now))
-            && member.ends.is_none_or(|ends| !ends.reached(self.now))
+    /// The credential in use.
+    fn used(&self) -> Option<&Member> {
+        self.member(self.in_use.as_deref()?)
+    }
+
+    fn is_in_use(&self, id: &str) -> bool {
+        self.in_use.as_deref() == Some(id)
+    }
+
+    fn is_candidate(&self, id: &str) -> bool {
+        self.probation.as_ref().is_some_and(|probation| &*probation.of == id)
     }
 
     /// All usable ones, in the order in which a newer one is preferred.
     fn usable(&self) -> impl Iterator<Item = &Member> {
-        let rank = [Role::Next, Role::Primary, Role::Previous];
-        rank.into_iter().flat_map(move |role| {
-            self.members.iter().filter(move |member| member.role == role && self.is_usable(member))
+        [Role::Next, Role::Primary, Role::Previous].into_iter().flat_map(|role| {
+            let has_role = move |member: &&Member| member.role == role;
+            self.members.iter().filter(has_role).filter(|member| member.is_usable(self.now))
         })
     }
 
     /// The primary past its end: it serves while nothing else does, until the stale grace or a
     /// rejection ends that too.
     fn stale(&self) -> Option<&Member> {
-        self.members.iter().find(|member| {
-            member.role == Role::Primary
-                && member.run.is_none()
-                && member.ends.is_some_and(|ends| ends.reached(self.now))
-                && self.stale_until.is_some_and(|until| !until.reached(self.now))
-        })
-    }
-
-    /// Whether the credential in use may go on for at least `left`.
-    fn may_stay(&self, id: &CredentialId, left: Duration) -> bool {
-        self.usable().any(|member| {
-            let lasts = || member.ends.is_none_or(|ends| ends.remaining(self.now) >= left);
-            member.credential.id() == &**id && (member.role != Role::Previous || lasts())
-        })
+        let primary = self.members.first()?;
+        let has_grace = self.stale_until.is_some_and(|until| !until.reached(self.now));
+        (has_grace && primary.has_ended(self.now) && primary.run.is_none()).then_some(primary)
     }
 
     /// Keeps the credential in use if it may stay for `left` more, else takes the newest usable one.
     fn choose(&mut self, left: Duration) {
-        if self.in_use.as_ref().is_some_and(|id| self.may_stay(id, left)) {
-            return self.begin_probation();
-        }
-        let newest = self.usable().next().or_else(|| self.stale());
-        let newest = newest.map(|member| member.credential.shared_id());
-        match (self.in_use.clone(), newest) {
-            (Some(from), Some(to)) if from == to => {}
-            (from, Some(to)) => {
-                let back = self.was_in_use.contains(&to);
-                self.use_now(&to);
-                let generation = self.generation.unwrap_or(0);
-                match from {
-                    Some(from) if back => self.tell_rolled_back(from, to),
-                    from => self.tell(Event::Swapped { from, to, generation }),
+        let stays = self.used().is_some_and(|used| {
+            let lasts = || used.ends.is_none_or(|ends| ends.remaining(self.now) >= left);
+            used.is_usable(self.now) && (used.role != Role::Previous || lasts())
+        });
+        if !stays {
+            let newest = self.usable().next().or_else(|| self.stale());
+            match newest.map(|newest| newest.credential.shared_id()) {
+                Some(to) if self.is_in_use(&to) => {}
+                Some(to) => {
+                    let generation = self.generation.unwrap_or(0);
+                    self.swap(to, |from, to| Event::Swapped { from, to, generation });
                 }
+                None => self.give_up(),
             }
-            (Some(gone), None) => {
-                self.in_use = None;
-                if self.set.is_some() {
-                    let what = format!("{gone} has ended and no newer credential could be fetched");
-                    self.cause = Error::new(ErrorKind::Expired, what);
-                    self.tell(Event::Expired { credential: gone });
-                }
-            }
-            (None, None) => {}
         }
         self.begin_probation();
     }
 
-    fn use_now(&mut self, id: &CredentialId) {
+    fn give_up(&mut self) {
+        if let Some(gone) = self.in_use.take() {
+            self.cause = self.failure.clone().unwrap_or_else(|| self.why_nothing());
+            self.tell(Event::Expired { credential: gone });
+        }
+    }
+
+    /// Takes a credential into use; tells so, or that the provider rolled back.
+    fn swap(
+        &mut self,
+        to: CredentialId,
+        event: impl FnOnce(Option<CredentialId>, CredentialId) -> Event,
+    ) {
+        let from = self.in_use.replace(to.clone());
         let sends = self.sends;
-        let before = self.in_use.replace(id.clone());
-        for id in before.iter().chain([id]) {
+        for id in from.iter().chain([&to]) {
             if let Some(member) = self.member_mut(id) {
-                member.since = sends;
-                member.run = None;
+                member.begin_anew(sends);
+                if let Some(episode) = &mut member.episode {
+                    episode.state = EpisodeState::Over;
+                }
             }
         }
-        if let Some(before) = before.filter(|before| !self.was_in_use.contains(before)) {
-            self.was_in_use.push(before);
-            let excess = self.was_in_use.len().saturating_sub(16);
+        self.fetching.stop_forcing();
+        self.window_until = self.after(self.policy.rotation_window);
+        let is_primary = self.members.first().is_some_and(|primary| primary.is(&to));
+        let is_rollback = is_primary && self.was_in_use.contains(&to);
+        let event = match from.clone() {
+            Some(from) if is_rollback => Event::RolledBack { from, to },
+            from => event(from, to),
+        };
+        self.counts.rollbacks += u64::from(matches!(event, Event::RolledBack { .. }));
+        // One that the API made unusable may come back without the provider having gone back to it.
+        let fell_back = matches!(event, Event::FellBack { .. });
+        self.counts.fallbacks += u64::from(fell_back);
+        if let Some(from) = from.filter(|from| !fell_back && !self.was_in_use.contains(from)) {
+            self.was_in_use.push(from);
+            let excess = self.was_in_use.len().saturating_sub(REMEMBERED);
             self.was_in_use.drain(..excess);
         }
-        self.window_until = self.now.boot + millis(self.policy.rotation_window);
-        self.episodes.retain(|episode| episode.state != EpisodeState::Open);
-        self.forced = None;
+        self.tell(event);
     }
 
-    /// The newest usable credential, if it is not the one in use.
-    fn candidate(&self) -> Option<&Member> {
-        let in_use = self.in_use.as_ref()?;
-        self.usable().next().filter(|newest| newest.credential.id() != &**in_use)
-    }
-
+    /// The newest usable credential is tried, if it is not the one in use.
     fn begin_probation(&mut self) {
-        let candidate = self.candidate().map(|member| member.credential.shared_id());
-        if candidate == self.probation.of {
+        let newest = self.usable().next().filter(|_| self.in_use.is_some());
+        let candidate = newest.map(|newest| newest.credential.shared_id());
+        let candidate = candidate.filter(|id| !self.is_in_use(id));
+        if candidate.as_ref() == self.probation.as_ref().map(|probation| &probation.of) {
             return;
         }
-        let now = self.now;
-        let ends =
-            self.in_use.as_ref().and_then(|id| self.member(id)).and_then(|member| member.ends);
-        self.probation = Probation {
-            of: candidate.clone(),
+        self.probation = None;
+        let Some((of, in_use)) = candidate.zip(self.in_use.clone()) else { return };
+        let (now, sends) = (self.now, self.sends);
+        if let Some(member) = self.member_mut(&of) {
+            member.begin_anew(sends);
+        }
+        self.probation = Some(Probation {
+            of: of.clone(),
             since: now,
-            half: ends.map(|ends| now + ends.remaining(now) / 2),
             rejections: 0,
             reported: false,
-            is_rollback: candidate.as_ref().is_some_and(|id| self.was_in_use.contains(id)),
             slot: Arc::new(ProbeSlot::open_from(now.boot)),
-            slot_opens: now.boot,
-            lagging_at: candidate.as_ref().map_or(0, |_| now.boot + millis(self.policy.lagging)),
-        };
-        if let Some((credential, in_use)) = candidate.zip(self.in_use.clone()) {
-            self.tell(Event::Candidate { credential, in_use });
-        }
+            lagging_at: self.after(self.policy.lagging),
+        });
+        self.tell(Event::Candidate { credential: of, in_use });
     }
 
     /// When the candidate is used unproven.
     fn promote_at(&self) -> Option<Moment> {
-        self.probation.of.as_ref()?;
-        let in_use = self.member(self.in_use.as_ref()?)?;
-        if self.probation.rejections > 0 {
-            return in_use.ends.map(|ends| ends.before(self.policy.give_up));
+        let probation = self.probation.as_ref()?;
+        let ends = self.used()?.ends;
+        if probation.rejections > 0 {
+            return ends.map(|ends| ends.before(self.policy.give_up));
         }
-        let unreported = self.probation.since + self.policy.probe_unreported;
-        match (self.probation.reported, self.probation.half) {
-            (true, half) => half,
-            (false, Some(half)) => Some(half.earlier(unreported)),
-            (false, None) => Some(unreported),
+        let since = probation.since;
+        let half = ends.map(|ends| since + ends.remaining(since) / 2);
+        let unreported = (!probation.reported).then(|| since + self.policy.probe_unreported);
+        match (half, unreported) {
+            (Some(half), Some(unreported)) => Some(half.earlier(unreported)),
+            (half, unreported) => half.or(unreported),
         }
     }
 
     fn promote(&mut self, proven: bool) {
-        let Some((from, to)) = self.in_use.clone().zip(self.probation.of.take()) else { return };
-        self.use_now(&to);
-        match self.probation.is_rollback {
-            true => self.tell_rolled_back(from, to),
-            false => self.tell(Event::Promoted { from, to, proven }),
-        }
+        let Some((from, probation)) = self.in_use.clone().zip(self.probation.take()) else {
+            return;
+        };
+        self.swap(probation.of, |_, to| Event::Promoted { from, to, proven });
         self.begin_probation();
-    }
-
-    fn tell_rolled_back(&mut self, from: CredentialId, to: CredentialId) {
-        self.counts.rollbacks += 1;
-        self.tell(Event::RolledBack { from, to });
     }
 
     // ---- evidence ----
 
     fn rejected(&mut self, evidence: &Evidence) {
-        let sends = self.sends;
-        let listen_until = self.now.boot + millis(LISTEN);
-        let Some(member) = self.member_mut(&evidence.credential) else { return };
-        if evidence.sent <= member.since || evidence.sent <= member.accepted {
-            return;
-        }
+        let id = &evidence.credential;
+        let (now, sends) = (self.now, self.sends);
+        let (is_in_use, is_candidate) = (self.is_in_use(id), self.is_candidate(id));
+        let Some(member) = self.member_mut(id) else { return };
         let is_first = member.run.is_none();
-        let first = member.run.map_or(evidence.sent, |(first, _)| first);
-        member.rejections = if is_first { 1 } else { member.rejections.saturating_add(1) };
-        member.run = Some((first, evidence.sent));
-        self.counts.rejections += 1;
-        self.listen_until = listen_until;
-        if self.probation.of.as_ref() == Some(&evidence.credential) {
-            if let Some(member) = self.member_mut(&evidence.credential) {
-                // The others that were on their way saw the same state of the API.
-                member.since = sends;
-            }
-            return self.probe_rejected();
-        }
-        if self.in_use.as_ref() != Some(&evidence.credential) {
+        let is_stale = member.has_ended(now);
+        if !member.rejected(evidence.sent) {
             return;
+        }
+        if is_candidate {
+            // The others that were on their way saw the same state of the API.
+            member.ignore_until(sends);
+        }
+        self.counts.rejections += 1;
+        self.listen_until = self.after(LISTEN);
+        if is_candidate {
+            self.probe_rejected();
+        }
+        if !is_in_use {
+            return;
+        }
+        if is_stale {
+            self.stale_until = None;
         }
         if is_first {
-            self.window_until = self.now.boot + millis(self.policy.rotation_window);
-            let credential = evidence.credential.clone();
+            self.window_until = self.after(self.policy.rotation_window);
+            let credential = id.clone();
             self.tell(Event::Rejected { credential, candidate: false, probe_in: None });
         }
-        self.open_episode(&evidence.credential);
+        self.open_episode();
         self.fall_back();
     }
 
-    fn probe_rejected(&mut self) {
-        let Some(credential) = self.probation.of.clone() else { return };
-        let delays = &self.policy.probe_delays;
-        let delay = delays[self.probation.rejections.min(delays.len() - 1)];
-        self.probation.rejections += 1;
-        self.probation.reported = true;
-        self.probation.slot_opens = self.now.boot + millis(delay);
-        self.probation.slot = Arc::new(ProbeSlot::open_from(self.probation.slot_opens));
-        self.tell(Event::Rejected { credential, candidate: true, probe_in: Some(delay) });
-    }
-
     fn accepted(&mut self, evidence: &Evidence) {
-        let Some(member) = self.member_mut(&evidence.credential) else { return };
-        if evidence.sent <= member.since {
+        let id = &evidence.credential;
+        if !self.member_mut(id).is_some_and(|member| member.accepted(evidence.sent)) {
             return;
         }
-        member.accepted = member.accepted.max(evidence.sent);
-        if member.run.is_some_and(|(_, last)| evidence.sent > last) {
-            member.run = None;
+        if let Some(probation) = &mut self.probation {
+            probation.reported = true;
         }
-        self.probation.reported = true;
-        if self.probation.of.as_ref() == Some(&evidence.credential) {
+        let is_good = self.member(id).is_some_and(|member| member.run.is_none());
+        self.calm(is_good && self.is_in_use(id));
+        if self.is_candidate(id) {
             self.promote(true);
-        } else if self.in_use.as_ref() == Some(&evidence.credential) {
-            let in_use_is_good =
-                self.member(&evidence.credential).is_some_and(|member| member.run.is_none());
-            if in_use_is_good {
-                self.close_episodes();
-            }
         } else {
             self.fall_back();
         }
     }
 
-    /// Any acceptance ends the silence of an exhausted episode.
-    fn close_episodes(&mut self) {
-        let mut recovered = false;
-        for episode in &mut self.episodes {
-            recovered |= episode.state == EpisodeState::Exhausted;
+    /// Any acceptance ends the silence of an exhausted episode; one of the credential in use also ends
+    /// an open one.
+    fn calm(&mut self, is_over: bool) {
+        let in_use = self.in_use.clone();
+        let member = in_use.as_deref().and_then(|id| self.member_mut(id));
+        let Some(episode) = member.and_then(|member| member.episode.as_mut()) else { return };
+        let recovered = episode.state == EpisodeState::Exhausted;
+        if recovered || is_over {
             episode.state = EpisodeState::Over;
+            self.fetching.stop_forcing();
         }
-        self.forced = None;
         if recovered {
-            self.tell(Event::Recovered { credential: self.in_use.clone() });
+            self.tell(Event::Recovered { credential: in_use });
         }
     }
 
-    /// An older credential replaces the one in use only if the API accepted it after rejecting the
-    /// other twice with no acceptance between. One route that always says 401 flips nothing.
+    fn probe_rejected(&mut self) {
+        let opens = self.now.boot;
+        let Some(probation) = &mut self.probation else { return };
+        let delays = &self.policy.probe_delays;
+        let delay = delays[probation.rejections.min(delays.len() - 1)];
+        probation.rejections += 1;
+        probation.reported = true;
+        probation.slot = Arc::new(ProbeSlot::open_from(opens.saturating_add(millis(delay))));
+        let credential = probation.of.clone();
+        self.tell(Event::Rejected { credential, candidate: true, probe_in: Some(delay) });
+    }
+
+    /// Another credential replaces the one in use only if the API accepted it after rejecting that one,
+    /// and rejected that one twice with no acceptance between. One route that always says 401 flips
+    /// nothing.
     fn fall_back(&mut self) {
-        let Some(from) = self.in_use.clone() else { return };
-        let Some((first, _)) =
-            self.member(&from).filter(|held| held.rejections >= 2).and_then(|held| held.run)
-        else {
-            return;
+        let Some(used) = self.used() else { return };
+        let Some(run) = used.run.filter(|run| run.count >= 2) else { return };
+        let is_better = |member: &&Member| {
+            member.was_accepted_after(run.first) && !self.is_in_use(member.credential.id())
         };
-        let to = self
-            .usable()
-            .find(|member| member.accepted > first && member.credential.id() != &*from);
-        let Some(to) = to.map(|member| member.credential.shared_id()) else { return };
-        self.use_now(&to);
-        self.close_episodes();
-        self.counts.fallbacks += 1;
-        self.tell(Event::FellBack { from: from.clone(), to });
+        let Some(to) = self.usable().find(is_better) else { return };
+        let (from, to) = (used.credential.shared_id(), to.credential.shared_id());
+        self.swap(to, |_, to| Event::FellBack { from: from.clone(), to });
         self.begin_probation();
-        if self.probation.of == Some(from) {
-            self.probation.is_rollback = false;
+        if self.is_candidate(&from) {
             self.probe_rejected();
         }
     }
 
-    fn has_open_episode(&self) -> bool {
-        self.episodes.iter().any(|episode| episode.state == EpisodeState::Open)
+    // ---- episodes: what the rejection of a credential in use sets in motion ----
+
+    fn open_episode(&mut self) {
+        let now = self.now.boot;
+        let (first, longest) = (self.policy.episode, self.policy.episode_max);
+        let Some(id) = self.in_use.clone() else { return };
+        let Some(member) = self.member_mut(&id) else { return };
+        let cooldown = match &member.episode {
+            Some(episode) if now < episode.cools_at() => return,
+            Some(episode) => episode.cooldown.saturating_mul(2).min(longest),
+            None => first,
+        };
+        member.episode = Some(Episode { opened: now, cooldown, state: EpisodeState::Open });
+        self.fetching.force(now);
     }
 
-    fn open_episode(&mut self, id: &CredentialId) {
-        let now = self.now.boot;
-        let longest = self.policy.episode_max;
-        match self.episodes.iter_mut().find(|episode| episode.of == *id) {
-            Some(episode) if now < episode.opened + millis(episode.cooldown) => return,
-            Some(episode) => {
-                episode.opened = now;
-                episode.cooldown = (episode.cooldown * 2).min(longest);
-                episode.state = EpisodeState::Open;
-            }
-            None => self.episodes.push(Episode {
-                of: id.clone(),
-                opened: now,
-                cooldown: self.policy.episode,
-                state: EpisodeState::Open,
-            }),
+    /// When the state of the episode changes by itself: requests wait for its fetches, and then fail
+    /// fast until it has cooled down.
+    fn episode_ends(&self) -> Option<u64> {
+        let episode = self.used()?.episode.as_ref()?;
+        match episode.state {
+            EpisodeState::Open => Some(episode.opened.saturating_add(millis(self.policy.wait))),
+            EpisodeState::Exhausted => Some(episode.cools_at()),
+            EpisodeState::Over => None,
         }
-        // A fetch that already runs is joined; if it brings nothing, those who wait ask again.
-        self.forced = self.live.is_none().then_some(now);
+    }
+
+    /// The wait, or the cooldown, is over. If every usable credential was tried in vain, requests fail
+    /// fast until the cooldown ends.
+    fn end_episode(&mut self) {
+        let (now, id) = (self.now.boot, self.in_use.clone());
+        let Some(used) = self.used() else { return };
+        let first = used.run.map(|run| run.first);
+        let in_vain = first.is_some_and(|first| {
+            let was_tried = |member: &Member| member.run.is_some_and(|run| run.last >= first);
+            used.is_in(EpisodeState::Open) && self.usable().all(was_tried)
+        });
+        self.fetching.stop_forcing();
+        let member = id.as_deref().and_then(|id| self.member_mut(id));
+        let Some(episode) = member.and_then(|member| member.episode.as_mut()) else { return };
+        let left = Duration::from_millis(episode.cools_at().saturating_sub(now));
+        let is_exhausted = in_vain && !left.is_zero();
+        episode.state = if is_exhausted { EpisodeState::Exhausted } else { EpisodeState::Over };
+        if let Some(credential) = id.filter(|_| is_exhausted) {
+            self.tell(Event::Exhausted { credential, cooldown: left });
+        }
     }
 
     // ---- time ----
+
+    fn after(&self, wait: Duration) -> u64 {
+        self.now.boot.saturating_add(millis(wait))
+    }
+
+    /// Over how long the provider spreads its fleet.
+    fn splay(&self) -> Duration {
+        self.set.as_ref().map_or(Duration::ZERO, |set| set.splay)
+    }
 
     fn observe_clocks(&mut self, now: Moment) {
         let wall = now.wall.saturating_sub(self.now.wall);
         let boot = i64::try_from(now.boot.saturating_sub(self.now.boot)).unwrap_or(i64::MAX);
         self.now = now;
         let by_ms = wall.saturating_sub(boot);
-        if by_ms.abs() > JUMP_MS {
-            self.refresh = true;
+        if by_ms.saturating_abs() > JUMP_MS {
+            self.fetching.want(now.boot);
             self.tell(Event::ClockJumped { by_ms });
         }
     }
 
     fn pass_time(&mut self) {
         let now = self.now;
-        if let Some(late) = self.live.take_if(|live| live.deadline <= now.boot) {
-            self.last_end = now.boot;
-            self.out.push(Action::AbandonFetch(late.ticket));
+        if let Some(late) = self.fetching.overdue(now.boot) {
+            self.out.push(Action::AbandonFetch(late));
             let limit = self.policy.fetch_timeout.as_secs_f64();
             let what = format!("the source did not answer within {limit} s");
-            let error = self.failed(Error::new(ErrorKind::Timeout, what));
-            self.settle(Err(error));
+            self.conclude(late, |_| Err(Error::new(ErrorKind::Timeout, what)));
         }
         if self.promote_at().is_some_and(|at| at.reached(now)) {
             self.promote(false);
         }
         self.choose(Duration::ZERO);
-        let wait = millis(self.policy.wait);
-        let open = self.episodes.iter().position(|episode| episode.state == EpisodeState::Open);
-        if let Some(index) = open.filter(|index| self.episodes[*index].opened + wait <= now.boot) {
-            self.end_episode(index);
+        if self.episode_ends().is_some_and(|at| at <= now.boot) {
+            self.end_episode();
         }
-        for episode in &mut self.episodes {
-            if episode.opened + millis(episode.cooldown) <= now.boot
-                && episode.state == EpisodeState::Exhausted
-            {
-                episode.state = EpisodeState::Over;
-            }
-        }
-        if self.probation.of.is_some() && self.probation.lagging_at <= now.boot {
-            let since = Duration::from_millis(now.boot - self.probation.since.boot);
-            self.probation.lagging_at = now.boot + millis(since.max(self.policy.lagging));
-            if let Some(credential) = self.probation.of.clone() {
-                self.tell(Event::Lagging { credential, since });
-            }
-        }
-    }
-
-    /// The wait of an episode is over. If nothing helped, requests fail fast until the cooldown ends.
-    fn end_episode(&mut self, index: usize) {
-        let episode = &self.episodes[index];
-        let (of, opened, cooldown) = (episode.of.clone(), episode.opened, episode.cooldown);
-        let run = self.member(&of).and_then(|member| member.run);
-        let helped = |first: u64| self.members.iter().any(|member| member.accepted > first);
-        let exhausted = self.in_use.as_ref() == Some(&of)
-            && run.is_some_and(|(first, _)| !helped(first))
-            && opened + millis(cooldown) > self.now.boot;
-        self.forced = None;
-        self.episodes[index].state =
-            if exhausted { EpisodeState::Exhausted } else { EpisodeState::Over };
-        if exhausted {
-            let left = Duration::from_millis(opened + millis(cooldown) - self.now.boot);
-            self.tell(Event::Exhausted { credential: of, cooldown: left });
+        if let Some(probation) = &mut self.probation
+            && probation.lagging_at <= now.boot
+        {
+            let since = Duration::from_millis(now.boot.saturating_sub(probation.since.boot));
+            let again = millis(since.max(self.policy.lagging));
+            probation.lagging_at = now.boot.saturating_add(again);
+            let credential = probation.of.clone();
+            self.tell(Event::Lagging { credential, since });
         }
     }
 
@@ -1115,80 +873,37 @@ impl Rotation {
 
     /// What requests see of the state.
     fn project(&self) -> Snapshot {
-        let in_use = self.in_use.as_ref().and_then(|id| self.member(id));
-        let candidate = self.candidate().filter(|_| self.probation.of.is_some());
-        let others = self.usable().filter(|member| {
-            in_use.is_none_or(|in_use| !Arc::ptr_eq(&member.credential, &in_use.credential))
+        let in_use = self.used();
+        let candidate = self.probation.as_ref().and_then(|probation| {
+            let credential = self.member(&probation.of)?.credential.clone();
+            Some(Candidate { credential, slot: probation.slot.clone() })
         });
-        let episode = |state| {
-            self.episodes
-                .iter()
-                .any(|episode| episode.state == state && Some(&episode.of) == self.in_use.as_ref())
-        };
-        let suspect = episode(EpisodeState::Open) && in_use.is_some_and(|held| held.run.is_some());
-        let exhausted = episode(EpisodeState::Exhausted);
+        let others = self.usable().filter(|member| !self.is_in_use(member.credential.id()));
+        let is_in = |state| in_use.is_some_and(|used| used.is_in(state));
+        let suspect = is_in(EpisodeState::Open) && in_use.is_some_and(|used| used.run.is_some());
+        let exhausted = is_in(EpisodeState::Exhausted);
+        let listening = self.listen_until > self.now.boot;
         Snapshot {
             epoch: self.published.epoch + 1,
             set: self.set.clone(),
-            usable: in_use.into_iter().chain(others).map(|held| held.credential.clone()).collect(),
-            candidate: candidate.map(|member| Candidate {
-                credential: member.credential.clone(),
-                slot: self.probation.slot.clone(),
-            }),
+            in_use: in_use.map(|used| used.credential.clone()),
+            usable: in_use.into_iter().chain(others).map(|used| used.credential.clone()).collect(),
             hard: in_use.is_some() && self.hard_at.is_some_and(|at| at.reached(self.now)),
             suspect,
             exhausted,
-            evidence: candidate.is_some()
-                || suspect
-                || exhausted
-                || self.listen_until > self.now.boot,
+            evidence: candidate.is_some() || suspect || exhausted || listening,
+            candidate,
             window_until: self.window_until,
             sends: self.sends,
             cause: in_use.is_none().then(|| self.cause.clone()),
-            in_use: in_use.map(|member| member.credential.clone()),
         }
     }
 
     fn close(&mut self) -> Vec<Action> {
         self.closed = true;
         let mut out = std::mem::take(&mut self.out);
-        if let Some(live) = self.live.take() {
-            out.push(Action::AbandonFetch(live.ticket));
-        }
+        out.extend(self.fetching.live_ticket().map(Action::AbandonFetch));
         out.push(Action::Settle(Err(Error::new(ErrorKind::Closed, "the handle was closed"))));
         out
     }
-}
-
-impl Snapshot {
-    /// What there is to see before the first fetch.
-    pub(crate) fn nothing(cause: Error) -> Self {
-        Self {
-            epoch: 0,
-            set: None,
-            in_use: None,
-            usable: Vec::new(),
-            candidate: None,
-            hard: false,
-            suspect: false,
-            exhausted: false,
-            evidence: false,
-            window_until: 0,
-            sends: 0,
-            cause: Some(cause),
-        }
-    }
-}
-
-/// The schedule that is used unless a program brings its own: exponential with full jitter.
-pub fn default_backoff(policy: &Policy) -> Backoff {
-    use backon::BackoffBuilder;
-    let builder = backon::ExponentialBuilder::default()
-        .with_min_delay(policy.backoff_min)
-        .with_max_delay(policy.backoff_max)
-        .without_max_times();
-    Arc::new(move |seed| {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        Box::new(builder.build().map(move |delay| delay.mul_f64(rng.f64())))
-    })
 }

@@ -70,28 +70,36 @@ impl Snapshot {
         self.evidence
     }
 
+    /// Whether everything was tried in vain: until that changes, a request is sent once, and a rejection
+    /// is its answer.
+    pub fn is_exhausted(&self) -> bool {
+        self.exhausted
+    }
+
+    /// What there is to see before the first fetch, and after the end.
+    pub(crate) fn nothing(cause: Error) -> Self {
+        Self {
+            epoch: 0,
+            set: None,
+            in_use: None,
+            usable: Vec::new(),
+            candidate: None,
+            hard: false,
+            suspect: false,
+            exhausted: false,
+            evidence: false,
+            window_until: 0,
+            sends: 0,
+            cause: Some(cause),
+        }
+    }
+
     /// Whether it shows requests anything that `other` does not.
     pub(crate) fn differs(&self, other: &Snapshot) -> bool {
-        let same_key = |a: &Option<Arc<Credential>>, b: &Option<Arc<Credential>>| match (a, b) {
-            (None, None) => true,
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-            _ => false,
-        };
-        let same_candidate = match (&self.candidate, &other.candidate) {
-            (None, None) => true,
-            (Some(a), Some(b)) => {
-                Arc::ptr_eq(&a.credential, &b.credential) && Arc::ptr_eq(&a.slot, &b.slot)
-            }
-            _ => false,
-        };
-        let same_set = match (&self.set, &other.set) {
-            (None, None) => true,
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-            _ => false,
-        };
-        !(same_set
-            && same_key(&self.in_use, &other.in_use)
-            && same_candidate
+        let slots = |a: &Candidate, b: &Candidate| Arc::ptr_eq(&a.slot, &b.slot);
+        !(is_same(&self.set, &other.set, Arc::ptr_eq)
+            && is_same(&self.in_use, &other.in_use, Arc::ptr_eq)
+            && is_same(&self.candidate, &other.candidate, slots)
             && self.usable.len() == other.usable.len()
             && self.usable.iter().zip(&other.usable).all(|(a, b)| Arc::ptr_eq(a, b))
             && self.hard == other.hard
@@ -100,6 +108,14 @@ impl Snapshot {
             && self.evidence == other.evidence
             && self.window_until == other.window_until
             && self.cause.as_ref().map(Error::kind) == other.cause.as_ref().map(Error::kind))
+    }
+}
+
+fn is_same<T>(a: &Option<T>, b: &Option<T>, same: impl Fn(&T, &T) -> bool) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => same(a, b),
+        (None, None) => true,
+        _ => false,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fmt, future::Future, path::PathBuf, time::Duration};
 
 use http::{HeaderMap, StatusCode, header};
-use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimeParser};
+use jiff::Timestamp;
 use reqwest::Response;
 use url::Url;
 use zeroize::Zeroizing;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::{
     BoxFuture, Fetched, Source,
     bootstrap::{self, Bootstrap},
-    http::{client_for, is_loopback},
+    http::{client_for, date, is_loopback, retry_after},
     wire,
 };
 use crate::{
@@ -360,17 +360,8 @@ struct Head {
 impl Head {
     fn read(headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let time =
-            |text: &str| DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok();
-        let date = text(header::DATE).and_then(time);
-        // A date is counted from the answer's own, so that this machine's clock does not matter.
-        let retry_after = text(header::RETRY_AFTER).and_then(|text| match text.trim().parse() {
-            Ok(seconds) => Some(Duration::from_secs(seconds)),
-            Err(_) => {
-                let wait: SignedDuration = time(text)?.duration_since(date?);
-                Some(wait.try_into().unwrap_or(Duration::ZERO))
-            }
-        });
+        let date = text(header::DATE).and_then(date);
+        let retry_after = retry_after(headers);
         Self { etag: text(header::ETAG).map(Into::into), date, retry_after }
     }
 }

@@ -7,11 +7,13 @@
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
+use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use reqwest::{
     Client, ClientBuilder,
-    header::{ACCEPT, HeaderMap, HeaderValue},
+    header::{self, ACCEPT, HeaderMap, HeaderValue},
 };
 use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
 use rustls_platform_verifier::Verifier;
@@ -35,6 +37,23 @@ pub(super) fn client_for(url: &Url) -> Result<Client, Error> {
     } else {
         shared(&WORLD, builder)
     }
+}
+
+/// How long an answer asks to be left alone: in seconds, or until a date. A date is counted from the
+/// answer's own, so that this machine's clock does not matter.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let asked = text(header::RETRY_AFTER)?.trim();
+    if let Ok(seconds) = asked.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let wait = date(asked)?.duration_since(date(text(header::DATE)?)?);
+    Some(wait.try_into().unwrap_or(Duration::ZERO))
+}
+
+/// A date as HTTP writes it.
+pub(super) fn date(text: &str) -> Option<Timestamp> {
+    DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()
 }
 
 /// Whether the host is this machine by its very name or address.

@@ -7,6 +7,7 @@ mod file;
 mod http;
 mod wire;
 
+pub(crate) use self::http::{is_loopback, retry_after, tls_config};
 pub use self::{endpoint::Endpoint, env::Env, file::File, wire::parse};
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
@@ -18,6 +19,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What a fetch brought.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once a fetch and moved twice")]
 pub enum Fetched {
     /// The full state.
     Set(CredentialSet),

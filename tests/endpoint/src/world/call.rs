@@ -407,6 +407,9 @@ mod tests {
         assert_eq!(new, [200, 200, 401, 401, 200, 200], "each replica counts for itself");
         let old: Vec<u16> = (0..4).map(|_| status(&mut world, 20, "k1")).collect();
         assert_eq!(old, [200, 200, 401, 401]);
+        world.apply(20, &step(r#"{"do":"api","fault":"flapping"}"#)).expect("a step");
+        let again: Vec<u16> = (0..4).map(|_| status(&mut world, 20, "k2")).collect();
+        assert_eq!(again, [200, 200, 401, 401], "a new fault counts anew");
     }
 
     #[test]

@@ -391,8 +391,10 @@ mod tests {
         world.apply(30, &step(r#"{"do":"endpoint","fault":"torn"}"#)).expect("a step");
         let known = FetchRequest { if_none_match: Some("\"g1\""), ..ASK };
         assert!(matches!(world.fetch(30, &known), Planned::Torn { .. }));
-        assert_eq!(world.counters()["fetch.failed"], 3);
-        assert_eq!(world.counters()["fetch.started"], 4);
+        let stranger = FetchRequest { bearer: None, ..ASK };
+        assert_eq!(reply(&mut world, 30, &stranger).status, 401);
+        assert_eq!(world.counters()["fetch.failed"], 4);
+        assert_eq!(world.counters()["fetch.started"], 5);
     }
 
     #[test]

@@ -407,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_cut_ends_the_old_one_as_the_new_one_starts_on_each_replica() {
-        let mut world = world(r#"{"replicas": 2}"#);
+        let mut world = world(r#"{"replicas": 2, "grace_ms": 1000}"#);
         apply(&mut world, 10, r#"{"do": "cut", "propagation_ms": [0, 30]}"#);
         assert_eq!(accepted(&mut world, 10, 0), ["k2"]);
         assert_eq!(accepted(&mut world, 39, 1), ["k1"]);
@@ -447,6 +447,7 @@ mod tests {
         apply(&mut world, 10, r#"{"do": "cut"}"#);
         assert_eq!(accepted(&mut world, 19, 0), ["k2"]);
         apply(&mut world, 20, r#"{"do": "rollback"}"#);
+        assert_eq!(accepted(&mut world, 20, 0), ["k1"]);
         assert_eq!(accepted(&mut world, 119, 0), ["k1"], "it begins a new life");
         assert_eq!(accepted(&mut world, 120, 0).len(), 0);
         apply(&mut world, 130, r#"{"do": "rotate"}"#);
@@ -521,6 +522,15 @@ mod tests {
         assert_eq!(accepted(&mut world, 160, 0), ["k2"]);
         assert_eq!((world.commits()[2].at_ms, world.commits()[2].generation), (110, 3));
         assert_eq!(accepted(&mut world, 1_000, 0), ["k2"], "and only once");
+        assert_eq!(world.commits().len(), 3);
+    }
+
+    #[test]
+    fn a_rotation_may_come_before_the_time() {
+        let mut world = world("{}");
+        apply(&mut world, 10, r#"{"do":"rotate","next":{"activate_in_ms":100}}"#);
+        apply(&mut world, 20, r#"{"do": "rotate"}"#);
+        assert_eq!(accepted(&mut world, 500, 0), ["k1", "k2"], "and then nothing waits any more");
         assert_eq!(world.commits().len(), 3);
     }
 

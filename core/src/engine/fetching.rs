@@ -1,0 +1,235 @@
+//! When the next fetch may start.
+//!
+//! Four things want a fetch: the schedule (or the retry after a failure), somebody who asks for a look
+//! (a hint, the program, a clock that jumped), and a rejection, which forces one. Three things hold it
+//! back: a fetch that runs, `Retry-After`, and either the floor between two starts or, for a forced one,
+//! a token bucket. All times are boot-clock milliseconds.
+
+use std::{sync::Arc, time::Duration};
+
+use super::bucket::Bucket;
+use crate::{error::Error, moment::millis, policy::Policy};
+
+/// A retry schedule: made anew after each success.
+pub type Backoff = Arc<dyn Fn(u64) -> Delays + Send + Sync>;
+
+type Delays = Box<dyn Iterator<Item = Duration> + Send>;
+
+/// The schedule that is used unless a program brings its own: exponential with full jitter.
+pub fn default_backoff(policy: &Policy) -> Backoff {
+    use backon::BackoffBuilder;
+    let builder = backon::ExponentialBuilder::default()
+        .with_min_delay(policy.backoff_min)
+        .with_max_delay(policy.backoff_max)
+        .without_max_times();
+    Arc::new(move |seed| {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        Box::new(builder.build().map(move |delay| delay.mul_f64(rng.f64())))
+    })
+}
+
+pub(super) struct Fetching {
+    policy: Arc<Policy>,
+    backoff: Backoff,
+    live: Option<Live>,
+    tickets: u64,
+    started: Option<u64>,
+    ended: u64,
+    floor: Duration,
+    /// What the schedule, or the retry after a failure, wants.
+    regular: u64,
+    /// What a hint, the program or a clock jump wants.
+    wanted: Option<u64>,
+    /// What a rejection wants.
+    forced: Option<u64>,
+    /// The highest generation that a hint spoke of since a fetch last worked.
+    promised: Option<u64>,
+    not_before: u64,
+    retry: Option<Delays>,
+    slow_retries: u32,
+    bucket: Bucket,
+}
+
+/// The one fetch that runs.
+pub(super) struct Live {
+    pub(super) ticket: u64,
+    pub(super) forced: bool,
+    deadline: u64,
+}
+
+impl Fetching {
+    pub(super) fn new(now: u64, policy: Arc<Policy>, backoff: Backoff) -> Self {
+        Self {
+            bucket: Bucket::new(policy.forced_burst, policy.forced_every),
+            floor: policy.fetch_floor_min,
+            policy,
+            backoff,
+            live: None,
+            tickets: 0,
+            started: None,
+            ended: 0,
+            regular: now,
+            wanted: None,
+            forced: None,
+            promised: None,
+            not_before: 0,
+            retry: None,
+            slow_retries: 0,
+        }
+    }
+
+    /// Starts a fetch, if one is due and none runs.
+    pub(super) fn start(&mut self, now: u64) -> Option<&Live> {
+        let (due, forced) = self.due();
+        if self.live.is_some() || due > now {
+            return None;
+        }
+        if forced {
+            self.bucket.take(now);
+        }
+        self.tickets += 1;
+        self.started = Some(now);
+        (self.wanted, self.forced) = (None, None);
+        let deadline = now.saturating_add(millis(self.policy.fetch_timeout));
+        self.live = Some(Live { ticket: self.tickets, forced, deadline });
+        self.live.as_ref()
+    }
+
+    /// The fetch of this ticket has ended; nothing, if it was abandoned before.
+    pub(super) fn conclude(&mut self, now: u64, ticket: u64) -> Option<Live> {
+        let live = self.live.take_if(|live| live.ticket == ticket)?;
+        self.ended = now;
+        Some(live)
+    }
+
+    /// The ticket of the fetch that runs, if it has run for too long.
+    pub(super) fn overdue(&self, now: u64) -> Option<u64> {
+        self.live.as_ref().filter(|live| live.deadline <= now).map(|live| live.ticket)
+    }
+
+    pub(super) fn live_ticket(&self) -> Option<u64> {
+        self.live.as_ref().map(|live| live.ticket)
+    }
+
+    /// A fetch worked: plans the next one. `left` is what remains of the newest credential's life,
+    /// `asked` the server's own wish, `jitter` the place of this client in its fleet and `stray` that of
+    /// this fetch among its polls, both from 0 to 1.
+    pub(super) fn worked(
+        &mut self,
+        now: u64,
+        generation: u64,
+        left: Option<Duration>,
+        asked: Option<Duration>,
+        jitter: f64,
+        stray: f64,
+    ) {
+        let policy = &self.policy;
+        let floor = left.map_or(policy.fetch_floor, |left| policy.fetch_floor.min(left / 10));
+        self.floor = floor.max(policy.fetch_floor_min);
+        let wait = match left {
+            Some(left) => {
+                let lead = left.mul_f64(policy.soft_lead_ratio).min(policy.soft_lead_max);
+                left - lead + lead.mul_f64(jitter / 2.0)
+            }
+            None => policy.poll.mul_f64(1.0 + policy.poll_spread * (stray * 2.0 - 1.0)),
+        };
+        // The server's wish wins, but not beyond the end of what it is to renew.
+        let wait = asked.map_or(wait, |asked| left.map_or(asked, |left| asked.min(left)));
+        self.regular = now.saturating_add(millis(wait));
+        (self.retry, self.slow_retries) = (None, 0);
+        // A hint above what the fetch brought is worth one more look, and no more than one.
+        if self.promised.take() > Some(generation) {
+            self.wanted = Some(now);
+        }
+    }
+
+    /// A fetch failed: says when it is tried again. It always is.
+    pub(super) fn failed(&mut self, now: u64, error: &Error, urgent: bool, seed: u64) -> u64 {
+        let policy = &self.policy;
+        let delay = if error.kind().is_lasting() {
+            let delay = policy.slow_retry_min.saturating_mul(1 << self.slow_retries.min(16));
+            self.slow_retries += 1;
+            delay.min(policy.slow_retry_max)
+        } else {
+            let retry = self.retry.get_or_insert_with(|| (self.backoff)(seed));
+            let delay = retry.next().unwrap_or(policy.backoff_max);
+            delay.min(if urgent { policy.backoff_max_urgent } else { Duration::MAX })
+        };
+        if let Some(asked) = error.retry_after() {
+            let asked = asked.clamp(policy.retry_after_min, policy.retry_after_max);
+            self.not_before = now.saturating_add(millis(asked));
+        }
+        self.regular = now.saturating_add(millis(delay));
+        self.due().0
+    }
+
+    /// Somebody wants a look at this time.
+    pub(super) fn want(&mut self, at: u64) {
+        self.wanted = Some(self.wanted.map_or(at, |wanted| wanted.min(at)));
+    }
+
+    /// The program asks for a fetch; one that runs is joined.
+    pub(super) fn ask(&mut self, now: u64) {
+        if self.live.is_none() {
+            self.want(now);
+        }
+    }
+
+    /// A hint. One that names a generation waits for what a running fetch brings; one that does not may
+    /// be about what that fetch has already missed.
+    pub(super) fn hinted(&mut self, at: u64, generation: Option<u64>) {
+        self.promised = self.promised.max(generation);
+        if self.live.is_none() || generation.is_none() {
+            self.want(at);
+        }
+    }
+
+    /// A rejection wants a fetch now. One that runs is joined: if it brings nothing, those who wait ask
+    /// again.
+    pub(super) fn force(&mut self, now: u64) {
+        self.forced = self.live.is_none().then_some(now);
+    }
+
+    /// Callers still wait after an unchanged answer.
+    pub(super) fn force_again(&mut self, now: u64) {
+        if self.live.is_none() && self.forced.is_none() {
+            let again = self.ended.saturating_add(millis(self.policy.fetch_floor_min));
+            self.forced = Some(again.max(now));
+        }
+    }
+
+    pub(super) fn stop_forcing(&mut self) {
+        self.forced = None;
+    }
+
+    /// A forced fetch brought what it was for, and costs no token.
+    pub(super) fn refund(&mut self) {
+        self.bucket.refund();
+    }
+
+    /// Whether a fetch runs, or is asked for and will start before a request loses patience.
+    pub(super) fn is_worth_waiting(&self, now: u64) -> bool {
+        let asked = self.wanted.is_some() || self.forced.is_some();
+        let patience = now.saturating_add(millis(self.policy.wait));
+        self.live.is_some() || (asked && self.due().0 <= patience)
+    }
+
+    /// When to look again: the end of the running fetch, or the start of the next.
+    pub(super) fn wake_at(&self) -> u64 {
+        self.live.as_ref().map_or_else(|| self.due().0, |live| live.deadline)
+    }
+
+    /// When the next fetch may start, and whether it is a rejection that forces it.
+    fn due(&self) -> (u64, bool) {
+        let wanted = self.wanted.unwrap_or(u64::MAX);
+        let unforced = self.regular.min(wanted).max(self.floor_ends()).max(self.not_before);
+        match self.forced.map(|at| at.max(self.bucket.ready_at()).max(self.not_before)) {
+            Some(forced) if forced < unforced => (forced, true),
+            _ => (unforced, false),
+        }
+    }
+
+    fn floor_ends(&self) -> u64 {
+        self.started.map_or(0, |start| start.saturating_add(millis(self.floor)))
+    }
+}

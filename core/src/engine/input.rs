@@ -1,0 +1,91 @@
+//! What a rotation is told, and what it says is to be done.
+
+use std::sync::Arc;
+
+use super::snapshot::Snapshot;
+use crate::{
+    credential::{CredentialId, CredentialSet},
+    error::Error,
+    event::Event,
+};
+
+/// What happened.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one input is in hand at a time, and is consumed at once"
+)]
+pub enum Input {
+    /// The time that [`Rotation::wake_at`](super::rotation::Rotation::wake_at) named has come, or
+    /// somebody wants a look.
+    Woke,
+    /// A fetch brought a set.
+    Fetched(u64, CredentialSet),
+    /// A fetch learnt that nothing changed.
+    NotModified(u64),
+    /// A fetch failed.
+    Failed(u64, Error),
+    /// The API rejected a credential.
+    Rejected(Evidence),
+    /// The API accepted a credential.
+    Accepted(Evidence),
+    /// A push channel says that there is something newer.
+    Hinted {
+        /// The generation it speaks of, if it says.
+        generation: Option<u64>,
+        /// Whether the fleet is not to be spread this time.
+        immediate: bool,
+    },
+    /// The program asks for a refresh.
+    RefreshRequested,
+    /// A request, or the program, waits for a fetch.
+    Waited,
+    /// Nobody needs the set any more.
+    Closed,
+}
+
+/// What an API said of one credential on one send.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// The credential.
+    pub credential: CredentialId,
+    /// The number of the send.
+    pub sent: u64,
+}
+
+/// What to do. To be performed in order: snapshots are published before waiters are settled.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Begin a fetch under this ticket.
+    StartFetch(u64),
+    /// The fetch of this ticket took too long; whatever it still brings is ignored.
+    AbandonFetch(u64),
+    /// Show this to requests.
+    Publish(Arc<Snapshot>),
+    /// Wake all who wait for a fetch: it ended, like this, or there is nothing to wait for.
+    Settle(Result<(), Error>),
+    /// Tell observers.
+    Tell(Event),
+}
+
+/// What a rotation has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Fetches that brought a new generation.
+    pub changed: u64,
+    /// Fetches that learnt that nothing changed.
+    pub not_modified: u64,
+    /// Fetches that failed.
+    pub failed: u64,
+    /// Fetches that a rejection forced.
+    pub forced: u64,
+    /// Rejections that counted as evidence.
+    pub rejections: u64,
+    /// Times an older credential was taken into use because the newer one was rejected.
+    pub fallbacks: u64,
+    /// Times the provider went back to an older credential.
+    pub rollbacks: u64,
+    /// When a fetch last worked, on the wall clock.
+    pub last_success: Option<i64>,
+}

@@ -1,0 +1,136 @@
+//! One credential of the set, with what is known of it: when it is usable, what the API said of it, and
+//! what its rejection set in motion.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    credential::Credential,
+    moment::{Moment, millis},
+};
+
+/// A time that does not come.
+pub(super) const NEVER: Moment = Moment { wall: i64::MAX, boot: u64::MAX };
+
+pub(super) struct Member {
+    pub(super) credential: Arc<Credential>,
+    pub(super) role: Role,
+    pub(super) starts: Option<Moment>,
+    pub(super) ends: Option<Moment>,
+    /// When it was first seen as a previous one: its grace counts from then.
+    pub(super) retired: Option<Moment>,
+    /// Whether the times above were read from a set for the role that it has.
+    pub(super) is_timed: bool,
+    /// The number of sends when its state last changed. Evidence up to it is ignored.
+    since: u64,
+    /// The last send that the API accepted.
+    accepted: u64,
+    /// The rejections with no acceptance between.
+    pub(super) run: Option<Run>,
+    pub(super) episode: Option<Episode>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Primary,
+    Previous,
+    Next,
+}
+
+/// Rejections with no acceptance between: the first and the last send, and how many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) count: u32,
+}
+
+/// What the rejection of a credential in use set in motion: a forced fetch, and requests that wait for it.
+pub(super) struct Episode {
+    pub(super) opened: u64,
+    pub(super) cooldown: Duration,
+    pub(super) state: EpisodeState,
+}
+
+impl Episode {
+    /// When the next one may begin.
+    pub(super) fn cools_at(&self) -> u64 {
+        self.opened.saturating_add(millis(self.cooldown))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EpisodeState {
+    Open,
+    Exhausted,
+    Over,
+}
+
+impl Member {
+    pub(super) fn new(credential: Arc<Credential>, role: Role, sends: u64) -> Self {
+        Self {
+            credential,
+            role,
+            starts: None,
+            ends: None,
+            retired: None,
+            is_timed: false,
+            since: sends,
+            accepted: 0,
+            run: None,
+            episode: None,
+        }
+    }
+
+    pub(super) fn is(&self, id: &str) -> bool {
+        self.credential.id() == id
+    }
+
+    pub(super) fn has_ended(&self, now: Moment) -> bool {
+        self.ends.is_some_and(|ends| ends.reached(now))
+    }
+
+    pub(super) fn is_usable(&self, now: Moment) -> bool {
+        self.starts.is_none_or(|starts| starts.reached(now)) && !self.has_ended(now)
+    }
+
+    /// Its state changes now: what was sent before says nothing of what it has become.
+    pub(super) fn begin_anew(&mut self, sends: u64) {
+        self.ignore_until(sends);
+        self.run = None;
+    }
+
+    /// What was sent so far says nothing any more.
+    pub(super) fn ignore_until(&mut self, sends: u64) {
+        self.since = sends;
+    }
+
+    /// The API rejected it. False if that is too old to count.
+    pub(super) fn rejected(&mut self, sent: u64) -> bool {
+        let counts = sent > self.since && sent > self.accepted;
+        if counts {
+            let run = self.run.get_or_insert(Run { first: sent, last: sent, count: 0 });
+            run.last = run.last.max(sent);
+            run.count = run.count.saturating_add(1);
+        }
+        counts
+    }
+
+    /// The API accepted it. False if that is too old to count.
+    pub(super) fn accepted(&mut self, sent: u64) -> bool {
+        let counts = sent > self.since;
+        if counts {
+            self.accepted = self.accepted.max(sent);
+            self.run = self.run.filter(|run| sent < run.last);
+        }
+        counts
+    }
+
+    /// Whether the API accepted a send later than this one.
+    pub(super) fn was_accepted_after(&self, sent: u64) -> bool {
+        self.accepted > sent
+    }
+
+    pub(super) fn is_in(&self, state: EpisodeState) -> bool {
+        self.episode.as_ref().is_some_and(|episode| episode.state == state)
+    }
+}

@@ -1,0 +1,124 @@
+//! How a story sets the client up: its `policy` and its `client`.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+use keyswap::{Attention, Classifier, DefaultClassifier, Policy, Scheme, Verdict};
+use keyswap_endpoint::story::Story;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::PlayError;
+
+pub(crate) struct Setup {
+    pub(crate) policy: Policy,
+    pub(crate) client: ClientSetup,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClientSetup {
+    pub(crate) retries: u32,
+    pub(crate) start: Start,
+    scheme: Placing,
+    classifier: Judging,
+    pub(crate) hints: Vec<TimedHint>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Start {
+    /// The story begins when the first set is there.
+    #[default]
+    Ready,
+    /// The client starts with the story.
+    Cold,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Placing {
+    #[default]
+    Header,
+    Bearer,
+    Query,
+    Set,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Judging {
+    #[default]
+    Status,
+    CodeInBody,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TimedHint {
+    pub(crate) at: u64,
+    pub(crate) generation: Option<u64>,
+}
+
+impl Setup {
+    pub(crate) fn of(story: &Story) -> Result<Self, PlayError> {
+        let policy: Policy = serde_json::from_value(Value::Object(story.policy.clone()))?;
+        policy.validate()?;
+        let client = serde_json::from_value(Value::Object(story.client.clone()))?;
+        Ok(Self { policy, client })
+    }
+}
+
+impl ClientSetup {
+    /// How credentials go onto requests; none: as the set says.
+    pub(crate) fn scheme(&self) -> Option<Scheme> {
+        match self.scheme {
+            Placing::Header => Some(Scheme::header("x-api-key")),
+            Placing::Bearer => Some(Scheme::bearer()),
+            Placing::Query => Some(Scheme::query("api_key")),
+            Placing::Set => None,
+        }
+    }
+
+    pub(crate) fn classifier(&self) -> Judge {
+        Judge(match self.classifier {
+            Judging::Status => Arc::new(DefaultClassifier),
+            Judging::CodeInBody => Arc::new(CodeInBody),
+        })
+    }
+}
+
+/// The classifier that a story chooses.
+#[derive(Clone, Debug)]
+pub(crate) struct Judge(Arc<dyn Classifier>);
+
+impl Classifier for Judge {
+    fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> Verdict {
+        self.0.classify(status, headers, body)
+    }
+
+    fn attention(&self) -> Attention {
+        self.0.attention()
+    }
+}
+
+/// A refused key is a 200 whose body says `bad_key`; all else is judged by the status.
+#[derive(Debug)]
+struct CodeInBody;
+
+impl Classifier for CodeInBody {
+    fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> Verdict {
+        const CODE: &[u8] = b"\"bad_key\"";
+        match (status, body) {
+            (StatusCode::OK, None) => Verdict::NeedBody,
+            (StatusCode::OK, Some(body)) if body.windows(CODE.len()).any(|part| part == CODE) => {
+                Verdict::Rejected
+            }
+            _ => DefaultClassifier.classify(status, headers, body),
+        }
+    }
+
+    fn attention(&self) -> Attention {
+        Attention { statuses: vec![200, 401], body_limit: 256 }
+    }
+}

@@ -1,0 +1,155 @@
+//! A story over real sockets: the handle and the client as programs use them, against the embedded
+//! endpoint on loopback.
+//!
+//! # Theory of operation
+//!
+//! The endpoint knows the story and makes its steps happen by its own clock; callers are tasks that
+//! keep to the times of the story as well as the machine lets them. A story is written so that this is
+//! enough: what it counts is decided by the order of events that lie apart, not by luck.
+
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    mem,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::Method;
+use keyswap::{Client, Events, KeySwap, source};
+use keyswap_endpoint::{
+    server::Endpoint,
+    story::{Body, Caller, Story},
+};
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::{
+    PlayError, Report,
+    setup::{Setup, Start},
+    tally::Tally,
+};
+
+/// Turns of the runtime in which what was under way at the end gets done.
+const LAST_TURNS: u32 = 16;
+
+/// Plays a story in a runtime of one thread, on the thread that calls.
+///
+/// # Errors
+/// When it cannot be played. That its counts do not come out is told in the report.
+pub fn play(story: &Story) -> Result<Report, PlayError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, run(story))
+}
+
+type Count = Rc<RefCell<Tally>>;
+
+async fn run(story: &Story) -> Result<Report, PlayError> {
+    let Setup { policy, client: setup } = Setup::of(story)?;
+    let endpoint = Endpoint::builder().start().await?;
+    endpoint.load(story.clone())?;
+    if setup.start == Start::Cold {
+        endpoint.begin();
+    }
+    let source = source::Endpoint::new(endpoint.set_url())?.bootstrap(endpoint.bootstrap());
+    let keys = KeySwap::follow(source).policy(policy).start()?;
+    // Nothing was awaited since: no event can have been missed.
+    let mut events = keys.events();
+    let mut client = Client::builder(&keys)
+        .base_url(endpoint.api_url())?
+        .retries(setup.retries)
+        .classifier(setup.classifier());
+    if let Some(scheme) = setup.scheme() {
+        client = client.scheme(scheme);
+    }
+    let client = client.build()?;
+    if setup.start == Start::Ready {
+        keys.ready().await?;
+        // What was told before the client was ready is no part of the story.
+        while events.try_next().is_some() {}
+        endpoint.begin();
+    }
+    let begin = Instant::now();
+    let count = Count::default();
+    let told = tokio::task::spawn_local(listen(events, count.clone()));
+    let mut callers = JoinSet::new();
+    for caller in &story.callers {
+        for _ in 0..caller.count {
+            callers.spawn_local(call(client.clone(), caller.clone(), begin, count.clone()));
+        }
+    }
+    for hint in setup.hints {
+        let keys = keys.clone();
+        callers.spawn_local(async move {
+            until(begin, hint.at).await;
+            let mut said = source::Hint::default();
+            (said.generation, said.immediate) = (hint.generation, true);
+            keys.hint(said);
+        });
+    }
+    until(begin, story.run_ms).await;
+    while callers.join_next().await.is_some() {}
+    for _ in 0..LAST_TURNS {
+        tokio::task::yield_now().await;
+    }
+    told.abort();
+    let stats = keys.stats();
+    let counted =
+        mem::take(&mut *count.borrow_mut()).close(stats.in_use.as_deref(), stats.generation);
+    let verdict = endpoint.finish(counted);
+    Ok(Report { counted: verdict.counters, mismatches: verdict.mismatches, errors: verdict.errors })
+}
+
+async fn listen(mut events: Events, count: Count) {
+    while let Some(event) = events.next().await {
+        count.borrow_mut().told(event.name());
+    }
+}
+
+async fn call(client: Client, caller: Caller, begin: Instant, count: Count) {
+    for nth in 0..caller.repeat {
+        until(begin, caller.at + nth * caller.every).await;
+        count.borrow_mut().requested();
+        let request = request(&client, &caller);
+        let outcome = match caller.cancel_after_ms {
+            None => request.await,
+            Some(patience) => {
+                match tokio::time::timeout(Duration::from_millis(patience), request).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => {
+                        count.borrow_mut().cancelled();
+                        continue;
+                    }
+                }
+            }
+        };
+        match outcome {
+            Ok(status) => count.borrow_mut().answered(status),
+            Err(error) => count.borrow_mut().failed(&error),
+        }
+    }
+}
+
+async fn request(client: &Client, caller: &Caller) -> Result<u16, keyswap::Error> {
+    let method = caller.method.parse().unwrap_or(Method::GET);
+    let request = client
+        .request(method, &caller.path)
+        .timeout(Duration::from_millis(caller.timeout_ms))
+        .scopes(caller.scopes.iter().flatten());
+    let order = Bytes::from_static(br#"{"order": 1}"#);
+    let request = match caller.body {
+        Body::None => request,
+        Body::Replayable => request.body(order),
+        Body::OneShot => request.body_stream(stream::iter([Ok::<_, Infallible>(order)])),
+    };
+    let response = request.send().await?;
+    let status = response.status().as_u16();
+    // Read to its end, so that the connection is kept as a program's would be.
+    response.bytes().await?;
+    Ok(status)
+}
+
+async fn until(begin: Instant, at: u64) {
+    tokio::time::sleep_until((begin + Duration::from_millis(at)).into()).await;
+}
