@@ -1,5 +1,5 @@
 //! The built-in sources against real sockets and real folders.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::{
     path::{Path, PathBuf},

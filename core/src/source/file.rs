@@ -358,7 +358,8 @@ mod watching {
     }
 }
 
-#[cfg(all(test, feature = "watch"))]
+#[cfg(test)]
+#[cfg(feature = "watch")]
 mod tests {
     use super::{super::Hints, *};
 
