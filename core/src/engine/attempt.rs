@@ -25,6 +25,9 @@ use crate::{
     policy::Policy,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// The most sends of one request.
 pub const MAX_SENDS: u32 = 4;
 

@@ -193,8 +193,7 @@ impl Fetching {
     /// Callers still wait after an unchanged answer.
     pub(super) fn force_again(&mut self, now: u64) {
         if self.live.is_none() && self.forced.is_none() {
-            let again = self.ended.saturating_add(millis(self.policy.fetch_floor_min));
-            self.forced = Some(again.max(now));
+            self.forced = Some(self.again(now));
         }
     }
 
@@ -210,8 +209,15 @@ impl Fetching {
     /// Whether a fetch runs, or is asked for and will start before a request loses patience.
     pub(super) fn is_worth_waiting(&self, now: u64) -> bool {
         let asked = self.wanted.is_some() || self.forced.is_some();
-        let patience = now.saturating_add(millis(self.policy.wait));
-        self.live.is_some() || (asked && self.due().0 <= patience)
+        self.live.is_some() || (asked && self.due().0 <= self.patience(now))
+    }
+
+    /// Whether that would be so if a rejection asked now. Without this, a request would wait for a fetch
+    /// that tokens or `Retry-After` hold back, be told that there is none, and wait again at once.
+    pub(super) fn could_help(&self, now: u64) -> bool {
+        let forced = self.forced.unwrap_or_else(|| self.again(now));
+        let soonest = self.allowed(forced).min(self.unforced());
+        self.live.is_some() || soonest <= self.patience(now)
     }
 
     /// When to look again: the end of the running fetch, or the start of the next.
@@ -221,12 +227,30 @@ impl Fetching {
 
     /// When the next fetch may start, and whether it is a rejection that forces it.
     fn due(&self) -> (u64, bool) {
-        let wanted = self.wanted.unwrap_or(u64::MAX);
-        let unforced = self.regular.min(wanted).max(self.floor_ends()).max(self.not_before);
-        match self.forced.map(|at| at.max(self.bucket.ready_at()).max(self.not_before)) {
+        let unforced = self.unforced();
+        match self.forced.map(|at| self.allowed(at)) {
             Some(forced) if forced < unforced => (forced, true),
             _ => (unforced, false),
         }
+    }
+
+    fn unforced(&self) -> u64 {
+        let wanted = self.wanted.unwrap_or(u64::MAX);
+        self.regular.min(wanted).max(self.floor_ends()).max(self.not_before)
+    }
+
+    /// When a fetch that is forced at this time may start.
+    fn allowed(&self, forced: u64) -> u64 {
+        forced.max(self.bucket.ready_at()).max(self.not_before)
+    }
+
+    /// When those who wait may ask again after an unchanged answer.
+    fn again(&self, now: u64) -> u64 {
+        self.ended.saturating_add(millis(self.policy.fetch_floor_min)).max(now)
+    }
+
+    fn patience(&self, now: u64) -> u64 {
+        now.saturating_add(millis(self.policy.wait))
     }
 
     fn floor_ends(&self) -> u64 {

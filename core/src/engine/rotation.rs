@@ -880,7 +880,9 @@ impl Rotation {
         });
         let others = self.usable().filter(|member| !self.is_in_use(member.credential.id()));
         let is_in = |state| in_use.is_some_and(|used| used.is_in(state));
-        let suspect = is_in(EpisodeState::Open) && in_use.is_some_and(|used| used.run.is_some());
+        let suspect = is_in(EpisodeState::Open)
+            && in_use.is_some_and(|used| used.run.is_some())
+            && self.fetching.could_help(self.now.boot);
         let exhausted = is_in(EpisodeState::Exhausted);
         let listening = self.listen_until > self.now.boot;
         Snapshot {

@@ -21,7 +21,7 @@ pub struct Snapshot {
     pub(crate) candidate: Option<Candidate>,
     /// The credential in use is about to end: wait a moment for a fetch that runs.
     pub(crate) hard: bool,
-    /// The credential in use was rejected and the episode is open.
+    /// The credential in use was rejected, the episode is open, and a fetch may come in time to help.
     pub(crate) suspect: bool,
     /// Everything was tried in vain: a rejection is the answer until the cooldown ends.
     pub(crate) exhausted: bool,

@@ -462,6 +462,7 @@ fn nobody_waits_for_what_will_not_come_in_time() {
     life.settled.clear();
     life.step(Input::Waited);
     assert_eq!(life.settled.len(), 1, "the source asked to be left alone for a minute");
+    assert!(!life.rotation.snapshot().suspect, "or a request would wait again at once, and again");
     life.pass(0.5);
     life.step(Input::RefreshRequested);
     life.step(Input::Waited);
