@@ -156,6 +156,23 @@ async fn an_endpoint_that_is_down_is_named_by_its_origin() {
 }
 
 #[tokio::test]
+async fn a_failed_handshake_is_told_apart_from_a_host_that_is_down() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 this is not TLS\r\n\r\n").await.unwrap();
+        // Closing before the client has read would reset the connection, which is another fault.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let endpoint = Endpoint::new(format!("{origin}/sets/eu?code={QUERY}")).unwrap();
+    let error = failed(&endpoint.bootstrap(BOOTSTRAP), None).await;
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let words = "its TLS certificate or handshake is not acceptable";
+    assert_eq!(error.to_string(), format!("{origin} cannot be reached: {words}"));
+}
+
+#[tokio::test]
 async fn localhost_is_this_machine() {
     let server = serve([answer(200, "", DOCUMENT)]).await;
     let url = server.url.replace("127.0.0.1", "localhost");
@@ -274,6 +291,11 @@ fn the_environments_bootstrap_is_the_default_and_serves_one_origin() {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
         child.args(["--ignored", "--exact", test]).env_remove("KEYSWAP_BOOTSTRAP");
         child.envs(value.map(|value| ("KEYSWAP_BOOTSTRAP", value)));
+        // Nobody is behind this proxy: what goes to this machine must not go through it.
+        child.envs(
+            ["http_proxy", "HTTP_PROXY", "ALL_PROXY"].map(|name| (name, "http://127.0.0.1:1")),
+        );
+        child.env_remove("no_proxy").env_remove("NO_PROXY");
         let output = child.output().unwrap();
         let told = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && told.contains("1 passed"), "{test}: {told}");
