@@ -39,7 +39,7 @@ const RATE: u64 = 2_000;
 const PACE: &str = r#"{"poll": 0.25, "fetch_floor": 0.1, "fetch_floor_min": 0.1, "forced_every": 0.25,
     "probe_delays": [0.1, 0.2, 0.4, 0.8], "probe_timeout": 1, "probe_again": 0.1, "keep_in_use": 0.5,
     "give_up": 0.2, "episode": 1, "episode_max": 4, "rotation_pause": 0.05, "backoff_min": 0.1,
-    "backoff_max": 0.4, "retry_after_min": 0.1, "connect_timeout": 1, "fetch_timeout": 2}"#;
+    "backoff_max": 0.4, "retry_after_min": 0.1, "fetch_timeout": 2}"#;
 
 fn main() -> ExitCode {
     let args = match Args::parse(std::env::args().skip(1)) {
