@@ -6,7 +6,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
+    collections::{BTreeMap, BinaryHeap, VecDeque},
     sync::Arc,
 };
 
@@ -103,6 +103,8 @@ pub(crate) struct Life {
     trace: bool,
     pub(crate) steps: u64,
     pub(crate) decisions: u64,
+    /// What was told, and what became of requests, by name.
+    pub(crate) seen: BTreeMap<&'static str, u64>,
 }
 
 impl Life {
@@ -155,6 +157,7 @@ impl Life {
             trace,
             steps: 0,
             decisions: 0,
+            seen: BTreeMap::new(),
         }
     }
 
@@ -325,6 +328,9 @@ impl Life {
         let clocks = (now, self.sends);
         self.oracle.check(&self.rotation, clocks, &input, source_now, &actions)?;
         for action in actions {
+            if let Action::Tell(event) = &action {
+                *self.seen.entry(event.name()).or_default() += 1;
+            }
             match action {
                 Action::Publish(_) => self.keep_steady(),
                 Action::StartFetch(ticket) => self.fetch(ticket),
@@ -491,6 +497,9 @@ impl Life {
             }
             Next::Return | Next::Fail(_) => {
                 let failed = matches!(next, Next::Fail(_));
+                let outcome =
+                    if failed { "request failed" } else { verdict_name(self.requests[at].last) };
+                *self.seen.entry(outcome).or_default() += 1;
                 self.check_end(at, failed, snapshot)?;
                 self.free(at);
             }
@@ -623,6 +632,14 @@ impl Life {
         if self.trace {
             eprintln!("{:>9} {}", self.now(), what());
         }
+    }
+}
+
+fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accepted => "request accepted",
+        Verdict::Rejected => "request rejected",
+        _ => "request answered otherwise",
     }
 }
 
