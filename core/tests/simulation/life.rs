@@ -72,7 +72,7 @@ struct Request {
     rejected: Vec<Arc<Credential>>,
     /// Whether it has paused since the last send, or begun again.
     paused: bool,
-    is_probe: bool,
+    repeated: bool,
     /// The keys of the newest published set that were usable all along.
     steady: Vec<usize>,
     last: Verdict,
@@ -128,7 +128,7 @@ impl Life {
             hopeless: false,
             rejected: Vec::new(),
             paused: false,
-            is_probe: false,
+            repeated: false,
             steady: Vec::new(),
             last: Verdict::Other,
         };
@@ -421,7 +421,7 @@ impl Life {
         request.hopeless = self.rng.u8(..20) == 0;
         request.rejected.clear();
         request.paused = false;
-        request.is_probe = false;
+        request.repeated = false;
         request.steady = steady;
         request.last = Verdict::Other;
         let deadline = patience.map(|patience| now + patience);
@@ -546,7 +546,7 @@ impl Life {
         let next = course.judged(now, &snapshot, verdict, &self.policy);
         let transient = matches!(verdict, Verdict::Other | Verdict::Throttled);
         if transient && replayable && self.rng.bool() && course.repeat() {
-            request.paused = true;
+            (request.paused, request.repeated) = (true, true);
             return self.decide(at, true);
         }
         self.take(at, next, &snapshot, false)
@@ -600,6 +600,8 @@ impl Life {
         let is_excused = !request.replayable
             || request.hopeless
             || snapshot.is_exhausted()
+            // A send that an API's other trouble took is missing here.
+            || (request.repeated && request.course.as_ref().is_some_and(|it| it.sends() == 4))
             || self.moment().boot >= request.deadline;
         if !in_vain || is_excused {
             return Ok(());
