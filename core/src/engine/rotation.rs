@@ -749,8 +749,14 @@ impl Rotation {
     fn fall_back(&mut self) {
         let Some(used) = self.used() else { return };
         let Some(run) = used.run.filter(|run| run.count >= 2) else { return };
+        // One that is about to be given up itself is not worth the change.
+        let lasts = |member: &Member| {
+            member.ends.is_none_or(|ends| ends.remaining(self.now) > self.policy.give_up)
+        };
         let is_better = |member: &&Member| {
-            member.was_accepted_after(run.first) && !self.is_in_use(member.credential.id())
+            member.was_accepted_after(run.first)
+                && !self.is_in_use(member.credential.id())
+                && lasts(member)
         };
         let Some(to) = self.usable().find(is_better) else { return };
         let (from, to) = (used.credential.shared_id(), to.credential.shared_id());

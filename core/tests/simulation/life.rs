@@ -6,7 +6,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
+    collections::{BTreeMap, BinaryHeap, VecDeque},
     sync::Arc,
 };
 
@@ -72,7 +72,7 @@ struct Request {
     rejected: Vec<Arc<Credential>>,
     /// Whether it has paused since the last send, or begun again.
     paused: bool,
-    is_probe: bool,
+    repeated: bool,
     /// The keys of the newest published set that were usable all along.
     steady: Vec<usize>,
     last: Verdict,
@@ -103,6 +103,8 @@ pub(crate) struct Life {
     trace: bool,
     pub(crate) steps: u64,
     pub(crate) decisions: u64,
+    /// What was told, and what became of requests, by name.
+    pub(crate) seen: BTreeMap<&'static str, u64>,
 }
 
 impl Life {
@@ -126,7 +128,7 @@ impl Life {
             hopeless: false,
             rejected: Vec::new(),
             paused: false,
-            is_probe: false,
+            repeated: false,
             steady: Vec::new(),
             last: Verdict::Other,
         };
@@ -155,6 +157,7 @@ impl Life {
             trace,
             steps: 0,
             decisions: 0,
+            seen: BTreeMap::new(),
         }
     }
 
@@ -325,6 +328,9 @@ impl Life {
         let clocks = (now, self.sends);
         self.oracle.check(&self.rotation, clocks, &input, source_now, &actions)?;
         for action in actions {
+            if let Action::Tell(event) = &action {
+                *self.seen.entry(event.name()).or_default() += 1;
+            }
             match action {
                 Action::Publish(_) => self.keep_steady(),
                 Action::StartFetch(ticket) => self.fetch(ticket),
@@ -415,7 +421,7 @@ impl Life {
         request.hopeless = self.rng.u8(..20) == 0;
         request.rejected.clear();
         request.paused = false;
-        request.is_probe = false;
+        request.repeated = false;
         request.steady = steady;
         request.last = Verdict::Other;
         let deadline = patience.map(|patience| now + patience);
@@ -491,6 +497,9 @@ impl Life {
             }
             Next::Return | Next::Fail(_) => {
                 let failed = matches!(next, Next::Fail(_));
+                let outcome =
+                    if failed { "request failed" } else { verdict_name(self.requests[at].last) };
+                *self.seen.entry(outcome).or_default() += 1;
                 self.check_end(at, failed, snapshot)?;
                 self.free(at);
             }
@@ -537,7 +546,7 @@ impl Life {
         let next = course.judged(now, &snapshot, verdict, &self.policy);
         let transient = matches!(verdict, Verdict::Other | Verdict::Throttled);
         if transient && replayable && self.rng.bool() && course.repeat() {
-            request.paused = true;
+            (request.paused, request.repeated) = (true, true);
             return self.decide(at, true);
         }
         self.take(at, next, &snapshot, false)
@@ -591,6 +600,8 @@ impl Life {
         let is_excused = !request.replayable
             || request.hopeless
             || snapshot.is_exhausted()
+            // A send that an API's other trouble took is missing here.
+            || (request.repeated && request.course.as_ref().is_some_and(|it| it.sends() == 4))
             || self.moment().boot >= request.deadline;
         if !in_vain || is_excused {
             return Ok(());
@@ -623,6 +634,14 @@ impl Life {
         if self.trace {
             eprintln!("{:>9} {}", self.now(), what());
         }
+    }
+}
+
+fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accepted => "request accepted",
+        Verdict::Rejected => "request rejected",
+        _ => "request answered otherwise",
     }
 }
 

@@ -148,9 +148,6 @@ impl Oracle {
                 Action::Publish(snapshot) => {
                     must!(!settled, "a snapshot is published after waiters were settled");
                     self.published(snapshot, sends, ended, input)?;
-                    if let Input::Fetched(..) = input {
-                        self.read_ends(source_now, now);
-                    }
                 }
                 Action::StartFetch(ticket) => self.started(*ticket, now, counts)?,
                 Action::AbandonFetch(ticket) => {
@@ -180,6 +177,9 @@ impl Oracle {
             Arc::ptr_eq(rotation.snapshot(), &self.snapshot),
             "what was published is not what is held"
         );
+        if matches!((input, ended), (Input::Fetched(..), Some(_))) {
+            self.read_ends(source_now, now);
+        }
         self.answered(now, counts, ended, input);
         self.counts = counts;
         self.pass_time(now);

@@ -309,6 +309,19 @@ fn one_rejection_flips_nothing_and_two_do() {
 }
 
 #[test]
+fn nothing_falls_back_to_what_is_about_to_end() {
+    for (left, in_use) in [(10, "k2"), (11, "k1")] {
+        let mut life = Life::begin();
+        let old = key("k1").with_grace_expires_at(life.at(left));
+        life.fetched(set(2, "k2", &[]).with_previous(old));
+        life.rejected("k2");
+        life.rejected("k2");
+        life.accepted("k1");
+        assert_eq!(life.in_use(), Some(in_use), "{left} s left");
+    }
+}
+
+#[test]
 fn an_acceptance_between_rejections_starts_the_count_again() {
     let mut life = Life::holding(set(2, "k2", &["k1"]));
     life.rejected("k2");
