@@ -19,6 +19,7 @@
 pub mod attempt;
 mod bucket;
 mod fetching;
+mod held;
 mod input;
 mod member;
 pub mod rotation;
