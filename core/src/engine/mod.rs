@@ -22,6 +22,7 @@ mod fetching;
 mod held;
 mod input;
 mod member;
+mod probation;
 pub mod rotation;
 pub mod snapshot;
 pub mod verdict;

@@ -17,7 +17,8 @@ use super::{
     fetching::Fetching,
     held::Held,
     member::{Episode, EpisodeState, Member, Role},
-    snapshot::{Candidate, ProbeSlot, Snapshot},
+    probation::Probation,
+    snapshot::{Candidate, Snapshot},
 };
 use crate::{
     credential::{CredentialId, CredentialSet},
@@ -67,17 +68,6 @@ pub struct Rotation {
     failure: Option<Error>,
     /// Whether somebody waits for a fetch.
     demand: bool,
-}
-
-/// The trial of a candidate.
-struct Probation {
-    of: CredentialId,
-    since: Moment,
-    rejections: usize,
-    /// Whether anybody reports what the API says.
-    reported: bool,
-    slot: Arc<ProbeSlot>,
-    lagging_at: u64,
 }
 
 impl Rotation {
@@ -240,8 +230,7 @@ impl Rotation {
     fn plan_next(&mut self) {
         let now = self.now;
         let splay = self.held.splay().mul_f64(self.held.jitter);
-        let primary = self.held.primary();
-        let left = primary.and_then(|primary| primary.ends).map(|ends| ends.remaining(now));
+        let left = self.held.left(now);
         // A wish that lies in the past is ignored.
         let asked = self.held.refresh_at.filter(|at| !at.reached(now));
         let asked = asked.map(|at| at.remaining(now).saturating_add(splay));
@@ -373,19 +362,15 @@ impl Rotation {
         event: impl FnOnce(Option<CredentialId>, CredentialId) -> Event,
     ) {
         let from = self.in_use.replace(to.clone());
-        let sends = self.sends;
         for id in from.iter().chain([&to]) {
             if let Some(member) = self.held.member_mut(id) {
-                member.begin_anew(sends);
-                if let Some(episode) = &mut member.episode {
-                    episode.state = EpisodeState::Over;
-                }
+                member.begin_anew(self.sends);
+                member.end_episode(EpisodeState::Over);
             }
         }
         self.fetching.stop_forcing();
         self.window_until = self.after(self.policy.rotation_window);
-        let is_primary = self.held.primary().is_some_and(|primary| primary.is(&to));
-        let is_rollback = is_primary && self.was_in_use.contains(&to);
+        let is_rollback = self.held.is_primary(&to) && self.was_in_use.contains(&to);
         let event = match from.clone() {
             Some(from) if is_rollback => Event::RolledBack { from, to },
             from => event(from, to),
@@ -412,35 +397,16 @@ impl Rotation {
         }
         self.probation = None;
         let Some((of, in_use)) = candidate.zip(self.in_use.clone()) else { return };
-        let (now, sends) = (self.now, self.sends);
         if let Some(member) = self.held.member_mut(&of) {
-            member.begin_anew(sends);
+            member.begin_anew(self.sends);
         }
-        self.probation = Some(Probation {
-            of: of.clone(),
-            since: now,
-            rejections: 0,
-            reported: false,
-            slot: Arc::new(ProbeSlot::open_from(now.boot)),
-            lagging_at: self.after(self.policy.lagging),
-        });
+        self.probation = Some(Probation::new(of.clone(), self.now, &self.policy));
         self.tell(Event::Candidate { credential: of, in_use });
     }
 
     /// When the candidate is used unproven.
     fn promote_at(&self) -> Option<Moment> {
-        let probation = self.probation.as_ref()?;
-        let ends = self.used()?.ends;
-        if probation.rejections > 0 {
-            return ends.map(|ends| ends.before(self.policy.give_up));
-        }
-        let since = probation.since;
-        let half = ends.map(|ends| since + ends.remaining(since) / 2);
-        let unreported = (!probation.reported).then(|| since + self.policy.probe_unreported);
-        match (half, unreported) {
-            (Some(half), Some(unreported)) => Some(half.earlier(unreported)),
-            (half, unreported) => half.or(unreported),
-        }
+        self.probation.as_ref()?.promote_at(self.used()?.ends, &self.policy)
     }
 
     fn promote(&mut self, proven: bool) {
@@ -483,7 +449,10 @@ impl Rotation {
             let credential = id.clone();
             self.tell(Event::Rejected { credential, candidate: false, probe_in: None });
         }
-        self.open_episode();
+        let (now, policy) = (now.boot, self.policy.clone());
+        if self.used_mut().is_some_and(|used| used.open_episode(now, &policy)) {
+            self.fetching.force(now);
+        }
         self.fall_back();
     }
 
@@ -507,29 +476,22 @@ impl Rotation {
     /// Any acceptance ends the silence of an exhausted episode; one of the credential in use also ends
     /// an open one.
     fn calm(&mut self, is_over: bool) {
-        let in_use = self.in_use.clone();
-        let member = in_use.as_deref().and_then(|id| self.held.member_mut(id));
-        let Some(episode) = member.and_then(|member| member.episode.as_mut()) else { return };
-        let recovered = episode.state == EpisodeState::Exhausted;
+        let Some(used) = self.used_mut() else { return };
+        let recovered = used.is_in(EpisodeState::Exhausted);
         if recovered || is_over {
-            episode.state = EpisodeState::Over;
+            used.end_episode(EpisodeState::Over);
             self.fetching.stop_forcing();
         }
         if recovered {
-            self.tell(Event::Recovered { credential: in_use });
+            self.tell(Event::Recovered { credential: self.in_use.clone() });
         }
     }
 
     fn probe_rejected(&mut self) {
-        let opens = self.now.boot;
         let Some(probation) = &mut self.probation else { return };
-        let delays = &self.policy.probe_delays;
-        let delay = delays[probation.rejections.min(delays.len() - 1)];
-        probation.rejections += 1;
-        probation.reported = true;
-        probation.slot = Arc::new(ProbeSlot::open_from(opens.saturating_add(millis(delay))));
+        let probe_in = Some(probation.rejected(self.now, &self.policy));
         let credential = probation.of.clone();
-        self.tell(Event::Rejected { credential, candidate: true, probe_in: Some(delay) });
+        self.tell(Event::Rejected { credential, candidate: true, probe_in });
     }
 
     /// Another credential replaces the one in use only if the API accepted it after rejecting that one,
@@ -556,50 +518,30 @@ impl Rotation {
         }
     }
 
-    // ---- episodes: what the rejection of a credential in use sets in motion ----
+    // ---- episodes ----
 
-    fn open_episode(&mut self) {
-        let now = self.now.boot;
-        let (first, longest) = (self.policy.episode, self.policy.episode_max);
-        let Some(id) = self.in_use.clone() else { return };
-        let Some(member) = self.held.member_mut(&id) else { return };
-        let cooldown = match &member.episode {
-            Some(episode) if now < episode.cools_at() => return,
-            Some(episode) => episode.cooldown.saturating_mul(2).min(longest),
-            None => first,
-        };
-        member.episode = Some(Episode { opened: now, cooldown, state: EpisodeState::Open });
-        self.fetching.force(now);
-    }
-
-    /// When the state of the episode changes by itself: requests wait for its fetches, and then fail
-    /// fast until it has cooled down.
+    /// When the state of the episode changes by itself.
     fn episode_ends(&self) -> Option<u64> {
-        let episode = self.used()?.episode.as_ref()?;
-        match episode.state {
-            EpisodeState::Open => Some(episode.opened.saturating_add(millis(self.policy.wait))),
-            EpisodeState::Exhausted => Some(episode.cools_at()),
-            EpisodeState::Over => None,
-        }
+        self.used()?.episode.as_ref()?.changes_at(&self.policy)
     }
 
     /// The wait, or the cooldown, is over. If every usable credential was tried in vain, requests fail
     /// fast until the cooldown ends.
     fn end_episode(&mut self) {
-        let (now, id) = (self.now.boot, self.in_use.clone());
         let Some(used) = self.used() else { return };
-        let first = used.run.map(|run| run.first);
-        let in_vain = first.is_some_and(|first| {
-            let was_tried = |member: &Member| member.run.is_some_and(|run| run.last >= first);
-            used.is_in(EpisodeState::Open) && self.held.usable(self.now).all(was_tried)
+        let cools_at = used.episode.as_ref().map_or(0, Episode::cools_at);
+        let left = Duration::from_millis(cools_at.saturating_sub(self.now.boot));
+        let in_vain = used.run.is_some_and(|run| {
+            let was_tried = |member: &Member| member.run.is_some_and(|it| it.last >= run.first);
+            self.held.usable(self.now).all(was_tried)
         });
+        let is_exhausted = in_vain && used.is_in(EpisodeState::Open) && !left.is_zero();
+        let state = if is_exhausted { EpisodeState::Exhausted } else { EpisodeState::Over };
+        if let Some(used) = self.used_mut() {
+            used.end_episode(state);
+        }
         self.fetching.stop_forcing();
-        let member = id.as_deref().and_then(|id| self.held.member_mut(id));
-        let Some(episode) = member.and_then(|member| member.episode.as_mut()) else { return };
-        let left = Duration::from_millis(episode.cools_at().saturating_sub(now));
-        let is_exhausted = in_vain && !left.is_zero();
-        episode.state = if is_exhausted { EpisodeState::Exhausted } else { EpisodeState::Over };
-        if let Some(credential) = id.filter(|_| is_exhausted) {
+        if let Some(credential) = self.in_use.clone().filter(|_| is_exhausted) {
             self.tell(Event::Exhausted { credential, cooldown: left });
         }
     }
@@ -637,11 +579,8 @@ impl Rotation {
             self.end_episode();
         }
         if let Some(probation) = &mut self.probation
-            && probation.lagging_at <= now.boot
+            && let Some(since) = probation.lagging(now, &self.policy)
         {
-            let since = Duration::from_millis(now.boot.saturating_sub(probation.since.boot));
-            let again = millis(since.max(self.policy.lagging));
-            probation.lagging_at = now.boot.saturating_add(again);
             let credential = probation.of.clone();
             self.tell(Event::Lagging { credential, since });
         }

@@ -916,6 +916,9 @@ fn a_lost_history_locks_nobody_out() {
         Some(40),
         "held while usable"
     );
+    let equal = CredentialSet::new(key("k9")).with_generation(40);
+    life.refresh(born(equal, "b"));
+    assert_eq!(life.in_use(), Some("k1"), "another lineage is no reason either");
     life.pass(60.0);
     assert_eq!(life.in_use(), None);
     if life.live.is_none() {
