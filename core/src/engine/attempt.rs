@@ -183,6 +183,9 @@ impl Course {
         fetch_began: Option<u64>,
         policy: &Policy,
     ) -> Next {
+        if self.sends > 0 && now >= self.deadline {
+            return Next::Return;
+        }
         let Some(in_use) = &snapshot.in_use else {
             if std::mem::replace(&mut self.waited, true) || now >= self.limit {
                 return Next::Fail(snapshot.cause.clone().unwrap_or_else(nothing_usable));
