@@ -304,9 +304,9 @@ impl CredentialSet {
         self
     }
 
-    /// Says over how long a fleet is to spread its refreshes.
+    /// Says over how long a fleet is to spread its refreshes: at most a day.
     pub fn with_splay(mut self, splay: Duration) -> Self {
-        self.splay = splay;
+        self.splay = splay.min(Duration::from_secs(24 * 60 * 60));
         self
     }
 

@@ -130,8 +130,8 @@ impl ErrorKind {
         }
     }
 
-    /// Whether trying again soon is unlikely to help: such a failure is retried slowly, for ever.
-    pub(crate) const fn is_lasting(self) -> bool {
+    /// Whether trying again soon is unlikely to help.
+    const fn is_lasting(self) -> bool {
         matches!(
             self,
             Self::BootstrapRejected
@@ -179,6 +179,12 @@ impl Error {
     /// How long the source asked to be left alone, where it said so.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// Whether trying again soon is unlikely to help: such a failure is retried slowly, for ever. A source
+    /// that does not understand the question (400) will not understand it in a second either.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.kind().is_lasting() || self.status() == Some(400)
     }
 
     fn change(self, edit: impl FnOnce(&mut Inner)) -> Self {

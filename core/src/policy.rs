@@ -67,9 +67,6 @@ pub struct Policy {
     /// The longest such delay. 5 min.
     #[serde(with = "seconds")]
     pub slow_retry_max: Duration,
-    /// Time to connect to a rotation endpoint. 3 s.
-    #[serde(with = "seconds")]
-    pub connect_timeout: Duration,
     /// Time for one whole fetch, whatever the source is. 10 s.
     #[serde(with = "seconds")]
     pub fetch_timeout: Duration,
@@ -149,7 +146,6 @@ impl Default for Policy {
             retry_after_max: secs(5 * 60),
             slow_retry_min: secs(60),
             slow_retry_max: secs(5 * 60),
-            connect_timeout: secs(3),
             fetch_timeout: secs(10),
             hard_wait: secs(1),
             wait: secs(10),

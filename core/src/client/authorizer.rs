@@ -95,8 +95,9 @@ impl Authorizer {
         if !self.admits(url) {
             return Err(self.0.origins.refuse(url));
         }
-        let mut attempt = self.attempt(replayable, deadline);
-        attempt.proceed();
+        let now = self.0.keys.shared().clock.boot();
+        let mut attempt = self.attempt(now, replayable, deadline);
+        attempt.proceed(now);
         Ok(attempt)
     }
 
@@ -115,7 +116,8 @@ impl Authorizer {
         if !self.admits(url) {
             return Err(self.0.origins.refuse(url));
         }
-        let mut attempt = self.attempt(replayable, deadline);
+        let now = self.0.keys.shared().clock.boot();
+        let mut attempt = self.attempt(now, replayable, deadline);
         if let Some(credential) = &snapshot.in_use {
             attempt.course = attempt.course.sent(credential.clone());
             // The true number is not known; the lowest that it can have makes the evidence as old as
@@ -124,14 +126,13 @@ impl Authorizer {
             attempt.at_home = true;
             attempt.step = Step::Send;
         } else {
-            attempt.proceed();
+            attempt.proceed(now);
         }
         Ok(attempt)
     }
 
-    fn attempt(&self, replayable: bool, deadline: Option<Duration>) -> Attempt {
+    fn attempt(&self, now: u64, replayable: bool, deadline: Option<Duration>) -> Attempt {
         let shared = self.0.keys.shared();
-        let now = shared.clock.boot();
         let deadline = deadline.map(|deadline| now.saturating_add(millis(deadline)));
         Attempt {
             course: Course::new(replayable, now, deadline, &shared.policy),
@@ -325,7 +326,7 @@ impl Attempt {
                 let _ = tokio::time::timeout(Duration::from_millis(left), settled).await;
             }
         }
-        self.proceed();
+        self.proceed(self.parts.keys.shared().clock.boot());
         &self.step
     }
 
@@ -344,14 +345,13 @@ impl Attempt {
     pub fn repeat(&mut self) -> bool {
         let again = self.course.repeat();
         if again {
-            self.proceed();
+            self.proceed(self.parts.keys.shared().clock.boot());
         }
         again
     }
 
-    fn proceed(&mut self) {
+    fn proceed(&mut self, now: u64) {
         let shared = self.parts.keys.shared();
-        let now = shared.clock.boot();
         let began = self.parts.keys.store().fetch_began();
         let next =
             self.course.proceed(now, &self.parts.keys.store().snapshot(), began, &shared.policy);
@@ -369,6 +369,12 @@ impl Attempt {
                 }
                 _ => {}
             }
+        }
+        if verdict != Verdict::Rejected && !self.course.is_probing() {
+            // The common case, for which no clock is read.
+            self.wait = None;
+            self.step = Step::Return;
+            return;
         }
         let now = shared.clock.boot();
         let next =

@@ -126,6 +126,11 @@ impl Course {
         left
     }
 
+    /// Whether the send under way tries the candidate.
+    pub fn is_probing(&self) -> bool {
+        self.probe.is_some()
+    }
+
     /// The credential of the send under way.
     pub fn assigned(&self) -> Option<&Arc<Credential>> {
         self.assigned.as_ref()

@@ -146,7 +146,7 @@ impl Fetching {
     /// A fetch failed: says when it is tried again. It always is.
     pub(super) fn failed(&mut self, now: u64, error: &Error, urgent: bool, seed: u64) -> u64 {
         let policy = &self.policy;
-        let delay = if error.kind().is_lasting() {
+        let delay = if error.is_lasting() {
             let delay = policy.slow_retry_min.saturating_mul(1 << self.slow_retries.min(16));
             self.slow_retries += 1;
             delay.min(policy.slow_retry_max)

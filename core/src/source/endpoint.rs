@@ -1,6 +1,6 @@
 //! A rotation endpoint that speaks `keyswap/1`.
 
-use std::{fmt, future::Future, path::PathBuf, time::Duration};
+use std::{fmt, future::Future, io, path::PathBuf, time::Duration};
 
 use http::{HeaderMap, StatusCode, header};
 use jiff::Timestamp;
@@ -338,9 +338,12 @@ fn asked(url: &Url) -> Option<String> {
 fn cause(error: &reqwest::Error) -> String {
     let mut next = std::error::Error::source(error);
     while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            let tls = io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-            return match tls {
+        if let Some(mut io) = error.downcast_ref::<io::Error>() {
+            // TLS errors come wrapped twice, and `source` of an I/O error passes over what it wraps.
+            while let Some(inner) = io.get_ref().and_then(|inner| inner.downcast_ref()) {
+                io = inner;
+            }
+            return match io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
                 true => ": its TLS certificate or handshake is not acceptable".to_owned(),
                 false => format!(": {}", io.kind()),
             };

@@ -176,6 +176,7 @@ impl Hash for Content {
 enum Failure {
     Io(std::io::Error),
     TooLarge,
+    Swapped,
 }
 
 impl From<std::io::Error> for Failure {
@@ -188,6 +189,10 @@ impl Failure {
     fn told(self, path: &Path) -> Error {
         match self {
             Self::TooLarge => fault(path, "it is larger than 64 KiB"),
+            Self::Swapped => Error::new(
+                ErrorKind::Unavailable,
+                format!("{} changed twice while it was being read", path.display()),
+            ),
             Self::Io(error) => Error::new(
                 ErrorKind::Unavailable,
                 format!("{} cannot be read: {}", path.display(), error.kind()),
@@ -221,7 +226,8 @@ async fn off_thread<T: Send + 'static>(
 
 fn read(path: &Path) -> Result<Content, Error> {
     match read_version(path) {
-        // The version that was being read was replaced and removed meanwhile: there is a newer one.
+        // The version that was being read was replaced meanwhile: there is a newer one.
+        Err(Failure::Swapped) => read_version(path),
         Err(Failure::Io(error)) if error.kind() == Io::NotFound => read_version(path),
         other => other,
     }
@@ -234,11 +240,22 @@ fn read_version(path: &Path) -> Result<Content, Failure> {
     }
     // Kubernetes fills a new folder and then points the link `..data` at it. Going through the link for
     // each piece could mix two versions, so it is resolved once.
-    let folder = match path.join("..data").canonicalize() {
+    let link = path.join("..data");
+    let version = match link.canonicalize() {
         Ok(version) => version,
-        Err(error) if error.kind() == Io::NotFound => path.to_owned(),
+        Err(error) if error.kind() == Io::NotFound => return Ok(Content::Pieces(pieces(path)?)),
         Err(error) => return Err(error.into()),
     };
+    let pieces = pieces(&version)?;
+    // The folder is removed file by file after the link has moved on: only if the link has not moved
+    // were all pieces still there.
+    match link.canonicalize()? == version {
+        true => Ok(Content::Pieces(pieces)),
+        false => Err(Failure::Swapped),
+    }
+}
+
+fn pieces(folder: &Path) -> Result<Vec<Piece>, Failure> {
     let mut pieces = Vec::new();
     let mut size = 0;
     for entry in folder.read_dir()? {
@@ -256,7 +273,7 @@ fn read_version(path: &Path) -> Result<Content, Failure> {
     }
     // The order of a folder is anybody's guess, and the digest goes by it.
     pieces.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Content::Pieces(pieces))
+    Ok(pieces)
 }
 
 fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
@@ -338,5 +355,41 @@ mod watching {
             _ => true,
         };
         changes && (event.paths.is_empty() || event.paths.iter().any(of_interest))
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "watch")]
+mod tests {
+    use super::{super::Hints, *};
+
+    #[tokio::test]
+    async fn a_file_that_is_replaced_gives_a_hint_and_reading_it_gives_none() {
+        let name = format!("keyswap-watch-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder).expect("a folder");
+        let path = folder.join("key");
+        std::fs::write(&path, "one").expect("written");
+        let (heard, mut hints) = tokio::sync::mpsc::unbounded_channel();
+        let file = File::new(&path);
+        let watch = file.watch(Hints::new(move |hint| heard.send(hint).expect("heard")));
+        let mut beside = tokio::task::JoinSet::new();
+        beside.spawn(watch.expect("a watch"));
+        // The watch begins at its own time, so the file is replaced until that is heard.
+        let hint = loop {
+            std::fs::write(folder.join("new"), "two").expect("written");
+            std::fs::rename(folder.join("new"), &path).expect("renamed");
+            let wait = std::time::Duration::from_millis(500);
+            if let Ok(hint) = tokio::time::timeout(wait, hints.recv()).await {
+                break hint.expect("a hint");
+            }
+        };
+        assert!(hint.immediate);
+        while hints.try_recv().is_ok() {}
+        std::fs::write(folder.join("other"), "x").expect("written");
+        file.fetch(None).await.expect("a set");
+        let quiet = std::time::Duration::from_millis(200);
+        assert!(tokio::time::timeout(quiet, hints.recv()).await.is_err(), "a read is no hint");
+        std::fs::remove_dir_all(&folder).expect("removed");
     }
 }

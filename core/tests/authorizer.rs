@@ -1,0 +1,150 @@
+//! An attempt driven by hand, as another HTTP library would drive it.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use http::{HeaderMap, Method, StatusCode};
+use keyswap::{
+    Attempt, Authorizer, Credential, CredentialSet, ErrorKind, Failure, KeySwap, Scheme, Sign,
+    Step, Unsigned, source,
+};
+use url::Url;
+
+const HOME: &str = "https://api.example.com/v1";
+
+/// A handle whose source shows the generation that the test sets.
+async fn keys(generation: &Arc<AtomicU64>) -> KeySwap {
+    let generation = generation.clone();
+    let vault = source::from_fn(move || {
+        let n = generation.load(Relaxed);
+        let key = |n: u64| Credential::new(format!("k{n}"), format!("material-{n}"));
+        let set = CredentialSet::new(key(n)).with_generation(n).with_previous(key(n - 1));
+        async move { Ok(set) }
+    });
+    let policy = serde_json::from_str(r#"{"fetch_floor": 0.01, "fetch_floor_min": 0.01}"#).unwrap();
+    KeySwap::follow(vault).policy(policy).await.unwrap()
+}
+
+fn authorizer(keys: &KeySwap) -> Authorizer {
+    let scheme = Scheme::header("x-api-key");
+    Authorizer::builder(keys).scheme(scheme).allow_origin(HOME).unwrap().build().unwrap()
+}
+
+fn home() -> Url {
+    HOME.parse().unwrap()
+}
+
+/// The key that a hop to this URL carries.
+fn carried(attempt: &mut Attempt, url: &Url) -> Option<String> {
+    let mut headers = HeaderMap::new();
+    let patch = attempt.apply(&Method::GET, url, &headers, None).unwrap();
+    patch.apply_headers(&mut headers);
+    headers.get("x-api-key").map(|value| value.to_str().unwrap().to_owned())
+}
+
+fn answered(attempt: &mut Attempt, status: u16) -> Step {
+    attempt.response(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), None).clone()
+}
+
+#[tokio::test]
+async fn a_rejected_key_is_followed_by_the_fallback() {
+    let keys = keys(&Arc::new(AtomicU64::new(2))).await;
+    let mut attempt = authorizer(&keys).begin(&home(), true, None).unwrap();
+    assert!(matches!(attempt.step(), Step::Send));
+    assert_eq!(carried(&mut attempt, &home()).as_deref(), Some("material-2"));
+    assert!(matches!(answered(&mut attempt, 401), Step::Send));
+    assert_eq!(carried(&mut attempt, &home()).as_deref(), Some("material-1"));
+    assert!(matches!(answered(&mut attempt, 200), Step::Return));
+    assert_eq!(attempt.sends(), 2);
+}
+
+#[tokio::test]
+async fn a_hop_to_another_origin_carries_nothing_and_proves_nothing() {
+    let keys = keys(&Arc::new(AtomicU64::new(2))).await;
+    let mut attempt = authorizer(&keys).begin(&home(), true, None).unwrap();
+    let elsewhere = "https://elsewhere.example.com/".parse().unwrap();
+    assert_eq!(carried(&mut attempt, &elsewhere), None);
+    assert!(matches!(answered(&mut attempt, 401), Step::Return), "its 401 is not about our key");
+    let refused = authorizer(&keys).begin(&elsewhere, true, None).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::OriginNotAllowed);
+    assert_eq!(keys.stats().counts.rejections, 0);
+}
+
+#[tokio::test]
+async fn a_send_that_a_host_made_from_its_cache_goes_on_with_what_is_new() {
+    let generation = Arc::new(AtomicU64::new(2));
+    let keys = keys(&generation).await;
+    let authorizer = authorizer(&keys);
+    let cached = authorizer.snapshot();
+    generation.store(5, Relaxed);
+    keys.refresh().await.unwrap();
+    assert_eq!(authorizer.attention().statuses, [401]);
+    let mut attempt = authorizer.begin_after(&cached, &home(), true, None).unwrap();
+    assert_eq!(attempt.credential_id(), Some("k2"));
+    assert!(matches!(answered(&mut attempt, 401), Step::Send));
+    assert_eq!(carried(&mut attempt, &home()).as_deref(), Some("material-5"));
+    assert!(matches!(answered(&mut attempt, 200), Step::Return));
+}
+
+#[tokio::test]
+async fn when_all_is_in_vain_it_waits_for_the_fetch_that_it_forced() {
+    let generation = Arc::new(AtomicU64::new(2));
+    let keys = keys(&generation).await;
+    let mut attempt = authorizer(&keys).begin(&home(), true, None).unwrap();
+    generation.store(9, Relaxed);
+    carried(&mut attempt, &home());
+    answered(&mut attempt, 401);
+    carried(&mut attempt, &home());
+    assert!(matches!(answered(&mut attempt, 401), Step::Wait | Step::Send));
+    while matches!(attempt.step(), Step::Wait) {
+        attempt.wait().await;
+    }
+    assert!(matches!(attempt.step(), Step::Send));
+    assert_eq!(carried(&mut attempt, &home()).as_deref(), Some("material-9"));
+    assert_eq!(keys.stats().counts.forced, 1);
+}
+
+#[tokio::test]
+async fn a_transports_error_is_the_answer() {
+    let keys = keys(&Arc::new(AtomicU64::new(2))).await;
+    let mut attempt = authorizer(&keys).begin(&home(), true, None).unwrap();
+    assert!(matches!(attempt.failed(Failure::Timeout), Step::Return));
+}
+
+#[tokio::test]
+async fn a_signature_covers_what_is_sent_and_is_made_anew() {
+    #[derive(Debug)]
+    struct Counting(AtomicU64);
+    impl Sign for Counting {
+        fn sign(
+            &self,
+            credential: &Credential,
+            request: &Unsigned<'_>,
+            patch: &mut keyswap::Patch,
+        ) -> Result<(), keyswap::Error> {
+            let nonce = self.0.fetch_add(1, Relaxed);
+            let body = request.body.map_or(0, <[u8]>::len);
+            let value =
+                format!("{} {} {} {body} {nonce}", credential.id(), request.method, request.url);
+            assert!(request.now.as_second() > 1_700_000_000, "a signature gets the time");
+            patch.add_header(http::HeaderName::from_static("x-signature"), &value, credential)
+        }
+    }
+    let keys = keys(&Arc::new(AtomicU64::new(2))).await;
+    let scheme = Scheme::signing(Counting(AtomicU64::new(0)));
+    let authorizer =
+        Authorizer::builder(&keys).scheme(scheme).allow_origin(HOME).unwrap().build().unwrap();
+    let mut attempt = authorizer.begin(&home(), true, None).unwrap();
+    let signed = |attempt: &mut Attempt| {
+        let mut headers = HeaderMap::new();
+        let patch = attempt.apply(&Method::POST, &home(), &headers, Some(b"order")).unwrap();
+        patch.apply_headers(&mut headers);
+        headers["x-signature"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(signed(&mut attempt), format!("k2 POST {HOME} 5 0"));
+    answered(&mut attempt, 401);
+    assert_eq!(signed(&mut attempt), format!("k1 POST {HOME} 5 1"));
+}
