@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     credential::Credential,
     moment::{Moment, millis},
+    policy::Policy,
 };
 
 /// A time that does not come.
@@ -46,15 +47,25 @@ pub(super) struct Run {
 
 /// What the rejection of a credential in use set in motion: a forced fetch, and requests that wait for it.
 pub(super) struct Episode {
-    pub(super) opened: u64,
-    pub(super) cooldown: Duration,
-    pub(super) state: EpisodeState,
+    opened: u64,
+    cooldown: Duration,
+    state: EpisodeState,
 }
 
 impl Episode {
     /// When the next one may begin.
     pub(super) fn cools_at(&self) -> u64 {
         self.opened.saturating_add(millis(self.cooldown))
+    }
+
+    /// When its state changes by itself: requests wait for its fetches, and then fail fast until it has
+    /// cooled down.
+    pub(super) fn changes_at(&self, policy: &Policy) -> Option<u64> {
+        match self.state {
+            EpisodeState::Open => Some(self.opened.saturating_add(millis(policy.wait))),
+            EpisodeState::Exhausted => Some(self.cools_at()),
+            EpisodeState::Over => None,
+        }
     }
 }
 
@@ -128,6 +139,23 @@ impl Member {
     /// Whether the API accepted a send later than this one.
     pub(super) fn was_accepted_after(&self, sent: u64) -> bool {
         self.accepted > sent
+    }
+
+    /// Begins an episode, unless the last one has not cooled down. Each takes twice as long to cool.
+    pub(super) fn open_episode(&mut self, now: u64, policy: &Policy) -> bool {
+        let cooldown = match &self.episode {
+            Some(episode) if now < episode.cools_at() => return false,
+            Some(episode) => episode.cooldown.saturating_mul(2).min(policy.episode_max),
+            None => policy.episode,
+        };
+        self.episode = Some(Episode { opened: now, cooldown, state: EpisodeState::Open });
+        true
+    }
+
+    pub(super) fn end_episode(&mut self, state: EpisodeState) {
+        if let Some(episode) = &mut self.episode {
+            episode.state = state;
+        }
     }
 
     pub(super) fn is_in(&self, state: EpisodeState) -> bool {

@@ -19,8 +19,10 @@
 pub mod attempt;
 mod bucket;
 mod fetching;
+mod held;
 mod input;
 mod member;
+mod probation;
 pub mod rotation;
 pub mod snapshot;
 pub mod verdict;
