@@ -47,7 +47,7 @@ impl Rig {
 fn brisk() -> Policy {
     serde_json::from_str(
         r#"{"fetch_floor": 0.02, "fetch_floor_min": 0.02, "forced_every": 0.05, "wait": 1.5,
-            "rotation_pause": 0.02, "episode": 3, "episode_max": 6, "fetch_timeout": 0.5,
+            "rotation_pause": 0.02, "episode": 3, "episode_max": 6, "fetch_timeout": 2, "probe_delays": [30],
             "backoff_min": 0.02, "backoff_max": 0.1, "retry_after_min": 0.02}"#,
     )
     .unwrap()
