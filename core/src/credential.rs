@@ -214,6 +214,10 @@ pub struct CredentialSet {
     pub(crate) audience: Vec<Box<str>>,
     pub(crate) scopes: Vec<Box<str>>,
     pub(crate) validator: Option<Box<str>>,
+    /// The optional levels of the protocol that the source serves.
+    pub(crate) levels: Vec<Box<str>>,
+    /// Whether the answer was signed by the key that the program pinned.
+    pub(crate) signed: bool,
 }
 
 impl CredentialSet {
@@ -255,6 +259,11 @@ impl CredentialSet {
     /// The origins that the provider narrows its use to; empty means no narrowing.
     pub fn audience(&self) -> &[Box<str>] {
         &self.audience
+    }
+
+    /// The optional levels of `keyswap/1` that the source serves: `wait`, `events`, `acks`.
+    pub fn levels(&self) -> &[Box<str>] {
+        &self.levels
     }
 
     /// What a conditional request sends to learn whether anything changed.

@@ -27,7 +27,7 @@ use crate::{
     engine::snapshot::Snapshot,
     error::{Error, ErrorKind},
     event::Event,
-    source::{Fetched, Hint, Hints, Source},
+    source::{Fetched, Hint, Hints, Said, Source},
     store::Store,
 };
 
@@ -36,6 +36,8 @@ pub(crate) enum Message {
     Rejected(Evidence),
     Accepted(Evidence),
     Hint(Hint),
+    /// The push channel was silent for so long.
+    PushLost(Duration),
     /// Wake me when a fetch settles.
     Wait(Waiter),
     /// Fetch soon, and wake me.
@@ -97,9 +99,12 @@ impl Running {
 
     fn hints(&self) -> Hints {
         let outbox = self.driver.outbox.clone();
-        Hints::new(move |hint| {
+        Hints::new(move |said| {
             if let Some(outbox) = outbox.upgrade() {
-                let _ = outbox.send(Message::Hint(hint));
+                let _ = outbox.send(match said {
+                    Said::Hint(hint) => Message::Hint(hint),
+                    Said::Lost(silent) => Message::PushLost(silent),
+                });
             }
         })
     }
@@ -111,6 +116,7 @@ impl Running {
             Some(Message::Hint(Hint { generation, immediate })) => {
                 self.step(Input::Hinted { generation, immediate });
             }
+            Some(Message::PushLost(silent)) => self.step(Input::PushLost(silent)),
             Some(Message::Wait(waiter)) => {
                 self.waiters.push(waiter);
                 self.step(Input::Waited);

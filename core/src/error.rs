@@ -45,6 +45,9 @@ pub enum ErrorKind {
     Malformed,
     /// The answer has a lower generation than the set that is held. A rollback is a new generation.
     OlderGeneration,
+    /// The answer is not signed by the key that the program pinned, or the signature does not hold. Check
+    /// the pinned key; the set that is held stays in use.
+    SignatureInvalid,
     /// The user's own source returned an error or panicked.
     SourceFailed,
     /// Every credential of the set that is held has ended, and no newer one could be fetched.
@@ -85,6 +88,7 @@ impl ErrorKind {
         Self::Timeout,
         Self::Malformed,
         Self::OlderGeneration,
+        Self::SignatureInvalid,
         Self::SourceFailed,
         Self::Expired,
         Self::NotReady,
@@ -115,6 +119,7 @@ impl ErrorKind {
             Self::Timeout => "timeout",
             Self::Malformed => "malformed",
             Self::OlderGeneration => "older_generation",
+            Self::SignatureInvalid => "signature_invalid",
             Self::SourceFailed => "source_failed",
             Self::Expired => "expired",
             Self::NotReady => "not_ready",
@@ -139,6 +144,7 @@ impl ErrorKind {
                 | Self::UnknownSet
                 | Self::SetRevoked
                 | Self::OlderGeneration
+                | Self::SignatureInvalid
                 | Self::InvalidConfig
         )
     }

@@ -1,6 +1,6 @@
 //! What a rotation is told, and what it says is to be done.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::snapshot::Snapshot;
 use crate::{
@@ -36,6 +36,8 @@ pub enum Input {
         /// Whether the fleet is not to be spread this time.
         immediate: bool,
     },
+    /// A push channel was silent for longer than its heartbeat.
+    PushLost(Duration),
     /// The program asks for a refresh.
     RefreshRequested,
     /// A request, or the program, waits for a fetch.

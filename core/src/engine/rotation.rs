@@ -134,6 +134,7 @@ impl Rotation {
             Input::Rejected(evidence) => self.rejected(&evidence),
             Input::Accepted(evidence) => self.accepted(&evidence),
             Input::Hinted { generation, immediate } => self.hinted(generation, immediate),
+            Input::PushLost(silent) => self.tell(Event::PushLost { silent }),
             Input::RefreshRequested => self.fetching.ask(now.boot),
             Input::Waited => self.waited(),
             Input::Closed => return self.close(),

@@ -361,7 +361,10 @@ mod watching {
 #[cfg(test)]
 #[cfg(feature = "watch")]
 mod tests {
-    use super::{super::Hints, *};
+    use super::{
+        super::{Hints, Said},
+        *,
+    };
 
     #[tokio::test]
     async fn a_file_that_is_replaced_gives_a_hint_and_reading_it_gives_none() {
@@ -372,7 +375,7 @@ mod tests {
         std::fs::write(&path, "one").expect("written");
         let (heard, mut hints) = tokio::sync::mpsc::unbounded_channel();
         let file = File::new(&path);
-        let watch = file.watch(Hints::new(move |hint| heard.send(hint).expect("heard")));
+        let watch = file.watch(Hints::new(move |said| heard.send(said).expect("heard")));
         let mut beside = tokio::task::JoinSet::new();
         beside.spawn(watch.expect("a watch"));
         // The watch begins at its own time, so the file is replaced until that is heard.
@@ -384,7 +387,7 @@ mod tests {
                 break hint.expect("a hint");
             }
         };
-        assert!(hint.immediate);
+        assert!(matches!(hint, Said::Hint(hint) if hint.immediate));
         while hints.try_recv().is_ok() {}
         std::fs::write(folder.join("other"), "x").expect("written");
         file.fetch(None).await.expect("a set");

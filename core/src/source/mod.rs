@@ -10,9 +10,14 @@ mod wire;
 pub(crate) use self::http::{is_loopback, retry_after, tls_config};
 pub use self::{endpoint::Endpoint, env::Env, file::File, wire::parse};
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use crate::{credential::CredentialSet, error::Error};
+use jiff::Timestamp;
+
+use crate::{
+    credential::{CredentialId, CredentialSet},
+    error::Error,
+};
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -49,6 +54,14 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
         let _ = hints;
         None
     }
+
+    /// Tells the provider which credentials are in use, if it wants to know. None if it does not. It runs
+    /// beside everything else, for at most as long as a fetch may take, and its failure never touches
+    /// traffic.
+    fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {
+        let _ = report;
+        None
+    }
 }
 
 impl Source for Arc<dyn Source> {
@@ -62,12 +75,76 @@ impl Source for Arc<dyn Source> {
     fn watch(&self, hints: Hints) -> Option<BoxFuture<'static, ()>> {
         (**self).watch(hints)
     }
+
+    fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {
+        (**self).report(report)
+    }
+}
+
+/// Which credentials this program uses: what an operator waits for before retiring one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The generation that is held.
+    pub generation: u64,
+    /// For how long the report holds. A program that is silent for longer is taken for gone.
+    pub lease: Duration,
+    /// One for each credential that is held, or was in use and is not held any more.
+    pub observations: Vec<Observation>,
+}
+
+/// What is known of one credential's use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Observation {
+    /// Which.
+    pub credential: CredentialId,
+    /// What it is to this program.
+    pub status: Adoption,
+    /// When it was last in use.
+    pub last_used_at: Option<Timestamp>,
+    /// How many requests the API accepted with it, as far as this program's clients know.
+    pub ok: u64,
+    /// How many it rejected.
+    pub rejected: u64,
+}
+
+/// What a credential is to a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Adoption {
+    /// It is held, and not in use.
+    Received,
+    /// It is in use.
+    Active,
+    /// It was in use, and no request can carry it any more.
+    Drained,
+    /// It is held, and the API rejects it.
+    Rejected,
+}
+
+impl Adoption {
+    /// Its name in the protocol.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Active => "active",
+            Self::Drained => "drained",
+            Self::Rejected => "rejected",
+        }
+    }
 }
 
 /// Where a push channel puts what it hears. A hint never carries a credential; it only makes the next
 /// fetch come sooner.
 #[derive(Clone)]
-pub struct Hints(Arc<dyn Fn(Hint) + Send + Sync>);
+pub struct Hints(Arc<dyn Fn(Said) + Send + Sync>);
+
+/// What a push channel passes on.
+pub(crate) enum Said {
+    Hint(Hint),
+    Lost(Duration),
+}
 
 /// Something newer may be there.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,7 +157,7 @@ pub struct Hint {
 }
 
 impl Hints {
-    pub(crate) fn new(take: impl Fn(Hint) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(take: impl Fn(Said) + Send + Sync + 'static) -> Self {
         Self(Arc::new(take))
     }
 
@@ -91,7 +168,12 @@ impl Hints {
 
     /// Passes on a hint.
     pub fn send(&self, hint: Hint) {
-        (self.0)(hint);
+        (self.0)(Said::Hint(hint));
+    }
+
+    /// The channel was silent for longer than its heartbeat. Observers are told; polling goes on.
+    pub fn lost(&self, silent: Duration) {
+        (self.0)(Said::Lost(silent));
     }
 }
 

@@ -95,6 +95,7 @@ fn set(root: &Object<'_>) -> Result<CredentialSet, Error> {
     set.stale_ok_until = root.time("stale_ok_until")?;
     set.splay = root.seconds("splay_seconds")?.map_or(Duration::ZERO, |it| it.min(MAX_SPLAY));
     set.audience = root.texts("audience")?.into_iter().map(Into::into).collect();
+    set.levels = root.texts("levels")?.into_iter().map(Into::into).collect();
     set.scopes = root.texts("scopes")?.into_iter().map(Into::into).collect();
     set.check()?;
     Ok(set)
