@@ -153,12 +153,7 @@ impl Client {
     fn resolve(&self, url: &str) -> Result<Url, Error> {
         let bad = |what: String| Error::new(ErrorKind::InvalidConfig, what);
         if let Some(base) = self.0.base.as_ref().filter(|_| !url.contains("://")) {
-            let mut whole = base.as_str().trim_end_matches('/').to_owned();
-            if !url.starts_with(['/', '?']) {
-                whole.push('/');
-            }
-            whole.push_str(url);
-            return Url::parse(&whole)
+            return add_path(base, url)
                 .map_err(|error| bad(format!("not a path to add to the base URL: {error}")));
         }
         match Url::parse(url) {
@@ -351,6 +346,26 @@ impl Hop {
     }
 }
 
+/// The base URL with a path added to its own.
+fn add_path(base: &Url, path: &str) -> Result<Url, url::ParseError> {
+    // An ordinary path is read beside the base, whose host then is not parsed again. What could be taken
+    // for another host, also after a parser has dropped or turned around some letters, is no such path.
+    let is_plain = || path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if base[url::Position::BeforePath..] == *"/"
+        && path.starts_with('/')
+        && !path.starts_with("//")
+        && is_plain()
+    {
+        return base.join(path);
+    }
+    let mut whole = base.as_str().trim_end_matches('/').to_owned();
+    if !path.starts_with(['/', '?']) {
+        whole.push('/');
+    }
+    whole.push_str(path);
+    Url::parse(&whole)
+}
+
 fn require_scopes(authorizer: &Authorizer, scopes: &[Box<str>]) -> Result<(), Error> {
     if scopes.is_empty() {
         return Ok(());
@@ -529,5 +544,28 @@ impl fmt::Debug for ClientBuilder {
         f.debug_struct("ClientBuilder")
             .field("authorizer", &self.authorizer)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_never_leaves_the_base() {
+        let plain = ["/v1/price?x=1#a", "/", "/a/../b", "/a%2fb", "/v1//x", "?q=1", "v1", ""];
+        let odd =
+            ["//evil.example.com/x", "/\t/evil.example.com", "/\\evil.example.com", "\\\\e", "/é"];
+        for base in ["https://api.example.com", "https://api.example.com/v1/", "http://[::1]:8080"]
+        {
+            let base = Url::parse(base).expect("a URL");
+            for path in plain.iter().chain(&odd) {
+                let url = add_path(&base, path).expect(path);
+                assert!(is_same_origin(&url, &base), "{path}: {url}");
+                let slash = if path.starts_with(['/', '?']) { "" } else { "/" };
+                let whole = format!("{}{slash}{path}", base.as_str().trim_end_matches('/'));
+                assert_eq!(url, Url::parse(&whole).expect("a URL"), "{path}");
+            }
+        }
     }
 }
