@@ -23,8 +23,8 @@ usage: keyswap-endpoint serve [options]
   --exit-with-stdin    stop when stdin is closed
   --help               this text
 
-When it is ready it prints one line of JSON: set_url, endpoint_url, api_url, other_url, control_url,
-bootstrap, operator. It runs until Ctrl-C or SIGTERM. It listens on loopback addresses only.
+When it is ready it prints one line of JSON: set_url, set_urls (one a region), endpoint_url, api_url,
+other_url, control_url, bootstrap, operator. It runs until Ctrl-C or SIGTERM. It listens on loopback addresses only.
 ";
 
 /// What was asked for.
@@ -122,6 +122,7 @@ async fn run(options: Options) -> Result<(), String> {
 fn announce(running: &Running) -> io::Result<()> {
     let line = serde_json::json!({
         "set_url": running.set_url(),
+        "set_urls": running.set_urls(),
         "endpoint_url": running.endpoint_url(),
         "api_url": running.api_url(),
         "other_url": running.other_url(),
