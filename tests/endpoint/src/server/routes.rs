@@ -1,4 +1,4 @@
-//! The paths of the endpoint's listener: fetches, operations, and `/control`.
+//! The paths of the endpoint's listeners: fetches, events, reports, operations, and `/control`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use super::shared::Shared;
 use super::shell::{Answer, Body, Dropped, collect, drain, perform, response};
 use super::{BASE, control, push};
-use crate::world::{EventsRequest, FetchReply, FetchRequest, OperateRequest, Operation};
+use crate::world::{
+    AckRequest, EventsRequest, FetchReply, FetchRequest, OperateRequest, Operation,
+};
 
 /// Answers for a region, which is counted from 0.
 pub(super) async fn answer(
@@ -51,6 +53,17 @@ pub(super) async fn answer(
             let bearer = bearer(&head.headers);
             let request = EventsRequest { bearer, set: Some(*set), region };
             return push::listen(shared, &request).await;
+        }
+        (&Method::POST, ["sets", set, "acks"]) => {
+            let body = collect(body).await?;
+            let bearer = bearer(&head.headers);
+            let request = AckRequest { bearer, set: Some(*set), region, body: &body };
+            let planned = shared.with(|world, now| world.ack(now, &request));
+            return perform(shared, planned, write).await;
+        }
+        (&Method::GET, ["sets", set, "adoption"]) => {
+            drain(body).await?;
+            (Some(*set), Operation::Adoption)
         }
         (&Method::GET, ["sets"]) => (None, Operation::List),
         (&Method::POST, ["sets", set, "rotations"]) => {

@@ -174,7 +174,7 @@ impl World {
         problem_reply(self.date_ms(now, fault), problem, problem.status(), detail)
     }
 
-    fn date_ms(&self, now: u64, fault: Option<&EndpointFault>) -> i64 {
+    pub(super) fn date_ms(&self, now: u64, fault: Option<&EndpointFault>) -> i64 {
         self.setting.wall_ms.saturating_add_unsigned(now).saturating_add(skew(fault))
     }
 
@@ -247,7 +247,7 @@ fn skew(fault: Option<&EndpointFault>) -> i64 {
     }
 }
 
-fn bare(date_ms: i64) -> FetchReply {
+pub(super) fn bare(date_ms: i64) -> FetchReply {
     FetchReply {
         outcome: FetchOutcome::Failed,
         status: 500,

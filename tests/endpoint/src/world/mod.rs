@@ -16,6 +16,7 @@
 //! - A previous credential with a grace is accepted until the grace ends, whatever its expiry was. One
 //!   without is accepted until it expires, or falls off the list of two.
 
+mod adoption;
 mod call;
 mod config;
 mod credential;
@@ -30,6 +31,7 @@ mod wire;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub use adoption::AckRequest;
 pub use call::{ApiReply, ApiRequest};
 pub use config::{Level, MOST_REGIONS, SchemeConfig, Secret, Setting, WorldConfig};
 pub use fetch::{FetchOutcome, FetchReply, FetchRequest};
@@ -39,6 +41,7 @@ pub use push::{Asked, EventsRequest, Frame, Hold, Opened, Pushed, Said, Stream};
 pub use rotation::{Commit, CommitKind, StepError};
 pub use step::{ApiFault, ApiStep, EndpointFault, EndpointStep, Next, Propagation, Rotate, Step};
 
+use adoption::Adoption;
 use call::ApiState;
 use credential::Credential;
 use push::PushCounts;
@@ -96,6 +99,7 @@ pub struct World {
     api: ApiState,
     fetches: Fetches,
     push: PushCounts,
+    adoption: Adoption,
     leaks: u64,
     operations: HashMap<String, (Operation, OperateReply)>,
 }
@@ -157,6 +161,7 @@ impl World {
             api: ApiState::new(config.replicas),
             fetches: Fetches::default(),
             push: PushCounts::default(),
+            adoption: Adoption::default(),
             leaks: 0,
             operations: HashMap::new(),
             config,
@@ -208,6 +213,8 @@ impl World {
             ("push.connects", self.push.connects),
             ("push.events", self.push.events),
             ("wait.started", self.push.waits),
+            ("acks.accepted", self.adoption.accepted),
+            ("acks.refused", self.adoption.refused),
         ];
         let regions = self.regions.iter().enumerate();
         let sent = self.credentials.iter().filter(|credential| credential.sends > 0);
