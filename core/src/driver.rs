@@ -182,6 +182,7 @@ impl Running {
                     }
                 }
                 Action::Tell(event) => self.tell(event),
+                Action::Report(_) => {}
             }
         }
     }
