@@ -1,5 +1,6 @@
 //! Where sets come from.
 
+mod acks;
 mod bootstrap;
 mod endpoint;
 mod env;

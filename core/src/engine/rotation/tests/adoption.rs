@@ -151,7 +151,8 @@ fn counts_go_on_when_the_same_key_is_fetched_again() {
     life.refresh(renewed);
     let now = life.rotation.snapshot().in_use.clone().expect("in use");
     assert!(!Arc::ptr_eq(&carried, &now));
-    (carried.accepted().add(), now.accepted().add());
+    carried.accepted().add();
+    now.accepted().add();
     life.pass_well(2);
     assert_eq!(life.observed("k1").ok, 3);
 }
