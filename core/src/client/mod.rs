@@ -15,6 +15,7 @@ pub(crate) mod origin;
 mod request;
 mod response;
 mod retry;
+mod status;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
