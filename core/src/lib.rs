@@ -29,6 +29,8 @@ pub mod engine;
 mod error;
 mod event;
 mod keyswap;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod moment;
 mod policy;
 mod scheme;

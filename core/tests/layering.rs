@@ -8,7 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["error", "secret", "moment"],
     &["credential", "policy", "event"],
     &["engine", "store", "scheme", "source", "clock"],
-    &["driver"],
+    &["driver", "metrics"],
     &["keyswap"],
     &["client"],
 ];
@@ -21,6 +21,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("Instant::now(", &["clock"]),
     ("SystemTime::now(", &[]),
     ("reqwest::", &["client", "source"]),
+    (" ::metrics::", &["metrics"]),
 ];
 
 /// What the engine is free of, so that it runs under any clock and any runtime.
