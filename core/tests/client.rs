@@ -239,7 +239,7 @@ async fn a_classifier_reads_the_body_and_the_caller_still_gets_all_of_it() {
             }
         }
         fn attention(&self) -> Attention {
-            Attention { statuses: vec![200], body_limit: 64 }
+            Attention { statuses: vec![200], body_limit: 64, ..Attention::default() }
         }
     }
     let rig = Rig::new("{}").await;
