@@ -1,23 +1,20 @@
 //! A rotation endpoint that speaks `keyswap/1`.
 
-use std::{fmt, future::Future, io, path::PathBuf, time::Duration};
+use std::{fmt, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
-use http::{HeaderMap, StatusCode, header};
-use jiff::Timestamp;
+use http::StatusCode;
 use reqwest::Response;
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::{
     BoxFuture, Fetched, Source,
-    bootstrap::{self, Bootstrap},
-    http::{client_for, date, is_loopback, retry_after},
+    bootstrap::Bootstrap,
+    line::{Head, Line, Question},
     wire,
 };
 use crate::{
     credential::CredentialSet,
     error::{Error, ErrorKind},
-    policy::Policy,
     secret::Secret,
 };
 
@@ -43,7 +40,7 @@ const SET_REVOKED: &str = "urn:keyswap:error:set-revoked";
 /// | the endpoint | the error |
 /// | --- | --- |
 /// | 401, also after the bootstrap credential was read again | [`ErrorKind::BootstrapRejected`] |
-/// | 403 | [`ErrorKind::Forbidden`] |
+/// | 403, or a client certificate that is missing or not accepted | [`ErrorKind::Forbidden`] |
 /// | 404 | [`ErrorKind::UnknownSet`] |
 /// | 410 with the problem type `urn:keyswap:error:set-revoked` | [`ErrorKind::SetRevoked`] |
 /// | 429 | [`ErrorKind::Throttled`], with its `Retry-After` |
@@ -53,13 +50,9 @@ const SET_REVOKED: &str = "urn:keyswap:error:set-revoked";
 ///
 /// A missing bootstrap credential is [`ErrorKind::InvalidConfig`].
 pub struct Endpoint {
-    url: Url,
-    origin: String,
+    line: Line,
     /// The name at the end of `.../sets/NAME`, as it stands in the URL.
     asked: Option<String>,
-    bootstrap: Bootstrap,
-    plain_http: bool,
-    timeout: Duration,
 }
 
 impl Endpoint {
@@ -88,24 +81,17 @@ impl Endpoint {
         if url.fragment().is_some() {
             return invalid("has a fragment (#), which is never sent");
         }
-        Ok(Self {
-            origin: url.origin().ascii_serialization(),
-            asked: asked(&url),
-            url,
-            bootstrap: Bootstrap::environment(),
-            plain_http: false,
-            timeout: Policy::default().fetch_timeout,
-        })
+        Ok(Self { asked: asked(&url), line: Line::new(url) })
     }
 
     /// Shows this bootstrap credential, as a bearer token.
     pub fn bootstrap(self, secret: impl Into<Secret>) -> Self {
-        Self { bootstrap: Bootstrap::fixed(secret.into()), ..self }
+        self.with_bootstrap(Bootstrap::fixed(secret.into()))
     }
 
     /// Shows the bootstrap credential in this file, which is read at first use and again after a 401.
     pub fn bootstrap_file(self, path: impl Into<PathBuf>) -> Self {
-        Self { bootstrap: Bootstrap::file(path.into()), ..self }
+        self.with_bootstrap(Bootstrap::file(path.into()))
     }
 
     /// Shows the bootstrap credential that this function returns. It is called at first use and again
@@ -127,73 +113,96 @@ impl Endpoint {
         Fut: Future<Output = Result<S, Error>> + Send + 'static,
         S: Into<Secret>,
     {
-        Self { bootstrap: Bootstrap::callback(callback), ..self }
+        self.with_bootstrap(Bootstrap::callback(callback))
     }
 
     /// Shows no bootstrap credential: the endpoint knows its clients by other means, such as the network
     /// or a sidecar that speaks TLS for them.
     pub fn no_bootstrap(self) -> Self {
-        Self { bootstrap: Bootstrap::nowhere(), ..self }
+        self.with_bootstrap(Bootstrap::nowhere())
     }
 
     /// Allows plain HTTP to hosts other than this machine: everybody on the way can read the keys.
-    pub fn plain_http_allowed(self) -> Self {
-        Self { plain_http: true, ..self }
+    pub fn plain_http_allowed(mut self) -> Self {
+        self.line.plain_http = true;
+        self
+    }
+
+    /// Trusts the certificates in this PEM, instead of those that the platform trusts: for an endpoint
+    /// with a certificate authority of its own. One PEM may hold several.
+    ///
+    /// ```no_run
+    /// # use keyswap::source::Endpoint;
+    /// let roots = std::fs::read("/etc/keyswap/roots.pem").expect("the roots");
+    /// let endpoint = Endpoint::new("https://keys.example.internal/v1/sets/trading-eu")?
+    ///     .root_certificates(&roots)?;
+    /// # Ok::<(), keyswap::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] if there is none in it, or one cannot be read.
+    pub fn root_certificates(self, pem: &[u8]) -> Result<Self, Error> {
+        Ok(Self { line: self.line.with_tls(|tls| tls.trusting(pem))?, ..self })
+    }
+
+    /// Shows the certificate in this PEM when the endpoint asks for one (mutual TLS): the chain, this
+    /// program's own certificate first, and its unencrypted private key, in any order of the two. Where the
+    /// certificate alone says who asks, add [`no_bootstrap`](Self::no_bootstrap).
+    ///
+    /// ```no_run
+    /// # use keyswap::source::Endpoint;
+    /// let identity = std::fs::read("/etc/keyswap/client.pem").expect("the certificate");
+    /// let endpoint = Endpoint::new("https://keys.example.com/v1/sets/trading-eu")?
+    ///     .client_certificate(&identity)?
+    ///     .no_bootstrap();
+    /// # Ok::<(), keyswap::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] if the certificate or the key is missing or cannot be read, or they do
+    /// not belong together. That the endpoint does not accept it shows at a fetch, as
+    /// [`ErrorKind::Forbidden`].
+    pub fn client_certificate(self, pem: &[u8]) -> Result<Self, Error> {
+        Ok(Self { line: self.line.with_tls(|tls| tls.showing(pem))?, ..self })
     }
 
     /// How long one answer may take. 10 s. The handle's
-    /// [`fetch_timeout`](Policy::fetch_timeout) holds as well; the shorter one decides.
-    pub fn timeout(self, timeout: Duration) -> Self {
-        Self { timeout, ..self }
+    /// [`fetch_timeout`](crate::Policy::fetch_timeout) holds as well; the shorter one decides.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.line.timeout = timeout;
+        self
     }
 
-    async fn fetch_once(&self, held: Option<&CredentialSet>) -> Result<Fetched, Error> {
-        if self.url.scheme() == "http" && !self.plain_http && !is_loopback(&self.url) {
-            return Err(Error::new(
-                ErrorKind::InsecureUrl,
-                format!(
-                    "{} is plain http: use https://, or .plain_http_allowed() in a network where nobody listens",
-                    self.shown()
-                ),
-            ));
-        }
+    fn with_bootstrap(mut self, bootstrap: Bootstrap) -> Self {
+        self.line.bootstrap = Arc::new(bootstrap);
+        self
+    }
+
+    pub(super) async fn fetch_once(&self, held: Option<&CredentialSet>) -> Result<Fetched, Error> {
         let validator = held.and_then(CredentialSet::validator);
-        let shown = self.bootstrap.get(&self.origin).await?;
-        let mut response = self.send(shown.as_ref(), validator).await?;
-        if response.status() == StatusCode::UNAUTHORIZED
-            && let Some(rejected) = shown
-            && let Some(again) = self.bootstrap.reload(&rejected, &self.origin).await
-        {
-            response = self.send(Some(&again), validator).await?;
-        }
-        let conditional = validator.is_some();
-        match response.status() {
+        let response = self
+            .line
+            .ask(&Question {
+                url: &self.line.url,
+                accept: "application/json",
+                validator,
+                timeout: Some(self.line.timeout),
+            })
+            .await?;
+        let status = response.status();
+        match status {
             StatusCode::OK => self.accept(response).await,
-            StatusCode::NOT_MODIFIED if conditional => Ok(Fetched::NotModified),
-            _ => Err(self.refuse(response).await),
+            StatusCode::NOT_MODIFIED if validator.is_some() => Ok(Fetched::NotModified),
+            StatusCode::GONE => Err(self.gone(response).await),
+            _ => Err(self.line.refusal(status, &Head::read(response.headers()), false)),
         }
-    }
-
-    async fn send(
-        &self,
-        secret: Option<&Secret>,
-        validator: Option<&str>,
-    ) -> Result<Response, Error> {
-        let mut request = client_for(&self.url)?.get(self.url.clone()).timeout(self.timeout);
-        if let Some(secret) = secret {
-            request = request.header(header::AUTHORIZATION, bootstrap::bearer(secret)?);
-        }
-        if let Some(validator) = validator {
-            request = request.header(header::IF_NONE_MATCH, validator);
-        }
-        request.send().await.map_err(|error| self.broken(&error))
     }
 
     async fn accept(&self, response: Response) -> Result<Fetched, Error> {
         let head = Head::read(response.headers());
-        let body = self.body(response).await?;
+        let body = self.line.body(response).await?;
         let mut set = wire::parse_answer(&body, self.asked.as_deref()).map_err(|error| {
-            let what = format!("{} answered with {error}", self.shown());
+            let what = format!("{} answered with {error}", self.line.shown());
             Error::new(error.kind(), what).with_status(200)
         })?;
         set.as_of = set.as_of.or(head.date);
@@ -201,108 +210,12 @@ impl Endpoint {
         Ok(Fetched::Set(set))
     }
 
-    /// What a status that brings no set means.
-    async fn refuse(&self, response: Response) -> Error {
-        let status = response.status();
+    /// A 410 empties the set if it is of the one type that may.
+    async fn gone(&self, response: Response) -> Error {
         let head = Head::read(response.headers());
-        let revoked = status == StatusCode::GONE
-            && self.body(response).await.is_ok_and(|body| wire::is_problem(&body, SET_REVOKED));
-        let origin = &self.origin;
-        let number = status.as_u16();
-        let (kind, what) = match number {
-            401 => {
-                self.bootstrap.forget();
-                let advice = self.bootstrap.advice();
-                (
-                    ErrorKind::BootstrapRejected,
-                    format!("bootstrap credential rejected (401) by {origin}: {advice}"),
-                )
-            }
-            403 => (
-                ErrorKind::Forbidden,
-                format!(
-                    "{} is forbidden (403) to this bootstrap credential: have the provider allow it to read the set",
-                    self.shown()
-                ),
-            ),
-            404 => (
-                ErrorKind::UnknownSet,
-                format!("{} is not known (404): check the last part of the URL", self.shown()),
-            ),
-            410 if revoked => (
-                ErrorKind::SetRevoked,
-                format!("{} was revoked by the provider: ask them for a new set", self.shown()),
-            ),
-            429 => (
-                ErrorKind::Throttled,
-                format!("{origin} wants fewer requests (429): it is asked again later"),
-            ),
-            300..=399 if number != 304 => (
-                ErrorKind::Malformed,
-                format!(
-                    "{} answered with a redirect ({number}): redirects are refused while carrying the bootstrap credential, so use the URL it leads to",
-                    self.shown()
-                ),
-            ),
-            407 => (
-                ErrorKind::Unavailable,
-                "the proxy wants to know who asks (407): check HTTPS_PROXY".to_owned(),
-            ),
-            408 | 409 | 410 | 425 | 500..=599 => (
-                ErrorKind::Unavailable,
-                format!("{origin} cannot answer now ({number}): it is asked again"),
-            ),
-            _ => (
-                ErrorKind::Malformed,
-                format!(
-                    "{} answered {number}, which is no answer to a fetch: check that the URL is a keyswap/1 endpoint's",
-                    self.shown()
-                ),
-            ),
-        };
-        let error = Error::new(kind, what).with_status(number);
-        match head.retry_after {
-            Some(wait) => error.with_retry_after(wait),
-            None => error,
-        }
-    }
-
-    async fn body(&self, mut response: Response) -> Result<Zeroizing<Vec<u8>>, Error> {
-        // One buffer of the full size: one that grows leaves copies behind.
-        let mut body = Zeroizing::new(Vec::with_capacity(wire::MAX_DOCUMENT));
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(&error))? {
-            if body.len() + chunk.len() > wire::MAX_DOCUMENT {
-                return Err(Error::new(
-                    ErrorKind::Malformed,
-                    format!("{} answered with more than 64 KiB", self.shown()),
-                ));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
-    }
-
-    /// A request or an answer that broke on the way. reqwest's own words are not passed on: they hold
-    /// the URL with its query.
-    fn broken(&self, error: &reqwest::Error) -> Error {
-        let origin = &self.origin;
-        if error.is_connect() {
-            let what = format!("{origin} cannot be reached{}", cause(error));
-            return Error::new(ErrorKind::Unavailable, what);
-        }
-        if error.is_timeout() {
-            let what = format!("{origin} did not answer within {:?}", self.timeout);
-            return Error::new(ErrorKind::Timeout, what);
-        }
-        let what = format!("the connection to {origin} broke before the answer was complete");
-        Error::new(ErrorKind::Unavailable, what)
-    }
-
-    /// The URL as errors show it. A query may hold a key.
-    fn shown(&self) -> String {
-        let mut url = self.url.clone();
-        url.set_query(None);
-        url.into()
+        let body = self.line.body(response).await;
+        let revoked = body.is_ok_and(|body| wire::is_problem(&body, SET_REVOKED));
+        self.line.refusal(StatusCode::GONE, &head, revoked)
     }
 }
 
@@ -318,8 +231,8 @@ impl Source for Endpoint {
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
-            .field("url", &self.shown())
-            .field("bootstrap", &self.bootstrap)
+            .field("url", &self.line.shown())
+            .field("bootstrap", &self.line.bootstrap)
             .finish_non_exhaustive()
     }
 }
@@ -334,64 +247,9 @@ fn asked(url: &Url) -> Option<String> {
     (plain && segments.next() == Some("sets")).then(|| name.to_owned())
 }
 
-/// Why a connection failed, in words of the system's or of this crate's, which hold no part of a URL.
-fn cause(error: &reqwest::Error) -> String {
-    let mut next = std::error::Error::source(error);
-    while let Some(error) = next {
-        if let Some(mut io) = error.downcast_ref::<io::Error>() {
-            // TLS errors come wrapped twice, and `source` of an I/O error passes over what it wraps.
-            while let Some(inner) = io.get_ref().and_then(|inner| inner.downcast_ref()) {
-                io = inner;
-            }
-            return match io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-                true => ": its TLS certificate or handshake is not acceptable".to_owned(),
-                false => format!(": {}", io.kind()),
-            };
-        }
-        next = error.source();
-    }
-    String::new()
-}
-
-/// What the headers of an answer say.
-struct Head {
-    etag: Option<Box<str>>,
-    date: Option<Timestamp>,
-    retry_after: Option<Duration>,
-}
-
-impl Head {
-    fn read(headers: &HeaderMap) -> Self {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let date = text(header::DATE).and_then(date);
-        let retry_after = retry_after(headers);
-        Self { etag: text(header::ETAG).map(Into::into), date, retry_after }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn head(fields: &[(&'static str, &'static str)]) -> Head {
-        let field = |(name, value): &(&'static str, &'static str)| {
-            (name.parse().expect("a name"), value.parse().expect("a value"))
-        };
-        Head::read(&fields.iter().map(field).collect())
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_counted_from_the_answers_date() {
-        let date = ("date", "Mon, 23 Nov 2026 18:00:00 GMT");
-        let wait = |value| head(&[date, ("retry-after", value)]).retry_after;
-        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
-        assert_eq!(wait("Mon, 23 Nov 2026 18:01:30 GMT"), Some(Duration::from_secs(90)));
-        assert_eq!(wait("Mon, 23 Nov 2026 17:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(wait("soon"), None);
-        assert_eq!(wait("-1"), None);
-        assert_eq!(head(&[("retry-after", "Mon, 23 Nov 2026 18:01:30 GMT")]).retry_after, None);
-        assert_eq!(head(&[date]).date, "2026-11-23T18:00:00Z".parse().ok());
-    }
 
     #[test]
     fn the_set_asked_for_is_named_by_the_path() {

@@ -5,6 +5,8 @@ mod endpoint;
 mod env;
 mod file;
 mod http;
+mod line;
+mod tls;
 mod wire;
 
 pub(crate) use self::http::{is_loopback, retry_after, tls_config};
