@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use reqwest::Response;
 use url::Url;
 
@@ -10,9 +10,11 @@ use super::{
     BoxFuture, Fetched, Source,
     bootstrap::Bootstrap,
     line::{Head, Line, Question},
+    signature::{About, Pin},
     wire,
 };
 use crate::{
+    clock::Clock,
     credential::CredentialSet,
     error::{Error, ErrorKind},
     secret::Secret,
@@ -45,6 +47,7 @@ const SET_REVOKED: &str = "urn:keyswap:error:set-revoked";
 /// | 410 with the problem type `urn:keyswap:error:set-revoked` | [`ErrorKind::SetRevoked`] |
 /// | 429 | [`ErrorKind::Throttled`], with its `Retry-After` |
 /// | 408, 409, another 410, 425, 5xx, no answer, half an answer | [`ErrorKind::Unavailable`] |
+/// | no signature by the key that [`signed_by`](Self::signed_by) names | [`ErrorKind::SignatureInvalid`] |
 /// | no end of an answer within the timeout | [`ErrorKind::Timeout`] |
 /// | a redirect, another status, more than 64 KiB, no well-formed set | [`ErrorKind::Malformed`] |
 ///
@@ -53,6 +56,8 @@ pub struct Endpoint {
     line: Line,
     /// The name at the end of `.../sets/NAME`, as it stands in the URL.
     asked: Option<String>,
+    /// The key that must have signed what is believed.
+    pin: Option<Pin>,
 }
 
 impl Endpoint {
@@ -81,7 +86,7 @@ impl Endpoint {
         if url.fragment().is_some() {
             return invalid("has a fragment (#), which is never sent");
         }
-        Ok(Self { asked: asked(&url), line: Line::new(url) })
+        Ok(Self { asked: asked(&url), line: Line::new(url), pin: None })
     }
 
     /// Shows this bootstrap credential, as a bearer token.
@@ -166,6 +171,29 @@ impl Endpoint {
         Ok(Self { line: self.line.with_tls(|tls| tls.showing(pem))?, ..self })
     }
 
+    /// Believes only answers that are signed by this key: the base64 of an Ed25519 public key's 32 bytes.
+    /// It guards against whatever stands between the provider's signer and this program, such as a cache
+    /// or a server that was broken into.
+    ///
+    /// Each answer with a body must have an HTTP message signature (RFC 9421) over `@status` and a SHA-256
+    /// `content-digest` (RFC 9530), each 304 one over `@status` and `etag`, with the time of its
+    /// `created`; and the document must name its `set`. What is not so signed is
+    /// [`ErrorKind::SignatureInvalid`], and changes nothing: a 410 without a signature revokes nothing.
+    /// A signed set may begin a new lineage at once.
+    ///
+    /// ```
+    /// # use keyswap::source::Endpoint;
+    /// let endpoint = Endpoint::new("https://keys.example.com/v1/sets/trading-eu")?
+    ///     .signed_by("JrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=")?;
+    /// # Ok::<(), keyswap::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] if that is not such a key.
+    pub fn signed_by(self, public_key: &str) -> Result<Self, Error> {
+        Ok(Self { pin: Some(Pin::new(public_key)?), ..self })
+    }
+
     /// How long one answer may take. 10 s. The handle's
     /// [`fetch_timeout`](crate::Policy::fetch_timeout) holds as well; the shorter one decides.
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -190,32 +218,59 @@ impl Endpoint {
             })
             .await?;
         let status = response.status();
-        match status {
-            StatusCode::OK => self.accept(response).await,
-            StatusCode::NOT_MODIFIED if validator.is_some() => Ok(Fetched::NotModified),
-            StatusCode::GONE => Err(self.gone(response).await),
+        match (status, validator) {
+            (StatusCode::OK, _) => self.accept(response).await,
+            (StatusCode::NOT_MODIFIED, Some(validator)) => {
+                self.verify(status, response.headers(), About::Unchanged(validator))?;
+                Ok(Fetched::NotModified)
+            }
+            (StatusCode::GONE, _) => Err(self.gone(response).await),
             _ => Err(self.line.refusal(status, &Head::read(response.headers()), false)),
         }
     }
 
-    async fn accept(&self, response: Response) -> Result<Fetched, Error> {
-        let head = Head::read(response.headers());
+    async fn accept(&self, mut response: Response) -> Result<Fetched, Error> {
+        let headers = std::mem::take(response.headers_mut());
+        let head = Head::read(&headers);
         let body = self.line.body(response).await?;
-        let mut set = wire::parse_answer(&body, self.asked.as_deref()).map_err(|error| {
+        self.verify(StatusCode::OK, &headers, About::Body(&body))?;
+        let signed = self.pin.is_some();
+        let parsed = wire::parse_answer(&body, self.asked.as_deref(), signed);
+        let mut set = parsed.map_err(|error| {
             let what = format!("{} answered with {error}", self.line.shown());
             Error::new(error.kind(), what).with_status(200)
         })?;
         set.as_of = set.as_of.or(head.date);
         set.validator = head.etag;
+        set.signed = signed;
         Ok(Fetched::Set(set))
     }
 
-    /// A 410 empties the set if it is of the one type that may.
-    async fn gone(&self, response: Response) -> Error {
-        let head = Head::read(response.headers());
-        let body = self.line.body(response).await;
-        let revoked = body.is_ok_and(|body| wire::is_problem(&body, SET_REVOKED));
-        self.line.refusal(StatusCode::GONE, &head, revoked)
+    /// A 410 empties the set if it is of the one type that may, and signed where answers must be.
+    async fn gone(&self, mut response: Response) -> Error {
+        let headers = std::mem::take(response.headers_mut());
+        let head = Head::read(&headers);
+        let refusal = |revoked| self.line.refusal(StatusCode::GONE, &head, revoked);
+        let Ok(body) = self.line.body(response).await else { return refusal(false) };
+        if !wire::is_problem(&body, SET_REVOKED, self.asked.as_deref()) {
+            return refusal(false);
+        }
+        match self.verify(StatusCode::GONE, &headers, About::Body(&body)) {
+            Ok(()) => refusal(true),
+            Err(error) => error,
+        }
+    }
+
+    fn verify(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        about: About<'_>,
+    ) -> Result<(), Error> {
+        let Some(pin) = &self.pin else { return Ok(()) };
+        let now = Clock::system().now().wall.div_euclid(1000);
+        pin.check(now, status, headers, about)
+            .map_err(|fault| fault.error(&self.line.shown()).with_status(status.as_u16()))
     }
 }
 

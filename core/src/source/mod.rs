@@ -6,6 +6,8 @@ mod env;
 mod file;
 mod http;
 mod line;
+mod signature;
+mod structured;
 mod tls;
 mod wire;
 
