@@ -4,12 +4,14 @@ use std::{fmt, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode};
 use reqwest::Response;
+use tokio::sync::watch;
 use url::Url;
 
 use super::{
-    BoxFuture, Fetched, Source,
+    BoxFuture, Fetched, Hints, Source,
     bootstrap::Bootstrap,
     line::{Head, Line, Question},
+    push::{HEARTBEAT, Known, Push},
     signature::{About, Pin},
     wire,
 };
@@ -58,6 +60,10 @@ pub struct Endpoint {
     asked: Option<String>,
     /// The key that must have signed what is believed.
     pin: Option<Pin>,
+    /// How long the push channel may be silent. None if it is not followed.
+    heartbeat: Option<Duration>,
+    /// What the push channel needs to know of the sets.
+    known: watch::Sender<Known>,
 }
 
 impl Endpoint {
@@ -86,7 +92,13 @@ impl Endpoint {
         if url.fragment().is_some() {
             return invalid("has a fragment (#), which is never sent");
         }
-        Ok(Self { asked: asked(&url), line: Line::new(url), pin: None })
+        Ok(Self {
+            asked: asked(&url),
+            line: Line::new(url),
+            pin: None,
+            heartbeat: Some(HEARTBEAT),
+            known: watch::Sender::default(),
+        })
     }
 
     /// Shows this bootstrap credential, as a bearer token.
@@ -201,6 +213,39 @@ impl Endpoint {
         self
     }
 
+    /// How long the push channel may be silent before observers are told
+    /// ([`Event::PushLost`](crate::Event::PushLost)) and it is connected anew. 45 s: three of the pings
+    /// that the protocol sends each 15 s.
+    ///
+    /// Push is followed unless [`no_push`](Self::no_push) says otherwise, if a set names it in its
+    /// `levels`: server-sent events, or else long polls. It makes a fetch come sooner, and never replaces
+    /// polling.
+    pub fn heartbeat(self, heartbeat: Duration) -> Self {
+        Self { heartbeat: Some(heartbeat), ..self }
+    }
+
+    /// Follows no push channel: a change is found by polling alone, some minutes late.
+    pub fn no_push(self) -> Self {
+        Self { heartbeat: None, ..self }
+    }
+
+    /// What it takes to follow its push channel, unless it is not to be followed.
+    pub(super) fn push(&self, heard: impl Fn() + Send + 'static) -> Option<Push> {
+        Some(Push {
+            line: self.line.clone(),
+            heartbeat: self.heartbeat?,
+            known: self.known.subscribe(),
+            heard: Box::new(heard),
+        })
+    }
+
+    /// Tells the push channel what a set says, whether or not the set is then taken: an answer that is
+    /// refused is no reason to hear of it again and again.
+    pub(super) fn learn(&self, set: &CredentialSet) {
+        let known = Known::of(set);
+        self.known.send_if_modified(|before| std::mem::replace(before, known.clone()) != known);
+    }
+
     fn with_bootstrap(mut self, bootstrap: Bootstrap) -> Self {
         self.line.bootstrap = Arc::new(bootstrap);
         self
@@ -222,6 +267,7 @@ impl Endpoint {
             (StatusCode::OK, _) => self.accept(response).await,
             (StatusCode::NOT_MODIFIED, Some(validator)) => {
                 self.verify(status, response.headers(), About::Unchanged(validator))?;
+                held.into_iter().for_each(|held| self.learn(held));
                 Ok(Fetched::NotModified)
             }
             (StatusCode::GONE, _) => Err(self.gone(response).await),
@@ -243,6 +289,7 @@ impl Endpoint {
         set.as_of = set.as_of.or(head.date);
         set.validator = head.etag;
         set.signed = signed;
+        self.learn(&set);
         Ok(Fetched::Set(set))
     }
 
@@ -280,6 +327,11 @@ impl Source for Endpoint {
         held: Option<&'a CredentialSet>,
     ) -> BoxFuture<'a, Result<Fetched, Error>> {
         Box::pin(self.fetch_once(held))
+    }
+
+    fn watch(&self, hints: Hints) -> Option<BoxFuture<'static, ()>> {
+        let push = self.push(|| {})?;
+        Some(Box::pin(push.follow(hints)))
     }
 }
 

@@ -6,6 +6,7 @@ mod env;
 mod file;
 mod http;
 mod line;
+mod push;
 mod signature;
 mod structured;
 mod tls;
