@@ -310,7 +310,8 @@ struct Life {
     endpoint: Endpoint,
     beside: JoinSet<()>,
     hints: UnboundedReceiver<Said>,
-    /// While a blocking task runs, a paused clock does not run ahead of the sockets by itself.
+    /// While a blocking task runs, a paused clock does not run ahead of the sockets by itself. It ends
+    /// after half a real minute: what a test then still waits for fails, instead of hanging.
     _held: std::sync::mpsc::Sender<()>,
 }
 
@@ -326,7 +327,7 @@ impl Life {
 
     async fn with(configure: impl FnOnce(Endpoint) -> Endpoint) -> Self {
         let (held, until) = std::sync::mpsc::channel::<()>();
-        tokio::task::spawn_blocking(move || until.recv());
+        tokio::task::spawn_blocking(move || until.recv_timeout(Duration::from_secs(30)));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let endpoint = Endpoint::new(format!("http://{address}/sets/eu?code=x")).expect("a URL");
@@ -344,7 +345,7 @@ impl Life {
 
     /// A connection that is made without any time passing.
     async fn connection(&self) -> Connection {
-        let (mut stream, _) = self.listener.accept().await.expect("a connection");
+        let (mut stream, _) = in_time(self.listener.accept()).await.expect("a connection");
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(stream.read_u8().await.expect("a head"));
@@ -374,8 +375,12 @@ impl Life {
     }
 
     async fn said(&mut self) -> String {
-        text(self.hints.recv().await)
+        text(in_time(self.hints.recv()).await)
     }
+}
+
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(3600), work).await.expect("it comes")
 }
 
 impl Connection {
@@ -390,7 +395,9 @@ impl Connection {
 
     /// Waits until the client has gone.
     async fn is_closed(&mut self) {
-        while self.stream.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {}
+        let mut rest = Vec::new();
+        // How it is closed does not matter.
+        let _ = in_time(self.stream.read_to_end(&mut rest)).await;
     }
 }
 
