@@ -405,6 +405,8 @@ impl Driver {
                 Action::Tell(event) => {
                     self.shared.world.told(&event, self.stepped, self.published);
                 }
+                // The provider of this model wants none.
+                Action::Report(_) => {}
             }
         }
     }
