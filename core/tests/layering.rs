@@ -11,6 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["driver", "metrics"],
     &["keyswap"],
     &["client"],
+    &["integrations"],
 ];
 
 /// What one module alone may use, and which.
@@ -20,7 +21,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("Timestamp::now(", &["clock"]),
     ("Instant::now(", &["clock"]),
     ("SystemTime::now(", &[]),
-    ("reqwest::", &["client", "source"]),
+    ("reqwest::", &["client", "integrations", "source"]),
     (" ::metrics::", &["metrics"]),
 ];
 

@@ -84,6 +84,18 @@ impl Authorizer {
         self.0.origins.admits(url, snapshot.set.as_deref())
     }
 
+    /// Whether any of the allowed origins is plain HTTP.
+    #[cfg(feature = "reqwest-middleware")]
+    pub(crate) fn has_plain_http(&self) -> bool {
+        self.0.origins.has_plain_http()
+    }
+
+    /// The boot clock, by which attempts count their time.
+    #[cfg(feature = "reqwest-middleware")]
+    pub(crate) fn now(&self) -> u64 {
+        self.0.keys.shared().clock.boot()
+    }
+
     /// A request is about to be sent. `replayable` says whether its body can be sent again; `deadline`
     /// is how long the caller waits at most.
     ///

@@ -336,7 +336,7 @@ impl<'a> Play<'a> {
         let request = FetchRequest {
             bearer: Some(bearer.reveal()),
             if_none_match: held.as_deref(),
-            set: None,
+            ..FetchRequest::default()
         };
         let broken = || Error::new(ErrorKind::Unavailable, "the connection broke");
         let (wait, outcome) = match self.world.fetch(now, &request) {
