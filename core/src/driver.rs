@@ -90,11 +90,15 @@ struct Running {
     /// The report that is on its way; it ends with the input that says how.
     reports: JoinSet<Input>,
     says_goodbye: bool,
+    #[cfg(feature = "metrics")]
+    meter: crate::metrics::Meter,
 }
 
 impl Running {
     fn new(driver: Driver) -> Self {
         Self {
+            #[cfg(feature = "metrics")]
+            meter: crate::metrics::Meter::new(&driver.name),
             driver,
             waiters: Vec::new(),
             fetches: JoinSet::new(),
@@ -215,7 +219,15 @@ impl Running {
 
     fn step(&mut self, input: Input) {
         let driver = &mut self.driver;
-        let actions = driver.rotation.step(driver.clock.now(), driver.store.sends(), input);
+        let now = driver.clock.now();
+        let actions = driver.rotation.step(now, driver.store.sends(), input);
+        #[cfg(feature = "metrics")]
+        self.meter.publish(
+            now,
+            driver.rotation.counts(),
+            driver.rotation.snapshot(),
+            &driver.store,
+        );
         if actions.is_empty() {
             return;
         }

@@ -31,6 +31,8 @@ mod event;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 pub mod integrations;
 mod keyswap;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod moment;
 mod policy;
 mod scheme;

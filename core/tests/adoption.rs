@@ -267,6 +267,53 @@ async fn a_level_that_is_not_there_after_all_and_a_redirect_are_left_alone() {
     drop(keys);
 }
 
+#[tokio::test]
+async fn a_report_that_is_refused_is_an_error_that_shows_nothing() {
+    use ErrorKind::*;
+    let provider = Provider::default();
+    let keys = follow(&provider).await;
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while provider.reports().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+    drop(keys);
+    let mut report = provider.reports().remove(0);
+    let statuses = [401, 403, 404, 405, 429, 500, 307, 200, 204];
+    let server = serve("[]", statuses).await;
+    let endpoint = server.endpoint();
+    assert!(endpoint.report(report.clone()).is_none(), "nobody said that it takes one");
+    report.announced = true;
+    for kind in
+        [BootstrapRejected, Forbidden, UnknownSet, UnknownSet, Throttled, Unavailable, Malformed]
+    {
+        let error = endpoint.report(report.clone()).unwrap().await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+        assert_hidden(&error);
+    }
+    for _ in 0..2 {
+        endpoint.report(report.clone()).unwrap().await.unwrap();
+    }
+    let nowhere = Endpoint::new("http://127.0.0.1:1/sets/eu?code=qu3ry").unwrap();
+    let error = nowhere.bootstrap(BOOTSTRAP).report(report.clone()).unwrap().await.unwrap_err();
+    assert_eq!(error.kind(), Unavailable);
+    assert_hidden(&error);
+    let plain = Endpoint::new("http://keys.example.com/sets/eu?code=qu3ry").unwrap();
+    let error = plain.bootstrap(BOOTSTRAP).report(report).unwrap().await.unwrap_err();
+    assert_eq!(error.kind(), InsecureUrl);
+    assert_hidden(&error);
+}
+
+#[track_caller]
+fn assert_hidden(error: &Error) {
+    let shown = format!("{error} {error:?}");
+    for secret in [BOOTSTRAP, KEY, "code=", "qu3ry"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}
+
 /// An endpoint of one set and these levels, which answers reports with one status after the other.
 struct Server {
     port: u16,

@@ -8,7 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["error", "secret", "moment"],
     &["credential", "policy", "event"],
     &["engine", "store", "scheme", "source", "clock"],
-    &["driver"],
+    &["driver", "metrics"],
     &["keyswap"],
     &["client"],
     &["integrations"],
@@ -22,6 +22,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("Instant::now(", &["clock"]),
     ("SystemTime::now(", &[]),
     ("reqwest::", &["client", "integrations", "source"]),
+    (" ::metrics::", &["metrics"]),
 ];
 
 /// What the engine is free of, so that it runs under any clock and any runtime.

@@ -191,18 +191,16 @@ impl Reporting {
         let drain = self.policy.drain;
         for member in &held.members {
             let id = member.credential.id();
-            let is_rejected = member.run.is_some();
+            let is_in_use = hand.in_use == Some(id);
+            let is_rejected = member.run.is_some() && !is_in_use;
+            let is_handed_out = is_in_use || hand.candidate == Some(id);
             let record = self.record(&member.credential);
-            let is_tried = hand.candidate == Some(id) && !is_rejected;
             record.is_held = true;
-            record.is_handed_out = hand.in_use == Some(id) || is_tried;
-            if record.is_handed_out {
-                record.used_at = Some(now);
-            }
-            record.status = if is_rejected && !record.is_handed_out {
-                Adoption::Rejected
-            } else {
-                record.by_use(now, drain)
+            record.is_handed_out = is_handed_out;
+            record.used_at = if is_handed_out { Some(now) } else { record.used_at };
+            record.status = match is_rejected {
+                true => Adoption::Rejected,
+                false => record.by_use(now, drain),
             };
         }
         for record in self.records.iter_mut().filter(|record| !record.is_held) {

@@ -7,24 +7,18 @@ use std::{
     fmt::Write,
     process,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
-use http::{StatusCode, header};
+use http::StatusCode;
 use jiff::Timestamp;
-use reqwest::Response;
 use serde::Serialize;
 use url::Url;
 
 use super::{
     BoxFuture, Endpoint, Report,
-    bootstrap::{self, Bootstrap},
-    http::{client_for, retry_after},
+    line::{Head, Line, Question},
 };
-use crate::{
-    error::{Error, ErrorKind},
-    secret::Secret,
-};
+use crate::error::{Error, ErrorKind};
 
 /// What the endpoint is told that it speaks with.
 const SDK: &str = concat!("keyswap/", env!("CARGO_PKG_VERSION"));
@@ -58,16 +52,8 @@ impl Endpoint {
         if !report.announced {
             return None;
         }
-        let sending = self.check_transport().and_then(|()| {
-            Ok(Sending {
-                url: acks(&self.url),
-                origin: self.origin.clone(),
-                bootstrap: self.bootstrap.clone(),
-                timeout: self.timeout,
-                body: self.acks.document(report)?,
-            })
-        });
-        Some(Box::pin(async move { sending?.send().await }))
+        let (line, document) = (self.line.clone(), self.acks.document(report));
+        Some(Box::pin(async move { post(&line, &document?).await }))
     }
 }
 
@@ -84,7 +70,8 @@ impl Acks {
             instance: self.instance().ok_or_else(no_randomness)?,
             app: self.app.as_deref(),
             sdk: SDK,
-            lease_seconds: report.lease.as_secs(),
+            // Whole seconds, and none only for the last report.
+            lease_seconds: report.lease.as_secs_f64().ceil() as u64,
             generation: report.generation,
             observations: observations.collect(),
         };
@@ -126,66 +113,24 @@ struct Observed<'a> {
     rejected: u64,
 }
 
-/// One report on its way, with all that it needs: it may outlive the endpoint it was made from.
-struct Sending {
-    url: Url,
-    origin: String,
-    bootstrap: Bootstrap,
-    timeout: Duration,
-    body: Vec<u8>,
-}
-
-impl Sending {
-    async fn send(self) -> Result<(), Error> {
-        let shown = self.bootstrap.get(&self.origin).await?;
-        let mut response = self.post(shown.as_ref()).await?;
-        if response.status() == StatusCode::UNAUTHORIZED
-            && let Some(rejected) = shown
-            && let Some(again) = self.bootstrap.reload(&rejected, &self.origin).await
-        {
-            response = self.post(Some(&again)).await?;
+async fn post(line: &Line, document: &[u8]) -> Result<(), Error> {
+    let question = Question {
+        url: &acks(&line.url),
+        accept: "application/json",
+        validator: None,
+        report: Some(document),
+        timeout: Some(line.timeout),
+    };
+    let response = line.ask(&question).await?;
+    let status = response.status();
+    match status {
+        StatusCode::OK | StatusCode::ACCEPTED | StatusCode::NO_CONTENT => Ok(()),
+        // It is there, and its reports are not taken: there is no such level.
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let what = format!("{} takes no reports (405)", line.origin);
+            Err(Error::new(ErrorKind::UnknownSet, what).with_status(405))
         }
-        match response.status() {
-            StatusCode::OK | StatusCode::ACCEPTED | StatusCode::NO_CONTENT => Ok(()),
-            _ => Err(self.refused(&response)),
-        }
-    }
-
-    async fn post(&self, secret: Option<&Secret>) -> Result<Response, Error> {
-        let mut request = client_for(&self.url)?
-            .post(self.url.clone())
-            .timeout(self.timeout)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(self.body.clone());
-        if let Some(secret) = secret {
-            request = request.header(header::AUTHORIZATION, bootstrap::bearer(secret)?);
-        }
-        // reqwest's own words are not passed on: they hold the URL with its query.
-        request.send().await.map_err(|error| {
-            let kind = match error.is_timeout() {
-                true => ErrorKind::Timeout,
-                false => ErrorKind::Unavailable,
-            };
-            Error::new(kind, format!("no answer of {} to a report", self.origin))
-        })
-    }
-
-    fn refused(&self, response: &Response) -> Error {
-        let number = response.status().as_u16();
-        let kind = match number {
-            401 => ErrorKind::BootstrapRejected,
-            403 => ErrorKind::Forbidden,
-            404 | 405 => ErrorKind::UnknownSet,
-            429 => ErrorKind::Throttled,
-            500..=599 => ErrorKind::Unavailable,
-            _ => ErrorKind::Malformed,
-        };
-        let what = format!("{} does not take a report ({number})", self.origin);
-        let error = Error::new(kind, what).with_status(number);
-        match retry_after(response.headers()) {
-            Some(wait) => error.with_retry_after(wait),
-            None => error,
-        }
+        _ => Err(line.refusal(status, &Head::read(response.headers()), false)),
     }
 }
 
@@ -215,6 +160,8 @@ fn no_randomness() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::source::{Adoption, Observation};
 

@@ -6,6 +6,11 @@ mod endpoint;
 mod env;
 mod file;
 mod http;
+mod line;
+mod push;
+mod signature;
+mod structured;
+mod tls;
 mod wire;
 
 pub(crate) use self::http::{is_loopback, retry_after, tls_config};

@@ -29,7 +29,7 @@ serve:
   --help               this text
 
 When it is ready it prints one line of JSON: set_url, set_urls (one a region), endpoint_url, api_url,
-other_url, control_url, bootstrap, operator. It runs until Ctrl-C or SIGTERM. It listens on loopback addresses only.
+other_url, control_url, bootstrap, operator, public_key. It runs until Ctrl-C or SIGTERM. It listens on loopback addresses only.
 
 adoption: asks the endpoint of the set at URL (its set_url; http:// on loopback only) which credentials
 are in use, and prints a table. The operator's token comes from --operator or from KEYSWAP_OPERATOR.
@@ -177,6 +177,7 @@ fn announce(running: &Running) -> io::Result<()> {
         "control_url": format!("{}/control", running.endpoint_url()),
         "bootstrap": running.bootstrap(),
         "operator": running.operator(),
+        "public_key": running.public_key(),
     });
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;

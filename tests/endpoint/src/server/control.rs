@@ -60,6 +60,7 @@ fn story(shared: &Shared, body: &[u8]) -> Outcome {
     let mut told = told;
     let set_urls = shared.set_urls();
     told["set_url"] = Value::from(set_urls[0].as_str());
+    told["public_key"] = Value::from(shared.with(|world, _| world.public_key()));
     told["set_urls"] = Value::from(set_urls);
     Ok(told)
 }

@@ -258,6 +258,11 @@ impl Running {
         self.shared.with(|world, _| world.config().bootstrap.reveal().to_owned())
     }
 
+    /// The key that signs the answers to fetches, where the world says so: the base64 of its 32 bytes.
+    pub fn public_key(&self) -> String {
+        self.shared.with(|world, _| world.public_key())
+    }
+
     /// The token that operations want.
     pub fn operator(&self) -> String {
         self.shared.with(|world, _| world.setting().operator.reveal().to_owned())

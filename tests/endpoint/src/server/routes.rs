@@ -91,6 +91,7 @@ pub(super) fn write(reply: FetchReply) -> Response<Bytes> {
     let date = Timestamp::from_millisecond(reply.date_ms).unwrap_or(Timestamp::MAX);
     let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let retry_after = reply.retry_after.map(|seconds| seconds.to_string());
+    let signed = reply.signed.as_ref();
     let headers = [
         ("date", Some(date.as_str())),
         ("cache-control", Some("no-store")),
@@ -98,6 +99,9 @@ pub(super) fn write(reply: FetchReply) -> Response<Bytes> {
         ("etag", reply.etag.as_deref()),
         ("retry-after", retry_after.as_deref()),
         ("location", reply.location.as_deref()),
+        ("content-digest", signed.and_then(|signed| signed.content_digest.as_deref())),
+        ("signature-input", signed.map(|signed| signed.input.as_str())),
+        ("signature", signed.map(|signed| signed.signature.as_str())),
     ];
     let headers: Vec<_> =
         headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::problem::{PROBLEM_JSON, Problem};
+use super::sign::{Forgery, Signed};
 use super::wire::{self, Shape};
 use super::{EndpointFault, Planned, World};
 
@@ -66,6 +67,8 @@ pub struct FetchReply {
     pub date_ms: i64,
     /// The body. It carries material.
     pub body: Bytes,
+    /// Its signature, if it has one.
+    pub signed: Option<Box<Signed>>,
 }
 
 impl fmt::Debug for FetchReply {
@@ -110,7 +113,8 @@ impl World {
             Some(EndpointFault::Outage) => Planned::Dropped,
             Some(EndpointFault::Hang) => Planned::Hang,
             fault => {
-                let reply = self.fetched(now, request, fault.as_ref());
+                let mut reply = self.fetched(now, request, fault.as_ref());
+                reply.signed = self.signature(&reply, fault.as_ref()).map(Box::new);
                 let torn = fault == Some(EndpointFault::Torn) && reply.status == 200;
                 if torn {
                     Planned::Torn { after_ms, reply }
@@ -119,6 +123,20 @@ impl World {
                 }
             }
         }
+    }
+
+    fn signature(&self, reply: &FetchReply, fault: Option<&EndpointFault>) -> Option<Signed> {
+        let forgery = match fault {
+            Some(EndpointFault::Unsigned) => return None,
+            // By turns, so that a client has to look at both.
+            Some(EndpointFault::BadSignature) if self.fetches.started.is_multiple_of(2) => {
+                Some(Forgery::Body)
+            }
+            Some(EndpointFault::BadSignature) => Some(Forgery::Signature),
+            _ => None,
+        };
+        let signs = self.config.signed && matches!(reply.status, 200 | 304 | 410);
+        signs.then(|| self.signer.sign(reply, forgery))
     }
 
     /// The refusal that a request to the endpoint meets, whatever it asks for.
@@ -258,6 +276,7 @@ pub(super) fn bare(date_ms: i64) -> FetchReply {
         content_type: "",
         date_ms,
         body: Bytes::new(),
+        signed: None,
     }
 }
 

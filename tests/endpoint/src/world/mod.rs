@@ -26,6 +26,7 @@ mod problem;
 mod push;
 mod region;
 mod rotation;
+mod sign;
 mod step;
 mod wire;
 
@@ -39,6 +40,7 @@ pub use operate::{OperateReply, OperateRequest, Operation};
 pub use problem::PROBLEM_JSON;
 pub use push::{Asked, EventsRequest, Frame, Hold, Opened, Pushed, Said, Stream};
 pub use rotation::{Commit, CommitKind, StepError};
+pub use sign::Signed;
 pub use step::{ApiFault, ApiStep, EndpointFault, EndpointStep, Next, Propagation, Rotate, Step};
 
 use adoption::Adoption;
@@ -47,6 +49,7 @@ use credential::Credential;
 use push::PushCounts;
 use region::Region;
 use rotation::{Publication, SetState};
+use sign::Signer;
 
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +103,7 @@ pub struct World {
     fetches: Fetches,
     push: PushCounts,
     adoption: Adoption,
+    signer: Signer,
     leaks: u64,
     operations: HashMap<String, (Operation, OperateReply)>,
 }
@@ -162,6 +166,7 @@ impl World {
             fetches: Fetches::default(),
             push: PushCounts::default(),
             adoption: Adoption::default(),
+            signer: Signer::new(setting.seed),
             leaks: 0,
             operations: HashMap::new(),
             config,

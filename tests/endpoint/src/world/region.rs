@@ -93,7 +93,7 @@ impl World {
     }
 
     /// When something may change by itself that a region shows, steps aside.
-    pub(super) fn next_due(&self, now: u64, region: usize) -> Option<u64> {
+    pub fn next_due(&self, now: u64, region: usize) -> Option<u64> {
         let fault = &self.region(region).fault;
         let late = match fault.at(now) {
             Some(EndpointFault::Behind { ms }) => ms,
