@@ -16,7 +16,7 @@ use std::{
 
 use keyswap::{Events, KeySwap, source};
 use keyswap_endpoint::{
-    server::Endpoint,
+    server::{Endpoint, Running},
     story::{Caller, Story},
 };
 use tokio::task::{JoinSet, LocalSet};
@@ -25,7 +25,7 @@ pub use crate::sender::Through;
 use crate::{
     PlayError, Report,
     sender::Sender,
-    setup::{Setup, Start},
+    setup::{ClientSetup, Setup, Start},
     tally::Tally,
 };
 
@@ -50,8 +50,7 @@ async fn run(story: &Story, through: Through) -> Result<Report, PlayError> {
     if setup.start == Start::Cold {
         endpoint.begin();
     }
-    let source = source::Endpoint::new(endpoint.set_url())?.bootstrap(endpoint.bootstrap());
-    let keys = KeySwap::follow(source).policy(policy).start()?;
+    let keys = KeySwap::follow(source(&endpoint, &setup)?).policy(policy).start()?;
     // Nothing was awaited since: no event can have been missed.
     let mut events = keys.events();
     let sender = Sender::new(through, &keys, endpoint.api_url(), &setup)?;
@@ -90,6 +89,21 @@ async fn run(story: &Story, through: Through) -> Result<Report, PlayError> {
         mem::take(&mut *count.borrow_mut()).close(stats.in_use.as_deref(), stats.generation);
     let verdict = endpoint.finish(counted);
     Ok(Report { counted: verdict.counters, mismatches: verdict.mismatches, errors: verdict.errors })
+}
+
+/// The endpoint as the story wants it followed.
+fn source(endpoint: &Running, setup: &ClientSetup) -> Result<source::Endpoint, keyswap::Error> {
+    let mut source = source::Endpoint::new(endpoint.set_url())?.bootstrap(endpoint.bootstrap());
+    if !setup.push {
+        source = source.no_push();
+    }
+    if let Some(ms) = setup.heartbeat_ms {
+        source = source.heartbeat(Duration::from_millis(ms));
+    }
+    if setup.signed_by_endpoint {
+        source = source.signed_by(&endpoint.public_key())?;
+    }
+    Ok(source)
 }
 
 async fn listen(mut events: Events, count: Count) {
