@@ -28,6 +28,8 @@ mod driver;
 pub mod engine;
 mod error;
 mod event;
+#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+pub mod integrations;
 mod keyswap;
 mod moment;
 mod policy;

@@ -58,7 +58,7 @@ impl Store {
         let snapshot = self.snapshot();
         match snapshot.in_use {
             Some(_) => Ok(Current(snapshot)),
-            None => Err(why_nothing(&snapshot)),
+            None => Err(why_nothing(snapshot)),
         }
     }
 
@@ -141,8 +141,11 @@ impl fmt::Debug for Current {
     }
 }
 
+/// Takes the guard along: dropping it here keeps the path that is not cold free of stores to the stack,
+/// which the locked instruction that ends a read would have to wait for.
 #[cold]
-fn why_nothing(snapshot: &Snapshot) -> Error {
+#[inline(never)]
+fn why_nothing(snapshot: Guard<Arc<Snapshot>>) -> Error {
     snapshot
         .cause
         .clone()

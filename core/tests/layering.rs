@@ -11,6 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["driver"],
     &["keyswap"],
     &["client"],
+    &["integrations"],
 ];
 
 /// What one module alone may use, and which.
@@ -20,7 +21,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("Timestamp::now(", &["clock"]),
     ("Instant::now(", &["clock"]),
     ("SystemTime::now(", &[]),
-    ("reqwest::", &["client", "source"]),
+    ("reqwest::", &["client", "integrations", "source"]),
 ];
 
 /// What the engine is free of, so that it runs under any clock and any runtime.

@@ -111,6 +111,18 @@ impl Held {
         }
     }
 
+    /// Has the credentials that are held already go on with their counts.
+    pub(super) fn keep_counts(&self, set: &mut CredentialSet) {
+        for new in set.members_mut() {
+            let same = self.members.iter().find(|member| member.credential.is_same_key(new));
+            if let Some(same) = same
+                && !same.credential.accepted().is(new.accepted())
+            {
+                Arc::make_mut(new).continue_count(&same.credential);
+            }
+        }
+    }
+
     /// Takes a new set.
     pub(super) fn install(
         &mut self,

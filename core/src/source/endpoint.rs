@@ -9,7 +9,8 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::{
-    BoxFuture, Fetched, Source,
+    BoxFuture, Fetched, Report, Source,
+    acks::Acks,
     bootstrap::{self, Bootstrap},
     http::{client_for, date, is_loopback, retry_after},
     wire,
@@ -53,13 +54,14 @@ const SET_REVOKED: &str = "urn:keyswap:error:set-revoked";
 ///
 /// A missing bootstrap credential is [`ErrorKind::InvalidConfig`].
 pub struct Endpoint {
-    url: Url,
-    origin: String,
+    pub(super) url: Url,
+    pub(super) origin: String,
     /// The name at the end of `.../sets/NAME`, as it stands in the URL.
     asked: Option<String>,
-    bootstrap: Bootstrap,
+    pub(super) bootstrap: Bootstrap,
     plain_http: bool,
-    timeout: Duration,
+    pub(super) timeout: Duration,
+    pub(super) acks: Acks,
 }
 
 impl Endpoint {
@@ -95,6 +97,7 @@ impl Endpoint {
             bootstrap: Bootstrap::environment(),
             plain_http: false,
             timeout: Policy::default().fetch_timeout,
+            acks: Acks::default(),
         })
     }
 
@@ -147,7 +150,8 @@ impl Endpoint {
         Self { timeout, ..self }
     }
 
-    async fn fetch_once(&self, held: Option<&CredentialSet>) -> Result<Fetched, Error> {
+    /// Whether anything may be sent there at all.
+    pub(super) fn check_transport(&self) -> Result<(), Error> {
         if self.url.scheme() == "http" && !self.plain_http && !is_loopback(&self.url) {
             return Err(Error::new(
                 ErrorKind::InsecureUrl,
@@ -157,6 +161,11 @@ impl Endpoint {
                 ),
             ));
         }
+        Ok(())
+    }
+
+    async fn fetch_once(&self, held: Option<&CredentialSet>) -> Result<Fetched, Error> {
+        self.check_transport()?;
         let validator = held.and_then(CredentialSet::validator);
         let shown = self.bootstrap.get(&self.origin).await?;
         let mut response = self.send(shown.as_ref(), validator).await?;
@@ -312,6 +321,10 @@ impl Source for Endpoint {
         held: Option<&'a CredentialSet>,
     ) -> BoxFuture<'a, Result<Fetched, Error>> {
         Box::pin(self.fetch_once(held))
+    }
+
+    fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {
+        self.acknowledge(&report)
     }
 }
 

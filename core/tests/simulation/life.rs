@@ -347,7 +347,7 @@ impl Life {
                 Action::Tell(Event::Candidate { .. } | Event::Rejected { candidate: true, .. }) => {
                     self.probe = None;
                 }
-                Action::Tell(_) => {}
+                Action::Tell(_) | Action::Report(_) => {}
             }
         }
         self.plan_wake();

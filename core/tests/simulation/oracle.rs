@@ -158,6 +158,7 @@ impl Oracle {
                 }
                 Action::Settle(_) => settled = true,
                 Action::Tell(event) => self.told(event, run, input, now)?,
+                Action::Report(_) => {}
             }
         }
         if was_void {

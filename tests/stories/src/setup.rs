@@ -143,6 +143,6 @@ impl Classifier for CodeInBody {
     }
 
     fn attention(&self) -> Attention {
-        Attention { statuses: vec![200, 401], body_limit: 256 }
+        Attention { statuses: vec![200, 401], body_limit: 256, ..Attention::default() }
     }
 }

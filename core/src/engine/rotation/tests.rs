@@ -3,7 +3,13 @@
 use jiff::Timestamp;
 
 use super::*;
-use crate::credential::{Credential, NamedScheme};
+use crate::{
+    credential::{Credential, NamedScheme},
+    source::Report,
+};
+
+mod adoption;
+mod announced;
 
 const START: Moment = Moment { wall: 1_800_000_000_000, boot: 5_000_000 };
 
@@ -17,6 +23,7 @@ struct Life {
     events: Vec<Event>,
     settled: Vec<Result<(), Error>>,
     published: Vec<Arc<Snapshot>>,
+    reports: Vec<Report>,
 }
 
 impl Life {
@@ -35,6 +42,7 @@ impl Life {
             events: Vec::new(),
             settled: Vec::new(),
             published: Vec::new(),
+            reports: Vec::new(),
         };
         life.step(Input::Woke);
         life
@@ -68,6 +76,7 @@ impl Life {
                     self.settled.push(outcome.clone());
                 }
                 Action::Tell(event) => self.events.push(event.clone()),
+                Action::Report(report) => self.reports.push(report.clone()),
             }
         }
         actions
