@@ -10,7 +10,7 @@ mod line;
 mod push;
 mod regions;
 mod signature;
-mod structured;
+pub(crate) mod structured;
 mod tls;
 mod wire;
 
