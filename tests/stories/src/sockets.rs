@@ -11,10 +11,11 @@ use std::{
     cell::RefCell,
     mem,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use keyswap::{Events, KeySwap, source};
+use keyswap::{Events, KeySwap, Source, source};
 use keyswap_endpoint::{
     server::{Endpoint, Running},
     story::{Caller, Story},
@@ -91,9 +92,24 @@ async fn run(story: &Story, through: Through) -> Result<Report, PlayError> {
     Ok(Report { counted: verdict.counters, mismatches: verdict.mismatches, errors: verdict.errors })
 }
 
-/// The endpoint as the story wants it followed.
-fn source(endpoint: &Running, setup: &ClientSetup) -> Result<source::Endpoint, keyswap::Error> {
-    let mut source = source::Endpoint::new(endpoint.set_url())?.bootstrap(endpoint.bootstrap());
+/// The endpoint as the story wants it followed, with all its regions.
+fn source(endpoint: &Running, setup: &ClientSetup) -> Result<Arc<dyn Source>, keyswap::Error> {
+    let first = region(endpoint.set_url().as_str(), endpoint, setup)?;
+    let urls = endpoint.set_urls();
+    let Some((second, more)) = urls[1..].split_first() else { return Ok(Arc::new(first)) };
+    let mut regions = first.or(region(second, endpoint, setup)?);
+    for url in more {
+        regions = regions.or(region(url, endpoint, setup)?);
+    }
+    Ok(Arc::new(regions))
+}
+
+fn region(
+    url: &str,
+    endpoint: &Running,
+    setup: &ClientSetup,
+) -> Result<source::Endpoint, keyswap::Error> {
+    let mut source = source::Endpoint::new(url)?.bootstrap(endpoint.bootstrap());
     if !setup.push {
         source = source.no_push();
     }
