@@ -11,6 +11,8 @@
 //!   counts against the region that it hung in.
 //! - A region that is behind what is held is passed over; if no other answers, its answer goes to the
 //!   engine, which refuses it. So does the answer of one that began a new lineage: the engine decides.
+//! - A region that has nothing newer is believed, unless the same was answered a moment ago: whoever asks
+//!   again so soon needs something newer, and another region may have it.
 //! - A region that says that the set is revoked is believed at once, whatever the others say. A
 //!   revocation that waits for the last region to learn of it is none.
 //! - Each region is asked with the validator that it gave itself: another one's is not its own.
@@ -22,7 +24,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -88,8 +90,14 @@ struct Inner {
     health: watch::Sender<Vec<Health>>,
     /// What was held when a fetch last said so: a fetch that wants the full state does not.
     newest: Mutex<Option<Newest>>,
+    /// When a fetch last learnt that there is nothing newer.
+    unchanged_at: AtomicU64,
     clock: Clock,
 }
+
+/// Whoever asks again within this time of an answer without news is in need: five seconds, the floor
+/// between two fetches that nothing forces.
+const AGAIN: u64 = 5_000;
 
 /// The generation that is held, and its lineage.
 type Newest = (u64, Option<Box<str>>);
@@ -108,6 +116,7 @@ impl Regions {
             health: watch::Sender::new(vec![Health::default(); regions.len()]),
             regions,
             newest: Mutex::new(None),
+            unchanged_at: AtomicU64::new(u64::MAX),
             clock: Clock::tokio(),
         }))
     }
@@ -170,6 +179,8 @@ impl fmt::Debug for Regions {
 enum Judged {
     /// It is the answer.
     Final(Result<Fetched, Error>),
+    /// There is nothing newer, as far as this region knows.
+    Unchanged(Fetched),
     /// The next is asked. This is better than an error if none has a good answer.
     Spare(CredentialSet),
     Failed(Error),
@@ -182,14 +193,23 @@ impl Inner {
         // A little is kept, so that this ends before whoever bounds it from outside loses patience.
         let budget = Policy::default().fetch_timeout.mul_f64(0.9);
         let began = self.now();
+        let since = began.saturating_sub(self.unchanged_at.load(Ordering::Relaxed));
+        let in_need = (1..AGAIN).contains(&since);
+        let mut unchanged = None;
         let mut spare: Option<CredentialSet> = None;
         let mut errors = Vec::new();
         for (turn, &region) in order.iter().enumerate() {
+            // What hangs must not hold up who asks again and again: another answer may be there by then.
+            if unchanged.is_some() && self.health.borrow()[region].rests(began) {
+                break;
+            }
             let gone = Duration::from_millis(self.now().saturating_sub(began));
             let waiting = u32::try_from(order.len() - turn).unwrap_or(u32::MAX);
             let share = Duration::from_millis(millis(budget.saturating_sub(gone) / waiting));
             match self.ask(region, share, held, newest.as_ref()).await {
                 Judged::Final(outcome) => return outcome,
+                Judged::Unchanged(answer) if in_need => unchanged = unchanged.or(Some(answer)),
+                Judged::Unchanged(answer) => return Ok(self.unchanged(answer)),
                 Judged::Failed(error) => errors.push((region, error)),
                 // One that began anew says more than one that is only behind.
                 Judged::Spare(set) => {
@@ -200,10 +220,16 @@ impl Inner {
                 }
             }
         }
-        match spare {
-            Some(set) => Ok(Fetched::Set(set)),
-            None => Err(combined(errors)),
+        match (unchanged, spare) {
+            (Some(answer), _) => Ok(self.unchanged(answer)),
+            (None, Some(set)) => Ok(Fetched::Set(set)),
+            (None, None) => Err(combined(errors)),
         }
+    }
+
+    fn unchanged(&self, answer: Fetched) -> Fetched {
+        self.unchanged_at.store(self.now(), Ordering::Relaxed);
+        answer
     }
 
     async fn ask(
@@ -254,13 +280,16 @@ impl Inner {
             Ok(Fetched::Set(set)) => {
                 self.note(region, |health, _| health.answered(&set));
                 self.teach(region, &set);
-                Judged::Final(Ok(Fetched::Set(set)))
+                match newest.is_some_and(|(newest, _)| set.generation() == *newest) {
+                    true => Judged::Unchanged(Fetched::Set(set)),
+                    false => Judged::Final(Ok(Fetched::Set(set))),
+                }
             }
             Ok(Fetched::NotModified) => {
                 if let Some(held) = held {
                     self.note(region, |health, _| health.answered(held));
                 }
-                Judged::Final(Ok(Fetched::NotModified))
+                Judged::Unchanged(Fetched::NotModified)
             }
             Err(error) if error.kind() == ErrorKind::SetRevoked => {
                 self.note(region, |health, _| health.works());

@@ -102,6 +102,11 @@ impl Health {
         std::mem::take(&mut self.heard).failures > 0
     }
 
+    /// Whether it failed not long ago, and is asked only when nothing else is left.
+    pub(super) fn rests(&self, now: u64) -> bool {
+        !self.asked.is_over(now)
+    }
+
     pub(super) fn generation(&self) -> Option<u64> {
         self.confirmed.as_ref().map(|it| it.generation)
     }
@@ -119,7 +124,7 @@ impl Health {
 /// not at all, unless all do.
 pub(super) fn order(regions: &[Health], now: u64) -> Vec<usize> {
     let mut order: Vec<_> = (0..regions.len()).collect();
-    order.sort_by_key(|at| !regions[*at].asked.is_over(now));
+    order.sort_by_key(|at| regions[*at].rests(now));
     if regions.iter().any(|region| region.not_before <= now) {
         order.retain(|at| regions[*at].not_before <= now);
     }

@@ -111,6 +111,32 @@ async fn a_revocation_is_believed_at_once() {
 // ---- what is held ----
 
 #[tokio::test(start_paused = true)]
+async fn who_asks_again_at_once_hears_of_the_other_regions() {
+    let mut world = World::new(2).await;
+    let same = || Some(held(7, "a", "v7"));
+    // An ordinary look asks one region.
+    let fetch = world.fetch(same());
+    world.next(0).await.say(&document(7, "a", "v7")).await;
+    assert_eq!(generation(fetch.await), 7);
+    // The first region still knows nothing newer; the second does.
+    advance(Duration::from_secs(1)).await;
+    let fetch = world.fetch(same());
+    world.next(0).await.say(&document(7, "a", "v7")).await;
+    world.next(1).await.say(&document(8, "a", "v8")).await;
+    assert_eq!(generation(fetch.await), 8);
+    // If nobody knows any, that is the answer, and the next ordinary look is one again.
+    advance(Duration::from_secs(1)).await;
+    let fetch = world.fetch(Some(held(8, "a", "v8")));
+    world.next(0).await.say(&document(7, "a", "v7")).await;
+    world.next(1).await.say(&document(8, "a", "v8")).await;
+    assert_eq!(generation(fetch.await), 8);
+    advance(Duration::from_secs(5)).await;
+    let fetch = world.fetch(Some(held(8, "a", "v8")));
+    world.next(0).await.say(&document(8, "a", "v8b")).await;
+    assert_eq!(generation(fetch.await), 8);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_region_that_is_behind_is_passed_over() {
     let mut world = World::new(2).await;
     for _ in 0..2 {

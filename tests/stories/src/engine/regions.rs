@@ -9,32 +9,45 @@ const REST: u64 = 30_000;
 
 pub(super) type Outcome = Result<Option<CredentialSet>, Error>;
 
-/// By region, when it failed last.
-pub(super) struct Regions(Vec<Option<u64>>);
+/// Who asks again within this time of an answer without news is in need, and hears of all regions.
+const AGAIN: u64 = 5_000;
+
+pub(super) struct Regions {
+    /// By region, when it failed last.
+    failed: Vec<Option<u64>>,
+    /// When there was nothing newer.
+    unchanged: Option<u64>,
+}
 
 /// One fetch on its way through the regions.
 pub(super) struct Tour {
     pub(super) ticket: u64,
     ahead: VecDeque<usize>,
+    /// How many of those ahead failed not long ago.
+    resting: usize,
+    in_need: bool,
     /// The best that there was so far: an older set is better than an error.
     spare: Option<Outcome>,
 }
 
 impl Regions {
     pub(super) fn new(count: usize) -> Self {
-        Self(vec![None; count])
+        Self { failed: vec![None; count], unchanged: None }
     }
 
     pub(super) fn count(&self) -> usize {
-        self.0.len()
+        self.failed.len()
     }
 
     /// Those that work, in order, and then the others: they are asked when nothing else is left.
     pub(super) fn tour(&self, now: u64, ticket: u64) -> Tour {
-        let rests = |region: &usize| self.0[*region].is_some_and(|failed| now < failed + REST);
+        let rests = |region: &usize| self.failed[*region].is_some_and(|failed| now < failed + REST);
         let (resting, working): (Vec<_>, Vec<_>) = (0..self.count()).partition(rests);
-        let ahead = working.into_iter().chain(resting).collect();
-        Tour { ticket, ahead, spare: None }
+        let resting_from = working.len();
+        let ahead: VecDeque<_> = working.into_iter().chain(resting).collect();
+        let resting = ahead.len() - resting_from;
+        let in_need = self.unchanged.is_some_and(|at| (at + 1..at + AGAIN).contains(&now));
+        Tour { ticket, ahead, resting, in_need, spare: None }
     }
 
     /// Judges an answer. What comes back ends the fetch.
@@ -49,14 +62,21 @@ impl Regions {
         let is_older = |set: &CredentialSet| held.is_some_and(|held| set.generation() < held);
         let spare = match &outcome {
             Ok(Some(set)) if is_older(set) => tour.spare.take_if(|spare| spare.is_ok()),
-            Ok(_) => {
-                self.0[region] = None;
-                return Some(outcome);
+            Ok(answer) => {
+                self.failed[region] = None;
+                if answer.as_ref().is_some_and(|set| held != Some(set.generation())) {
+                    return Some(outcome);
+                }
+                self.unchanged = Some(now);
+                if !tour.in_need || tour.ahead.len() <= tour.resting {
+                    return Some(outcome);
+                }
+                None
             }
             // It is the set that is gone, whichever region says so.
             Err(error) if error.kind() == ErrorKind::SetRevoked => return Some(outcome),
             Err(_) => {
-                self.0[region] = Some(now);
+                self.failed[region] = Some(now);
                 tour.spare.take()
             }
         };
