@@ -1,25 +1,39 @@
-//! Several endpoints that serve one sequence of generations.
+//! Regions: several endpoints that show one set, in the order in which they are asked.
 //!
 //! # Theory of operation
 //!
-//! Regions stand in an order. Inside one fetch they are asked one after the other, those that work first,
-//! until one answers well; to the engine it is one fetch, with one outcome. A region that fails, or that
-//! answers with a lower generation than is held, is *resting*: it is asked last for a while, which doubles
-//! up to five minutes and ends with its next good answer. So a region that hangs costs its share of one
-//! fetch's time, and then nothing.
+//! Regions share one sequence of generations, so whichever answers says the truth, or an older truth.
+//! One fetch asks them in order until one gives a good answer. The engine sees one source: one fetch, one
+//! outcome; all its rules hold as for a single endpoint.
 //!
-//! It never accepts what one endpoint alone would not: what a set means is for the engine to say, and a
-//! region only chooses who is asked. That a set was revoked is believed of any region at once.
+//! - A region that fails is asked last, for 30 s at first, then for longer; the time that a fetch has is
+//!   shared out, so that one that hangs leaves time for the others. A fetch that is given up from outside
+//!   counts against the region that it hung in.
+//! - A region that is behind what is held is passed over; if no other answers, its answer goes to the
+//!   engine, which refuses it. So does the answer of one that began a new lineage: the engine decides.
+//! - A region that says that the set is revoked is believed at once, whatever the others say. A
+//!   revocation that waits for the last region to learn of it is none.
+//! - Each region is asked with the validator that it gave itself: another one's is not its own.
+//! - The push channel of one region is followed, and of another one when that is silent.
+
+mod health;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
 
-use super::{BoxFuture, Endpoint, Fetched, Hint, Hints, Report, Said, Source};
+use self::health::{Health, changes_in, order, to_hear};
+use super::{BoxFuture, Endpoint, Fetched, Hints, Report, Said, Source};
 use crate::{
     clock::Clock,
     credential::CredentialSet,
@@ -28,51 +42,32 @@ use crate::{
     policy::Policy,
 };
 
-/// How long a region that failed is asked last, at first; it doubles.
-const REST: Duration = Duration::from_secs(30);
-/// The longest rest.
-const LONGEST_REST: Duration = Duration::from_secs(5 * 60);
-
-/// Endpoints that serve one sequence of generations, in the order in which they are asked. Cheap to clone:
-/// a clone shows the health of what is followed.
+/// Endpoints in several regions that show one set, in the order in which they are asked: the preferred one
+/// first, and each [`or`](Endpoint::or) one more.
 ///
-/// Each has a bootstrap credential of its own, because the one of the environment serves one origin a
-/// process.
+/// Each has its own URL, bootstrap credential, certificates and timeout. They share one sequence of
+/// generations: an answer that is behind what is held is passed over. One fetch asks the first that
+/// works, and on any failure the next; a region that failed is asked last for 30 s, doubling to 5 min,
+/// until it works again. A region that says that the set is revoked is believed at once.
+///
+/// Cheap to clone: a clone shows the [`health`](Self::health) of what is followed. Follow it with one
+/// [`KeySwap`](crate::KeySwap).
 ///
 /// ```
 /// use keyswap::source::Endpoint;
 /// let regions = Endpoint::new("https://eu.keys.example.com/v1/sets/trading")?
-///     .or(Endpoint::new("https://us.keys.example.com/v1/sets/trading")?.bootstrap("for us"));
+///     // The environment's bootstrap credential serves one origin, so a further region needs its own.
+///     .or(Endpoint::new("https://us.keys.example.com/v1/sets/trading")?
+///         .bootstrap_file("/run/secrets/keyswap-us"));
 /// assert!(regions.health().iter().all(|region| region.is_healthy));
 /// # Ok::<(), keyswap::Error>(())
 /// ```
 ///
 /// # Errors of a fetch
-/// If no region answers well, the error of the first of them that may soon be over, else of the first; its
-/// text says how many were asked.
+/// If no region answers well, the error of the first in order; or, if that one will not go away soon (a
+/// 403, say), of the first that may. Its text names the region's origin, and says how many were tried.
 #[derive(Clone)]
 pub struct Regions(Arc<Inner>);
-
-struct Inner {
-    regions: Vec<Region>,
-    /// Of the runtime that fetches, as all its waiting is.
-    clock: OnceLock<Clock>,
-}
-
-struct Region {
-    endpoint: Arc<Endpoint>,
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Clone, Default)]
-struct State {
-    /// Until when it is asked last, on the clock of the regions.
-    rests_until: u64,
-    /// How long it rested last.
-    rest: Duration,
-    generation: Option<u64>,
-    error: Option<Error>,
-}
 
 /// What is known of one region.
 #[derive(Clone, Debug)]
@@ -82,201 +77,61 @@ pub struct RegionHealth {
     pub origin: String,
     /// Whether its last answer was good, or it was not asked yet.
     pub is_healthy: bool,
-    /// The highest generation that it was seen to serve.
+    /// The generation that it showed last.
     pub generation: Option<u64>,
-    /// Why its last answer was not good.
+    /// Why its last answer was not good. Its [`code`](Error::code) is the stable name of that.
     pub error: Option<Error>,
 }
 
+struct Inner {
+    regions: Vec<Arc<Endpoint>>,
+    health: watch::Sender<Vec<Health>>,
+    /// What was held when a fetch last said so: a fetch that wants the full state does not.
+    newest: Mutex<Option<Newest>>,
+    clock: Clock,
+}
+
+/// The generation that is held, and its lineage.
+type Newest = (u64, Option<Box<str>>);
+
 impl Endpoint {
-    /// This endpoint, and another one to be asked when it fails or is behind: they serve the same set with
+    /// This endpoint, and another one to be asked when it fails or is behind: they show the same set with
     /// one sequence of generations.
     pub fn or(self, other: Endpoint) -> Regions {
-        Regions::new([self]).or(other)
+        Regions::of(vec![Arc::new(self)]).or(other)
     }
 }
 
 impl Regions {
-    fn new(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
-        let region = |endpoint| Region { endpoint: Arc::new(endpoint), state: Arc::default() };
+    fn of(regions: Vec<Arc<Endpoint>>) -> Self {
         Self(Arc::new(Inner {
-            regions: endpoints.into_iter().map(region).collect(),
-            clock: OnceLock::new(),
+            health: watch::Sender::new(vec![Health::default(); regions.len()]),
+            regions,
+            newest: Mutex::new(None),
+            clock: Clock::tokio(),
         }))
     }
 
     /// One more, to be asked when all before it fail.
     pub fn or(self, mut other: Endpoint) -> Self {
-        let first = &self.0.regions[0].endpoint;
-        other.acks.report_as(&first.acks);
-        let known = self.0.regions.iter();
-        let known = known.map(|region| Region {
-            endpoint: region.endpoint.clone(),
-            state: region.state.clone(),
-        });
-        let more = Region { endpoint: Arc::new(other), state: Arc::default() };
-        let regions = known.chain([more]).collect();
-        Self(Arc::new(Inner { regions, clock: OnceLock::new() }))
+        let mut regions = self.0.regions.clone();
+        other.acks.report_as(&regions[0].acks);
+        regions.push(Arc::new(other));
+        Self::of(regions)
     }
 
     /// What is known of each region, in their order.
     pub fn health(&self) -> Vec<RegionHealth> {
-        let health = |region: &Region| {
-            let state = region.state().clone();
-            RegionHealth {
-                origin: region.endpoint.line.origin.to_string(),
-                is_healthy: state.error.is_none(),
-                generation: state.generation,
-                error: state.error,
-            }
-        };
-        self.0.regions.iter().map(health).collect()
-    }
-}
-
-impl Inner {
-    fn now(&self) -> u64 {
-        self.clock.get_or_init(Clock::tokio).now().boot
-    }
-
-    /// Those that work first, then those that rest, each in their order.
-    fn order(&self) -> Vec<&Region> {
-        let now = self.now();
-        let mut order: Vec<_> = self.regions.iter().collect();
-        order.sort_by_key(|region| region.state().rests_until > now);
-        order
-    }
-
-    async fn fetch(&self, held: Option<&CredentialSet>) -> Result<Fetched, Error> {
-        let began = self.now();
-        let order = self.order();
-        let mut errors = Vec::new();
-        for (asked, region) in order.iter().enumerate() {
-            // Each gets an equal share of what the whole fetch has left: the last ones must have theirs.
-            let gone = Duration::from_millis(self.now().saturating_sub(began));
-            let left = Policy::default().fetch_timeout.saturating_sub(gone);
-            let share = left / u32::try_from(order.len() - asked).unwrap_or(u32::MAX);
-            match self.ask(region, held, share).await {
-                Ok(Fetched::Set(set)) => {
-                    // What one has shown, the push channels of all are to know.
-                    self.regions.iter().for_each(|region| region.endpoint.learn(&set));
-                    return Ok(Fetched::Set(set));
-                }
-                Err(error) if error.kind() != ErrorKind::SetRevoked => errors.push(error),
-                last => return last,
-            }
-        }
-        let tried = errors.len();
-        let soon_over = errors.iter().position(|error| !error.is_lasting()).unwrap_or(0);
-        Err(errors
-            .swap_remove(soon_over)
-            .with_remark(&format!("; none of {tried} regions answers well")))
-    }
-
-    async fn ask(
-        &self,
-        region: &Region,
-        held: Option<&CredentialSet>,
-        share: Duration,
-    ) -> Result<Fetched, Error> {
-        // A fetch that is given up from outside has failed here, too.
-        let mut judging = Judging { region, now: self.now(), outcome: None };
-        let answer = timeout(share, region.endpoint.fetch_once(held)).await.unwrap_or_else(|_| {
-            let origin = &region.endpoint.line.origin;
-            let what = format!("{origin} did not answer within its share of a fetch, {share:?}");
-            Err(Error::new(ErrorKind::Timeout, what))
-        });
-        judging.now = self.now();
-        let answer = match (answer, held) {
-            (Ok(Fetched::Set(set)), Some(held)) if is_behind(&set, held) => {
-                let (origin, theirs) = (&region.endpoint.line.origin, set.generation());
-                let what = format!(
-                    "{origin} is behind: it serves generation {theirs}, {} is held",
-                    held.generation()
-                );
-                Err(Error::new(ErrorKind::OlderGeneration, what))
-            }
-            (answer, _) => answer,
-        };
-        judging.outcome = Some(match &answer {
-            Ok(Fetched::Set(set)) => Ok(set.generation),
-            Ok(Fetched::NotModified) => Ok(held.and_then(|held| held.generation)),
-            // The region works; it is the set that is gone.
-            Err(error) if error.kind() == ErrorKind::SetRevoked => Ok(None),
-            Err(error) => Err(error.clone()),
-        });
-        answer
-    }
-
-    /// Follows the push channel of the first region that works, and that of another when it is lost.
-    async fn follow(&self, hints: Hints) {
-        let mut at = 0;
-        loop {
-            let order = self.order();
-            let region = order[at % order.len()];
-            let lost = Arc::new(Notify::new());
-            let relay = {
-                let (hints, lost) = (hints.clone(), lost.clone());
-                Hints::new(move |said| match said {
-                    Said::Hint(hint) => hints.send(hint),
-                    Said::Lost(silent) => {
-                        hints.lost(silent);
-                        lost.notify_one();
-                    }
-                })
-            };
-            let Some(push) = region.endpoint.push(|| {}) else { return };
-            tokio::select! {
-                () = push.follow(relay) => return,
-                () = lost.notified() => {
-                    at += 1;
-                    // Something may have been missed meanwhile.
-                    hints.send(Hint { generation: None, immediate: false });
-                }
-            }
-        }
-    }
-}
-
-impl Region {
-    /// Nothing here can be left half-changed by a panic, so a poisoned lock is as good as any.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether a set of the same lineage is older than the one that is held.
-fn is_behind(set: &CredentialSet, held: &CredentialSet) -> bool {
-    let is_other = matches!((&set.lineage, &held.lineage), (Some(a), Some(b)) if a != b);
-    !is_other && set.generation() < held.generation()
-}
-
-/// One question on its way. If it is dropped before it has an outcome, the region has failed.
-struct Judging<'a> {
-    region: &'a Region,
-    now: u64,
-    outcome: Option<Result<Option<u64>, Error>>,
-}
-
-impl Drop for Judging<'_> {
-    fn drop(&mut self) {
-        let mut state = self.region.state();
-        match self.outcome.take() {
-            Some(Ok(generation)) => {
-                let generation = generation.max(state.generation);
-                *state = State { generation, ..State::default() };
-            }
-            failed => {
-                let error = failed.and_then(Result::err).unwrap_or_else(|| {
-                    let origin = &self.region.endpoint.line.origin;
-                    let what = format!("{origin} had not answered when the fetch was given up");
-                    Error::new(ErrorKind::Timeout, what)
-                });
-                state.rest = (state.rest * 2).clamp(REST, LONGEST_REST);
-                state.rests_until = self.now.saturating_add(millis(state.rest));
-                state.error = Some(error);
-            }
-        }
+        let health = self.0.health.borrow();
+        let pairs = self.0.regions.iter().zip(health.iter());
+        pairs
+            .map(|(region, health)| RegionHealth {
+                origin: region.line.origin.to_string(),
+                is_healthy: health.error.is_none(),
+                generation: health.generation(),
+                error: health.error.clone(),
+            })
+            .collect()
     }
 }
 
@@ -289,17 +144,254 @@ impl Source for Regions {
     }
 
     fn watch(&self, hints: Hints) -> Option<BoxFuture<'static, ()>> {
-        let inner = self.0.clone();
-        Some(Box::pin(async move { inner.follow(hints).await }))
+        self.0.regions.iter().any(|region| region.is_pushed()).then(|| {
+            let inner = self.0.clone();
+            Box::pin(inner.watch(hints)) as BoxFuture<'static, ()>
+        })
     }
 
+    /// The region that is asked first is told, always as the same instance: what one knows of use, all of
+    /// them know.
     fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {
-        self.0.order().first()?.endpoint.acknowledge(&report)
+        let first = order(&self.0.health.borrow(), self.0.now()).into_iter().next()?;
+        self.0.regions[first].report(report)
     }
 }
 
 impl fmt::Debug for Regions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.regions.iter().map(|region| &region.endpoint)).finish()
+        f.debug_list().entries(&self.0.regions).finish()
     }
 }
+
+// ---- fetching ----
+
+/// What a region's answer means to the fetch.
+enum Judged {
+    /// It is the answer.
+    Final(Result<Fetched, Error>),
+    /// The next is asked. This is better than an error if none has a good answer.
+    Spare(CredentialSet),
+    Failed(Error),
+}
+
+impl Inner {
+    async fn fetch(&self, held: Option<&CredentialSet>) -> Result<Fetched, Error> {
+        let newest = self.remember(held);
+        let order = order(&self.health.borrow(), self.now());
+        // A little is kept, so that this ends before whoever bounds it from outside loses patience.
+        let budget = Policy::default().fetch_timeout.mul_f64(0.9);
+        let began = self.now();
+        let mut spare: Option<CredentialSet> = None;
+        let mut errors = Vec::new();
+        for (turn, &region) in order.iter().enumerate() {
+            let gone = Duration::from_millis(self.now().saturating_sub(began));
+            let waiting = u32::try_from(order.len() - turn).unwrap_or(u32::MAX);
+            let share = Duration::from_millis(millis(budget.saturating_sub(gone) / waiting));
+            match self.ask(region, share, held, newest.as_ref()).await {
+                Judged::Final(outcome) => return outcome,
+                Judged::Failed(error) => errors.push((region, error)),
+                // One that began anew says more than one that is only behind.
+                Judged::Spare(set) => {
+                    let is_new = |set: &CredentialSet| is_other_lineage(set, newest.as_ref());
+                    if spare.as_ref().is_none_or(|spare| is_new(&set) && !is_new(spare)) {
+                        spare = Some(set);
+                    }
+                }
+            }
+        }
+        match spare {
+            Some(set) => Ok(Fetched::Set(set)),
+            None => Err(combined(errors)),
+        }
+    }
+
+    async fn ask(
+        &self,
+        region: usize,
+        share: Duration,
+        held: Option<&CredentialSet>,
+        newest: Option<&Newest>,
+    ) -> Judged {
+        let endpoint = &self.regions[region];
+        let held = held.map(|held| {
+            let validator = self.health.borrow()[region].validator_of(held).map(Into::into);
+            CredentialSet { validator, ..held.clone() }
+        });
+        let mut asking = Asking { inner: self, region, judged: false };
+        let outcome = timeout(share, endpoint.fetch_once(held.as_ref())).await;
+        let outcome = outcome.unwrap_or_else(|_| {
+            let what =
+                format!("{} did not answer within {share:?}, its share", endpoint.line.origin);
+            Err(Error::new(ErrorKind::Timeout, what))
+        });
+        asking.judged = true;
+        self.judge(region, held.as_ref(), newest, outcome)
+    }
+
+    fn judge(
+        &self,
+        region: usize,
+        held: Option<&CredentialSet>,
+        newest: Option<&Newest>,
+        outcome: Result<Fetched, Error>,
+    ) -> Judged {
+        let is_passed_over = |set: &CredentialSet| {
+            let is_behind = newest.is_some_and(|(newest, _)| set.generation() < *newest);
+            is_behind || is_other_lineage(set, newest)
+        };
+        match outcome {
+            Ok(Fetched::Set(set)) if is_passed_over(&set) => {
+                let what = format!(
+                    "{} shows generation {}, and not what is held",
+                    self.regions[region].line.origin,
+                    set.generation()
+                );
+                let error = Error::new(ErrorKind::OlderGeneration, what);
+                self.note(region, |health, _| health.is_behind(&set, error));
+                Judged::Spare(set)
+            }
+            Ok(Fetched::Set(set)) => {
+                self.note(region, |health, _| health.answered(&set));
+                self.teach(region, &set);
+                Judged::Final(Ok(Fetched::Set(set)))
+            }
+            Ok(Fetched::NotModified) => {
+                if let Some(held) = held {
+                    self.note(region, |health, _| health.answered(held));
+                }
+                Judged::Final(Ok(Fetched::NotModified))
+            }
+            Err(error) if error.kind() == ErrorKind::SetRevoked => {
+                self.note(region, |health, _| health.works());
+                Judged::Final(Err(error))
+            }
+            Err(error) => {
+                self.note(region, |health, now| health.failed(now, error.clone()));
+                Judged::Failed(error)
+            }
+        }
+    }
+
+    /// Regions that were never asked serve the levels that the others do, as far as anybody knows.
+    fn teach(&self, by: usize, set: &CredentialSet) {
+        let health = self.health.borrow();
+        for (region, endpoint) in self.regions.iter().enumerate() {
+            if region != by && health[region].generation().is_none() {
+                // A validator is its own region's.
+                endpoint.learn(&CredentialSet { validator: None, ..set.clone() });
+            }
+        }
+    }
+
+    fn remember(&self, held: Option<&CredentialSet>) -> Option<Newest> {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = held {
+            *newest = Some((held.generation(), held.lineage.clone()));
+        }
+        newest.clone()
+    }
+
+    fn note(&self, region: usize, change: impl FnOnce(&mut Health, u64)) {
+        let now = self.now();
+        self.health.send_modify(|health| change(&mut health[region], now));
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.now().boot
+    }
+}
+
+/// A region that is being asked. Dropped before it has been judged, it hung until the fetch was given up.
+struct Asking<'a> {
+    inner: &'a Inner,
+    region: usize,
+    judged: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.judged {
+            let origin = &self.inner.regions[self.region].line.origin;
+            let what = format!("{origin} had not answered when the fetch was given up");
+            let error = Error::new(ErrorKind::Timeout, what);
+            self.inner.note(self.region, |health, now| health.failed(now, error));
+        }
+    }
+}
+
+fn is_other_lineage(set: &CredentialSet, newest: Option<&Newest>) -> bool {
+    let held = newest.and_then(|(_, lineage)| lineage.as_ref());
+    matches!((held, &set.lineage), (Some(held), Some(named)) if held != named)
+}
+
+/// The error of a fetch in which every region failed: the first one's, unless it will not go away soon
+/// and another may. The shortest wait counts: by then one region can be asked again.
+fn combined(mut errors: Vec<(usize, Error)>) -> Error {
+    errors.sort_by_key(|(region, _)| *region);
+    let count = errors.len();
+    let waits: Option<Vec<_>> = errors.iter().map(|(_, error)| error.retry_after()).collect();
+    let soon = errors.iter().position(|(_, error)| !error.is_lasting()).unwrap_or(0);
+    let Some((_, error)) = errors.into_iter().nth(soon) else {
+        return Error::new(ErrorKind::Unavailable, "no region could be asked");
+    };
+    let remark = format!("; none of {count} regions answers well");
+    let mut told = Error::new(error.kind(), error.to_string()).with_remark(&remark);
+    if let Some(status) = error.status() {
+        told = told.with_status(status);
+    }
+    match waits.and_then(|waits| waits.into_iter().min()) {
+        Some(wait) => told.with_retry_after(wait),
+        None => told,
+    }
+}
+
+// ---- push ----
+
+impl Inner {
+    async fn watch(self: Arc<Self>, hints: Hints) {
+        let mut health = self.health.subscribe();
+        // Told once until something is heard again, whichever region it is from.
+        let silent = Arc::new(AtomicBool::new(false));
+        loop {
+            let chosen = self.to_hear(&health.borrow_and_update());
+            let lost = Arc::new(Notify::new());
+            let (inner, spoke) = (self.clone(), silent.clone());
+            let push = chosen.and_then(|region| {
+                self.regions[region].push(move || {
+                    spoke.store(false, Ordering::Relaxed);
+                    inner.health.send_if_modified(|health| health[region].is_heard());
+                })
+            });
+            let (Some(region), Some(push)) = (chosen, push) else { return };
+            let (outer, silent, is_lost) = (hints.clone(), silent.clone(), lost.clone());
+            let hints = Hints::new(move |said| match said {
+                Said::Hint(hint) => outer.send(hint),
+                Said::Lost(gone) => {
+                    is_lost.notify_one();
+                    if !silent.swap(true, Ordering::Relaxed) {
+                        outer.lost(gone);
+                    }
+                }
+            });
+            let mut following = std::pin::pin!(push.follow(hints));
+            while self.to_hear(&health.borrow_and_update()) == chosen {
+                let again = changes_in(&health.borrow(), self.now());
+                tokio::select! {
+                    () = &mut following => return,
+                    () = lost.notified() => self.note(region, Health::is_silent),
+                    changed = health.changed() => if changed.is_err() { return },
+                    () = sleep(again.unwrap_or_default()), if again.is_some() => {}
+                }
+            }
+        }
+    }
+
+    fn to_hear(&self, health: &[Health]) -> Option<usize> {
+        let followed = |region: &usize| self.regions[*region].is_pushed();
+        to_hear((0..self.regions.len()).filter(followed), health, self.now())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -67,14 +67,18 @@ enum What {
 }
 
 impl Fleet {
-    /// Clients that come up one after another over 300 s.
-    pub(crate) fn new(size: usize, wish: Wish) -> Self {
-        let policy = Arc::new(Policy::default());
+    /// Clients that come up one after another over so many seconds.
+    pub(crate) fn new(size: usize, wish: Wish, over: u64) -> Self {
+        // The default numbers, but for the look at everything each 30 s: it starts no fetch, and is most of
+        // what there would be to compute.
+        let mut policy = Policy::default();
+        policy.wake = Duration::from_secs(3_600);
+        let policy = Arc::new(policy);
         let backoff: Backoff = default_backoff(&policy);
         let mut rng = Rng::with_seed(1);
         let mut queue = BinaryHeap::with_capacity(2 * size);
         let client = |at: usize| {
-            let born = rng.u64(..300_000);
+            let born = rng.u64(..over * 1_000);
             queue.push(Reverse((born, at, What::Wake(0))));
             let seed = rng.u64(..);
             let rotation = Rotation::new(moment(born), seed, policy.clone(), backoff.clone());
