@@ -73,7 +73,7 @@ impl Reports {
         input: &Input,
         actions: &[Action],
     ) -> Held {
-        self.hear(input, snapshot);
+        self.hear(input, snapshot, now);
         // What was shown until this step was carried until now.
         for shown in self.seen.iter().chain([snapshot]) {
             for carried in [shown.in_use(), shown.candidate()].into_iter().flatten() {
@@ -94,7 +94,7 @@ impl Reports {
         Ok(())
     }
 
-    fn hear(&mut self, input: &Input, snapshot: &Snapshot) {
+    fn hear(&mut self, input: &Input, snapshot: &Snapshot, now: u64) {
         match input {
             Input::Reported(outcome) => {
                 let Some(report) = self.underway.take() else { return };
@@ -102,9 +102,14 @@ impl Reports {
                 let is_gone = |id: &str| {
                     !snapshot.set().is_some_and(|set| members(set).any(|it| it.id() == id))
                 };
-                let drained =
-                    report.observations.iter().filter(|it| it.status == Adoption::Drained);
-                let ids = drained.map(|it| it.credential.to_string()).filter(|id| is_gone(id));
+                // One that a request carried while the report was on its way is not drained any more.
+                let is_idle = |id: &str| self.carried.get(id).is_none_or(|at| now >= at + DRAIN);
+                let observed = report.observations.iter();
+                let ids: Vec<_> = observed
+                    .filter(|it| it.status == Adoption::Drained)
+                    .map(|it| it.credential.to_string())
+                    .filter(|id| is_gone(id) && is_idle(id))
+                    .collect();
                 if outcome.is_ok() {
                     self.settled.extend(ids);
                 }
