@@ -115,12 +115,6 @@ impl Reports {
                 }
             }
             Input::ReportDeclined => (self.underway, self.declined) = (None, true),
-            // What is heard of after it was told as drained may be told of again.
-            Input::Rejected(evidence) | Input::Accepted(evidence) => {
-                if let Some(report) = &mut self.underway {
-                    report.observations.retain(|it| it.credential != evidence.credential);
-                }
-            }
             _ => {}
         }
     }
