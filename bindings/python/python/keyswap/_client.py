@@ -175,6 +175,9 @@ class Response:
     def __repr__(self) -> str:
         return f"<keyswap.Response [{self.status_code}]>"
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("a Response cannot be pickled or copied: take what you need from it")
+
 
 class _Base:
     """What both clients are made of. How they send differs, and nothing else."""

@@ -209,6 +209,9 @@ class Events:
     def __repr__(self) -> str:
         return repr(self._native)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("a stream of events cannot be pickled or copied")
+
 
 def _to_json(policy: Mapping[str, Any]) -> str:
     if not isinstance(policy, Mapping):
