@@ -48,17 +48,13 @@ pub(crate) fn block<T: Send + 'static>(
             let heard = told.recv_timeout(SLICE);
             (told, heard)
         });
+        if runtime::is_ending() {
+            // What is dropped at the end makes others fail: that is no news for a program.
+            runtime::stop_unless_ending_it(py);
+        }
         match heard {
             Ok(outcome) => return outcome.map_err(|error| raise(py, &error)),
             Err(RecvTimeoutError::Timeout) => py.check_signals()?,
-            Err(RecvTimeoutError::Disconnected) if runtime::is_ending() => {
-                // Only a daemon thread can be here: it stops where it stands, as all of them do.
-                py.detach(|| {
-                    loop {
-                        std::thread::park();
-                    }
-                })
-            }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(PyRuntimeError::new_err("keyswap: a task ended without an answer"));
             }

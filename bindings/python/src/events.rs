@@ -114,7 +114,8 @@ pub(crate) fn event_fields() -> Vec<&'static str> {
     FIELDS.iter().map(|name| if *name == "from" { "from_" } else { name }).collect()
 }
 
-/// The events of one handle, from the time it was made. It does not keep the handle alive.
+/// The events of one handle, from the time it was made; in a forked child, from its first use there. It
+/// does not keep the handle alive.
 #[pyclass(frozen, subclass, module = "keyswap._native")]
 pub(crate) struct Events {
     handle: Weak<Handle>,

@@ -5,6 +5,7 @@
 //! in the middle of Rust code, which aborts the process.
 
 use std::{
+    cell::Cell,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -49,9 +50,15 @@ static HOST: PerProcess<Host> = PerProcess::new();
 /// The generation whose interpreter has begun to end.
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
+thread_local! {
+    /// Whether this is the thread that ends the interpreter.
+    static ENDS_IT: Cell<bool> = const { Cell::new(false) };
+}
+
 /// What runs in this process, started if it does not run yet.
 pub(crate) fn host(py: Python<'_>) -> PyResult<Here<Host>> {
     if is_ending() {
+        stop_unless_ending_it(py);
         return Err(raise(py, &ending()));
     }
     HOST.get(py, |_| start().map_err(|error| raise(py, &error)))
@@ -65,6 +72,19 @@ pub(crate) fn running() -> Option<Here<Host>> {
 /// Whether the interpreter has begun to end.
 pub(crate) fn is_ending() -> bool {
     ENDED.load(Ordering::Relaxed) == generation()
+}
+
+/// Once the interpreter has begun to end, only daemon threads are left beside the one that ends it. They
+/// stop where they stand, as they do whenever they want the interpreter back: an exception would have them
+/// print it.
+pub(crate) fn stop_unless_ending_it(py: Python<'_>) {
+    if !ENDS_IT.get() {
+        py.detach(|| {
+            loop {
+                std::thread::park();
+            }
+        })
+    }
 }
 
 pub(crate) fn ending() -> Error {
@@ -92,6 +112,7 @@ fn start() -> Result<Host, Error> {
 /// Ends everything; called once, when the interpreter begins to end. Waits at most about a second.
 #[pyfunction(name = "_exit")]
 pub(crate) fn exit(py: Python<'_>) {
+    ENDS_IT.set(true);
     ENDED.store(generation(), Ordering::Relaxed);
     let Some(host) = running() else { return };
     let rest = host.rest.lock().unwrap_or_else(PoisonError::into_inner).take();
