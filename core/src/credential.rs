@@ -1,6 +1,13 @@
 //! What a source delivers: credentials, and the set of those that are valid together.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -38,6 +45,7 @@ pub struct Credential {
     grace_expires_at: Option<Timestamp>,
     scopes: Vec<Box<str>>,
     scheme: Option<NamedScheme>,
+    accepted: Tally,
 }
 
 /// A scheme that the provider names in the set, for programs that name none themselves.
@@ -68,6 +76,7 @@ impl Credential {
             grace_expires_at: None,
             scopes: Vec::new(),
             scheme: None,
+            accepted: Tally::default(),
         }
     }
 
@@ -188,6 +197,55 @@ impl Credential {
     /// Whether it is the same credential: its id and its material.
     pub(crate) fn is_same_key(&self, other: &Credential) -> bool {
         self.id == other.id && self.material == other.material
+    }
+
+    /// How many requests the API accepted with it.
+    pub(crate) fn accepted(&self) -> &Tally {
+        &self.accepted
+    }
+
+    /// Goes on with the count of another object of the same key.
+    pub(crate) fn continue_count(&mut self, of: &Credential) {
+        self.accepted = of.accepted.clone();
+    }
+}
+
+/// A count that requests raise. It stands on cache lines of its own, away from the credential: those who
+/// read the credential in use must not be slowed by those who count. It is no part of what a credential
+/// is: two are equal whatever was counted.
+#[derive(Clone, Default)]
+pub(crate) struct Tally(Arc<Apart>);
+
+#[derive(Default)]
+#[repr(align(128))]
+struct Apart(AtomicU64);
+
+impl Tally {
+    pub(crate) fn add(&self) {
+        self.0.0.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.0.0.load(Relaxed)
+    }
+
+    /// Whether both are one count.
+    pub(crate) fn is(&self, other: &Tally) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl PartialEq for Tally {
+    fn eq(&self, _: &Tally) -> bool {
+        true
+    }
+}
+
+impl Eq for Tally {}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.count().fmt(f)
     }
 }
 
@@ -325,6 +383,12 @@ impl CredentialSet {
         self
     }
 
+    /// Says which optional levels of `keyswap/1` the source serves.
+    pub fn with_levels<S: AsRef<str>>(mut self, levels: impl IntoIterator<Item = S>) -> Self {
+        self.levels = levels.into_iter().map(|level| level.as_ref().into()).collect();
+        self
+    }
+
     /// Remembers what a conditional request is to send.
     pub fn with_validator(mut self, validator: &str) -> Self {
         self.validator = Some(validator.into());
@@ -372,6 +436,11 @@ impl CredentialSet {
         self.primary.iter().chain(&self.previous).chain(&self.next)
     }
 
+    /// The same, to be changed.
+    pub(crate) fn members_mut(&mut self) -> impl Iterator<Item = &mut Arc<Credential>> {
+        self.primary.iter_mut().chain(&mut self.previous).chain(&mut self.next)
+    }
+
     /// Whether the same keys stand in the same places.
     pub(crate) fn holds_same_keys(&self, other: &CredentialSet) -> bool {
         self.revoked == other.revoked
@@ -382,7 +451,7 @@ impl CredentialSet {
     }
 }
 
-fn is_valid_id(id: &str) -> bool {
+pub(crate) fn is_valid_id(id: &str) -> bool {
     (1..=128).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
@@ -418,6 +487,16 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Malformed);
             assert!(error.to_string().contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn a_count_is_shared_by_copies_and_no_part_of_what_they_are() {
+        let (counted, fresh) = (Credential::new("k1", "one"), Credential::new("k1", "one"));
+        counted.clone().accepted().add();
+        assert_eq!((counted.accepted().count(), fresh.accepted().count()), (1, 0));
+        assert_eq!(counted, fresh);
+        let apart = std::ptr::from_ref(&counted.accepted.0.0).addr();
+        assert_eq!(apart % 128, 0, "it shares no cache line");
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! One task a handle. It takes messages, finished fetches and the passing of time, hands each to the
 //! [`Rotation`], and performs the actions that come back in their order. It decides nothing. A fetch
 //! runs in a task of its own, so that a source that panics is a failed fetch, and one that hangs can be
-//! dropped. The task ends when the last handle is dropped, because then its inbox ends.
+//! dropped. A report of what is in use runs beside it, in the same way. The task ends when the last handle
+//! is dropped, because then its inbox ends; if the provider was ever told what is in use, it is told that
+//! nothing is any more, for which the task, and nobody else, waits a second at most.
 
 #![allow(clippy::disallowed_methods, reason = "this is the module that may spawn")]
 
@@ -16,25 +18,32 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{broadcast, mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot, watch},
     task::{AbortHandle, JoinError, JoinSet},
 };
 use tracing::{Instrument, Level};
 
 use crate::{
     clock::Clock,
-    engine::rotation::{Action, Counts, Evidence, Input, Rotation},
+    credential::CredentialId,
+    engine::rotation::{Action, Announcement, Counts, Evidence, Input, Rotation},
     engine::snapshot::Snapshot,
     error::{Error, ErrorKind},
     event::Event,
-    source::{Fetched, Hint, Hints, Said, Source},
+    policy::Policy,
+    source::{Fetched, Hint, Hints, Report, Said, Source},
     store::Store,
 };
+
+/// How long the last report may take: a program that ends waits for it no longer.
+pub(crate) const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What a handle or a request tells the driver.
 pub(crate) enum Message {
     Rejected(Evidence),
     Accepted(Evidence),
+    /// The API says of this credential, beside its answer, that its time is coming.
+    Announced(CredentialId, Announcement),
     Hint(Hint),
     /// The push channel was silent for so long.
     PushLost(Duration),
@@ -51,6 +60,9 @@ pub(crate) type Waiter = oneshot::Sender<Result<(), Error>>;
 
 /// What the task is started with.
 pub(crate) struct Driver {
+    /// What the span of its logs calls this handle.
+    pub(crate) name: Box<str>,
+    pub(crate) policy: Arc<Policy>,
     pub(crate) rotation: Rotation,
     pub(crate) source: Arc<dyn Source>,
     pub(crate) clock: Clock,
@@ -59,11 +71,13 @@ pub(crate) struct Driver {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) inbox: mpsc::UnboundedReceiver<Message>,
     pub(crate) outbox: mpsc::WeakUnboundedSender<Message>,
+    /// Dropped with the task: whoever waits for its end waits for that.
+    pub(crate) _alive: watch::Sender<()>,
 }
 
 impl Driver {
     pub(crate) fn run_on(self, runtime: &Handle) {
-        let span = tracing::info_span!(target: "keyswap", "keyswap");
+        let span = tracing::info_span!(target: "keyswap", "keyswap", set = &*self.name);
         runtime.spawn(Running::new(self).run().instrument(span));
     }
 }
@@ -73,11 +87,25 @@ struct Running {
     waiters: Vec<Waiter>,
     fetches: JoinSet<(u64, Result<Fetched, Error>)>,
     live: Option<(u64, AbortHandle)>,
+    /// The report that is on its way; it ends with the input that says how.
+    reports: JoinSet<Input>,
+    says_goodbye: bool,
+    #[cfg(feature = "metrics")]
+    meter: crate::metrics::Meter,
 }
 
 impl Running {
     fn new(driver: Driver) -> Self {
-        Self { driver, waiters: Vec::new(), fetches: JoinSet::new(), live: None }
+        Self {
+            #[cfg(feature = "metrics")]
+            meter: crate::metrics::Meter::new(&driver.name),
+            driver,
+            waiters: Vec::new(),
+            fetches: JoinSet::new(),
+            live: None,
+            reports: JoinSet::new(),
+            says_goodbye: false,
+        }
     }
 
     async fn run(mut self) {
@@ -91,9 +119,21 @@ impl Running {
             tokio::select! {
                 message = self.driver.inbox.recv() => self.take(message),
                 Some(done) = self.fetches.join_next() => self.take_fetch(done),
+                Some(done) = self.reports.join_next() => self.take_report(done),
                 // Never less than a millisecond, the unit of the clocks: a wake-up must not come early.
                 () = tokio::time::sleep(wait.max(Duration::from_millis(1))) => self.step(Input::Woke),
             }
+        }
+        drop(watching);
+        self.end().await;
+    }
+
+    /// Nobody is served any more; only the last report is still to arrive.
+    async fn end(mut self) {
+        self.driver.inbox.close();
+        while self.driver.inbox.try_recv().is_ok() {}
+        if self.says_goodbye {
+            let _ = tokio::time::timeout(GOODBYE, self.reports.join_next()).await;
         }
     }
 
@@ -113,6 +153,9 @@ impl Running {
         match message {
             Some(Message::Rejected(evidence)) => self.step(Input::Rejected(evidence)),
             Some(Message::Accepted(evidence)) => self.step(Input::Accepted(evidence)),
+            Some(Message::Announced(credential, what)) => {
+                self.step(Input::Announced { credential, what });
+            }
             Some(Message::Hint(Hint { generation, immediate })) => {
                 self.step(Input::Hinted { generation, immediate });
             }
@@ -159,9 +202,32 @@ impl Running {
         }
     }
 
+    fn take_report(&mut self, done: Result<Input, JoinError>) {
+        let input = match done {
+            Ok(input) => input,
+            Err(error) if error.is_cancelled() => return,
+            Err(_) => {
+                let what = "the source panicked while it reported what is in use";
+                Input::Reported(Err(Error::new(ErrorKind::SourceFailed, what)))
+            }
+        };
+        if let Input::Reported(Err(error)) = &input {
+            tracing::debug!(target: "keyswap", "what is in use was not reported: {error}");
+        }
+        self.step(input);
+    }
+
     fn step(&mut self, input: Input) {
         let driver = &mut self.driver;
-        let actions = driver.rotation.step(driver.clock.now(), driver.store.sends(), input);
+        let now = driver.clock.now();
+        let actions = driver.rotation.step(now, driver.store.sends(), input);
+        #[cfg(feature = "metrics")]
+        self.meter.publish(
+            now,
+            driver.rotation.counts(),
+            driver.rotation.snapshot(),
+            &driver.store,
+        );
         if actions.is_empty() {
             return;
         }
@@ -182,6 +248,7 @@ impl Running {
                     }
                 }
                 Action::Tell(event) => self.tell(event),
+                Action::Report(report) => self.report(report),
             }
         }
     }
@@ -194,6 +261,26 @@ impl Running {
         let live = self.fetches.spawn(fetch.instrument(span));
         self.live = Some((ticket, live));
         self.driver.store.set_fetch_began(Some(self.driver.clock.now().boot));
+    }
+
+    fn report(&mut self, report: Report) {
+        self.says_goodbye = report.lease.is_zero();
+        // The last report must not be overtaken by what it replaces.
+        self.reports.abort_all();
+        self.reports.detach_all();
+        let source = self.driver.source.clone();
+        let limit = self.driver.policy.fetch_timeout;
+        let span =
+            tracing::debug_span!(target: "keyswap", "report", generation = report.generation);
+        let report = async move {
+            // Asked in here, where a source that panics harms nobody.
+            let Some(sent) = source.report(report) else { return Input::ReportDeclined };
+            Input::Reported(tokio::time::timeout(limit, sent).await.unwrap_or_else(|_| {
+                let what = format!("no answer to a report within {} s", limit.as_secs_f64());
+                Err(Error::new(ErrorKind::Timeout, what))
+            }))
+        };
+        self.reports.spawn(report.instrument(span));
     }
 
     fn tell(&self, event: Event) {

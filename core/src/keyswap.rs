@@ -12,13 +12,13 @@ use std::{
 use jiff::Timestamp;
 use tokio::{
     runtime::Handle,
-    sync::{broadcast, mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot, watch},
 };
 
 use crate::{
     clock::Clock,
     credential::{CredentialId, CredentialSet},
-    driver::{Driver, Message, Waiter},
+    driver::{Driver, GOODBYE, Message, Waiter},
     engine::{
         rotation::{self, Backoff, Counts, Rotation},
         snapshot::Snapshot,
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     outbox: mpsc::UnboundedSender<Message>,
     events: broadcast::WeakSender<Event>,
     counts: Arc<Mutex<Counts>>,
+    /// Ends when the background task does.
+    alive: watch::Receiver<()>,
 }
 
 impl KeySwap {
@@ -75,6 +77,7 @@ impl KeySwap {
             runtime: None,
             seed: None,
             inherited: None,
+            name: "default".into(),
         }
     }
 
@@ -160,6 +163,16 @@ impl KeySwap {
         self.send(Message::Close);
     }
 
+    /// Closes, and waits until the background task has ended: until the provider has heard that this
+    /// program uses none of its credentials any more, if it was ever told which it does. That takes a
+    /// second at most; a program that ends without it is taken for gone when its lease has run out.
+    pub async fn shutdown(&self) {
+        self.close();
+        let mut alive = self.shared.alive.clone();
+        // In a forked child the task is gone, and will never say so.
+        let _ = tokio::time::timeout(GOODBYE * 2, alive.changed()).await;
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
@@ -203,6 +216,7 @@ pub struct Follow {
     runtime: Option<Handle>,
     seed: Option<u64>,
     inherited: Option<CredentialSet>,
+    name: Box<str>,
 }
 
 impl Follow {
@@ -226,6 +240,13 @@ impl Follow {
         I: Iterator<Item = Duration> + Send + 'static,
     {
         self.backoff = Some(Arc::new(move |_| Box::new(schedule())));
+        self
+    }
+
+    /// What logs and metrics call the set, in a program that follows several: `default` unless it is
+    /// named.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.into();
         self
     }
 
@@ -295,14 +316,18 @@ impl Follow {
         let counts = Arc::new(Mutex::new(Counts::default()));
         let (outbox, inbox) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(EVENT_BUFFER);
+        let (alive, ends) = watch::channel(());
         let shared = Shared {
-            policy,
+            policy: policy.clone(),
             clock: self.clock.clone(),
             outbox: outbox.clone(),
             events: events.downgrade(),
             counts: counts.clone(),
+            alive: ends,
         };
         let driver = Driver {
+            name: self.name,
+            policy,
             rotation,
             source: self.source,
             clock: self.clock,
@@ -311,6 +336,7 @@ impl Follow {
             events,
             inbox,
             outbox: outbox.downgrade(),
+            _alive: alive,
         };
         driver.run_on(&runtime);
         Ok(KeySwap { store, shared: Arc::new(shared) })

@@ -28,7 +28,11 @@ mod driver;
 pub mod engine;
 mod error;
 mod event;
+#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+pub mod integrations;
 mod keyswap;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod moment;
 mod policy;
 mod scheme;

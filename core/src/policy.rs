@@ -125,6 +125,14 @@ pub struct Policy {
     /// How long a credential other than the newest may be in use before that is told. 60 s.
     #[serde(with = "seconds")]
     pub lagging: Duration,
+    /// For how long a report of the credentials in use holds; it is renewed each third of that. 900 s: the
+    /// protocol's. Zero reports nothing.
+    #[serde(with = "seconds")]
+    pub lease: Duration,
+    /// How long after a credential was last handed out no request carries it any more. 30 s: the time that
+    /// [`Client`](crate::Client) gives a request.
+    #[serde(with = "seconds")]
+    pub drain: Duration,
 }
 
 impl Default for Policy {
@@ -165,6 +173,8 @@ impl Default for Policy {
             stale_grace: secs(15 * 60),
             wake: secs(30),
             lagging: secs(60),
+            lease: secs(900),
+            drain: secs(30),
         }
     }
 }

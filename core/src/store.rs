@@ -66,7 +66,12 @@ impl Store {
         self.sends.load(Relaxed)
     }
 
-    /// The number of a send that is about to be made.
+    /// The number of a send that is about to be made, taken after the snapshot was loaded.
+    ///
+    /// Relaxed is enough. A request that saw what a step published read it after the driver had counted
+    /// for that step, so the order of this one counter gives it a higher number, and its evidence counts.
+    /// One that did not see it may be missed by that count; its evidence is then taken as if it had left a
+    /// moment later, which costs a fetch or a later probe at most: only an acceptance replaces a credential.
     pub(crate) fn next_send(&self, is_extra: bool) -> u64 {
         if is_extra {
             self.extra_sends.fetch_add(1, Relaxed);

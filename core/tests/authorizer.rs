@@ -8,8 +8,8 @@ use std::sync::{
 
 use http::{HeaderMap, Method, StatusCode};
 use keyswap::{
-    Attempt, Authorizer, Credential, CredentialSet, ErrorKind, Failure, KeySwap, Scheme, Sign,
-    Step, Unsigned, source,
+    Attempt, Authorizer, Clock, Credential, CredentialSet, ErrorKind, Failure, KeySwap, Scheme,
+    Sign, Step, Unsigned, source,
 };
 use url::Url;
 
@@ -25,7 +25,7 @@ async fn keys(generation: &Arc<AtomicU64>) -> KeySwap {
         async move { Ok(set) }
     });
     let policy = serde_json::from_str(r#"{"fetch_floor": 0.01, "fetch_floor_min": 0.01}"#).unwrap();
-    KeySwap::follow(vault).policy(policy).await.unwrap()
+    KeySwap::follow(vault).clock(Clock::tokio()).policy(policy).await.unwrap()
 }
 
 fn authorizer(keys: &KeySwap) -> Authorizer {
@@ -82,6 +82,7 @@ async fn a_send_that_a_host_made_from_its_cache_goes_on_with_what_is_new() {
     generation.store(5, Relaxed);
     keys.refresh().await.unwrap();
     assert_eq!(authorizer.attention().statuses, [401]);
+    assert_eq!(authorizer.attention().headers, ["credential-status".into()]);
     let mut attempt = authorizer.begin_after(&cached, &home(), true, None).unwrap();
     assert_eq!(attempt.credential_id(), Some("k2"));
     assert!(matches!(answered(&mut attempt, 401), Step::Send));
@@ -118,6 +119,62 @@ async fn when_all_is_in_vain_it_waits_for_the_fetch_that_it_forced() {
     assert!(matches!(attempt.step(), Step::Send));
     assert_eq!(carried(&mut attempt, &home()).as_deref(), Some("material-9"));
     assert_eq!(keys.stats().counts.forced, 1);
+}
+
+/// A response with this `Credential-Status`.
+fn announced(attempt: &mut Attempt, status: &str) {
+    let mut headers = HeaderMap::new();
+    headers.insert("credential-status", status.parse().unwrap());
+    attempt.response(StatusCode::OK, &headers, None);
+}
+
+/// How many fetches there were, once everything that was said has been heard.
+async fn fetches(keys: &KeySwap) -> u64 {
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let counts = keys.stats().counts;
+    counts.changed + counts.not_modified
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_thousand_responses_announce_is_one_fetch() {
+    for status in [r#"revoked; id="k2""#, r#"retiring; id="k2"; until=@1795545600; successor="k3""#]
+    {
+        let keys = keys(&Arc::new(AtomicU64::new(2))).await;
+        let authorizer = authorizer(&keys);
+        for _ in 0..1_000 {
+            let mut attempt = authorizer.begin(&home(), true, None).unwrap();
+            carried(&mut attempt, &home());
+            announced(&mut attempt, status);
+        }
+        assert_eq!(fetches(&keys).await, 2, "{status}");
+        assert_eq!(keys.stats().counts.forced, u64::from(status.starts_with("revoked")));
+        assert_eq!(keys.current().unwrap().id(), "k2", "only a set revokes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_announcement_is_heard_from_home_and_about_the_key_that_was_sent() {
+    let keys = keys(&Arc::new(AtomicU64::new(2))).await;
+    let authorizer = authorizer(&keys);
+    let before = keys.snapshot();
+    let elsewhere = "https://elsewhere.example.com/".parse().unwrap();
+    let mut attempt = authorizer.begin(&home(), true, None).unwrap();
+    carried(&mut attempt, &elsewhere);
+    announced(&mut attempt, r#"revoked; id="k2""#);
+    for status in [
+        r#"revoked; id="k1""#,
+        r#"retiring; id="k7""#,
+        r#"revoked; id="k2", revoked; id="k2""#,
+        r#"revoked; id=k2"#,
+        r#"revoke; id="k2""#,
+        r#"retiring; id="k2"; successor="k1""#,
+    ] {
+        let mut attempt = authorizer.begin(&home(), true, None).unwrap();
+        carried(&mut attempt, &home());
+        announced(&mut attempt, status);
+    }
+    assert_eq!(fetches(&keys).await, 1);
+    assert!(Arc::ptr_eq(&before, &keys.snapshot()));
 }
 
 #[tokio::test]

@@ -145,6 +145,16 @@ async fn a_redirect_to_another_origin_carries_nothing() {
 }
 
 #[tokio::test]
+async fn a_private_default_header_stays_with_its_origin() {
+    let rig = Rig::new("{}").await;
+    let bearer = format!("Bearer {}", rig.keys.current().unwrap().reveal("key").unwrap());
+    let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, bearer.parse().unwrap())]);
+    let client = rig.client().default_headers(headers).build().unwrap();
+    client.get("/redirect").send().await.unwrap();
+    assert_eq!(rig.count("leaks"), 0);
+}
+
+#[tokio::test]
 async fn bad_input_is_a_typed_error_before_anything_is_sent() {
     let rig = Rig::new("{}").await;
     let client = rig.client().build().unwrap();
@@ -229,7 +239,7 @@ async fn a_classifier_reads_the_body_and_the_caller_still_gets_all_of_it() {
             }
         }
         fn attention(&self) -> Attention {
-            Attention { statuses: vec![200], body_limit: 64 }
+            Attention { statuses: vec![200], body_limit: 64, ..Attention::default() }
         }
     }
     let rig = Rig::new("{}").await;

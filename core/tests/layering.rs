@@ -8,9 +8,10 @@ const LAYERS: &[&[&str]] = &[
     &["error", "secret", "moment"],
     &["credential", "policy", "event"],
     &["engine", "store", "scheme", "source", "clock"],
-    &["driver"],
+    &["driver", "metrics"],
     &["keyswap"],
     &["client"],
+    &["integrations"],
 ];
 
 /// What one module alone may use, and which.
@@ -20,7 +21,8 @@ const OWNED: &[(&str, &[&str])] = &[
     ("Timestamp::now(", &["clock"]),
     ("Instant::now(", &["clock"]),
     ("SystemTime::now(", &[]),
-    ("reqwest::", &["client", "source"]),
+    ("reqwest::", &["client", "integrations", "source"]),
+    (" ::metrics::", &["metrics"]),
 ];
 
 /// What the engine is free of, so that it runs under any clock and any runtime.

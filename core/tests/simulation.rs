@@ -10,6 +10,8 @@
 mod life;
 #[path = "simulation/oracle.rs"]
 mod oracle;
+#[path = "simulation/reports.rs"]
+mod reports;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -67,7 +69,8 @@ fn the_invariants_hold_in_random_lives() {
         began.elapsed().as_secs_f64()
     );
     // A simulation in which little happens proves little.
-    for name in Event::NAMES.iter().filter(|name| !FOREIGN.contains(name)) {
+    let told = Event::NAMES.iter().filter(|name| !FOREIGN.contains(name));
+    for name in told.chain(&["reported"]) {
         assert!(seen.get(name).is_some_and(|count| *count > 10), "{name} hardly ever happens");
     }
 }

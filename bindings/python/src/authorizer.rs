@@ -145,6 +145,13 @@ impl Authorizer {
         Ok(self.0.live(py)?.inner.attention().statuses)
     }
 
+    /// The names, in lower case, of the headers whose responses an attempt has to be shown.
+    #[getter]
+    fn attention_headers(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let headers = self.0.live(py)?.inner.attention().headers;
+        Ok(headers.into_iter().map(String::from).collect())
+    }
+
     /// How many bytes of a body a classifier may ask for.
     #[getter]
     fn body_limit(&self, py: Python<'_>) -> PyResult<usize> {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use pyo3::{exceptions::PyAttributeError, prelude::*, types::PyTuple};
+use pyo3::{prelude::*, types::PyTuple};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
@@ -13,31 +13,8 @@ use crate::{
     process::PerProcess,
 };
 
-/// What events may say, besides their name.
-const FIELDS: [&str; 20] = [
-    "generation",
-    "primary",
-    "error",
-    "retry_in_ms",
-    "from",
-    "to",
-    "credential",
-    "credentials",
-    "in_use",
-    "proven",
-    "candidate",
-    "probe_in_ms",
-    "set",
-    "for_ms",
-    "seconds",
-    "by_ms",
-    "missed",
-    "endpoint",
-    "until",
-    "status",
-];
-
-/// Something that happened to the credentials: a name, and fields that are ids and numbers.
+/// Something that happened to the credentials: a name, and fields that are ids and numbers. A field that
+/// this kind of event does not have is None.
 #[pyclass(frozen, module = "keyswap")]
 pub(crate) struct Event {
     name: &'static str,
@@ -53,9 +30,15 @@ impl Event {
         };
         Self { name: event.name(), text: event.to_string(), fields }
     }
+
+    /// None, if this kind of event does not have it.
+    fn field(&self, py: Python<'_>, name: &str) -> PyResult<Py<PyAny>> {
+        self.fields.get(name).map_or_else(|| Ok(py.None()), |value| to_python(py, value))
+    }
 }
 
 #[pymethods]
+#[allow(clippy::wrong_self_convention, reason = "`from` is a field of the protocol")]
 impl Event {
     /// Its stable name, the same in every language.
     #[getter]
@@ -63,17 +46,106 @@ impl Event {
         self.name
     }
 
-    /// The fields that this event does not have are None.
-    fn __getattr__(&self, py: Python<'_>, name: &str) -> PyResult<Py<PyAny>> {
-        // `from` is a word of the language.
-        let name = if name == "from_" { "from" } else { name };
-        match self.fields.get(name) {
-            _ if !FIELDS.contains(&name) => {
-                Err(PyAttributeError::new_err(format!("no event has a field {name:?}")))
-            }
-            None => Ok(py.None()),
-            Some(value) => to_python(py, value),
-        }
+    /// The number of the generation.
+    #[getter]
+    fn generation(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "generation")
+    }
+
+    /// The id of the newest credential.
+    #[getter]
+    fn primary(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "primary")
+    }
+
+    /// The code of what went wrong.
+    #[getter]
+    fn error(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "error")
+    }
+
+    /// When the next fetch is due, in milliseconds.
+    #[getter]
+    fn retry_in_ms(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "retry_in_ms")
+    }
+
+    /// The id that was in use before.
+    #[getter]
+    fn from_(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "from")
+    }
+
+    /// The id that is in use now.
+    #[getter]
+    fn to(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "to")
+    }
+
+    /// The id of the credential that this is about.
+    #[getter]
+    fn credential(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "credential")
+    }
+
+    /// The ids of the credentials that this is about.
+    #[getter]
+    fn credentials(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "credentials")
+    }
+
+    /// The id that stays in use.
+    #[getter]
+    fn in_use(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "in_use")
+    }
+
+    /// Whether the API was seen to accept it.
+    #[getter]
+    fn proven(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "proven")
+    }
+
+    /// Whether it is the candidate, which nobody depends on yet.
+    #[getter]
+    fn candidate(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "candidate")
+    }
+
+    /// When the candidate is tried again, in milliseconds.
+    #[getter]
+    fn probe_in_ms(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "probe_in_ms")
+    }
+
+    /// Whether the whole set was revoked.
+    #[getter]
+    fn set(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "set")
+    }
+
+    /// How long requests fail fast, in milliseconds.
+    #[getter]
+    fn for_ms(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "for_ms")
+    }
+
+    /// For how long this is so, in seconds.
+    #[getter]
+    fn seconds(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "seconds")
+    }
+
+    /// How far the wall clock moved, in milliseconds.
+    #[getter]
+    fn by_ms(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "by_ms")
+    }
+
+    /// How many events this observer missed.
+    #[getter]
+    fn missed(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "missed")
     }
 
     fn __str__(&self) -> &str {
@@ -106,12 +178,6 @@ fn to_python(py: Python<'_>, value: &Value) -> PyResult<Py<PyAny>> {
 #[pyfunction]
 pub(crate) fn event_names() -> Vec<&'static str> {
     keyswap::Event::NAMES.to_vec()
-}
-
-/// Every field that an event may have, `from` as `from_`.
-#[pyfunction]
-pub(crate) fn event_fields() -> Vec<&'static str> {
-    FIELDS.iter().map(|name| if *name == "from" { "from_" } else { name }).collect()
 }
 
 /// The events of one handle, from the time it was made; in a forked child, from its first use there. It

@@ -30,6 +30,7 @@ use crate::{
 /// A handle and all that a child needs to make it anew.
 pub(crate) struct Handle {
     recipe: Recipe,
+    name: Option<String>,
     policy: Policy,
     closed: AtomicBool,
     live: PerProcess<Live>,
@@ -63,6 +64,9 @@ impl Handle {
         let mut follow = keyswap::KeySwap::follow(source)
             .policy(self.policy.clone())
             .runtime(host.handle.clone());
+        if let Some(name) = &self.name {
+            follow = follow.name(name);
+        }
         if let Some(set) = parent.and_then(|parent| parent.keys.set()) {
             follow = follow.inherit((*set).clone());
         }
@@ -75,7 +79,6 @@ impl Handle {
 #[pyclass(frozen, subclass, weakref, module = "keyswap._native")]
 pub(crate) struct KeySwap {
     pub(crate) handle: Arc<Handle>,
-    name: Option<String>,
 }
 
 #[pymethods]
@@ -109,16 +112,21 @@ impl KeySwap {
             Some(json) => serde_json::from_str(json)
                 .map_err(|error| invalid(py, format!("invalid policy: {error}")))?,
         };
-        let handle =
-            Handle { recipe, policy, closed: AtomicBool::new(false), live: PerProcess::new() };
+        let handle = Handle {
+            recipe,
+            name,
+            policy,
+            closed: AtomicBool::new(false),
+            live: PerProcess::new(),
+        };
         handle.live(py)?;
-        Ok(Self { handle: Arc::new(handle), name })
+        Ok(Self { handle: Arc::new(handle) })
     }
 
     /// The name that the program gave it.
     #[getter]
     fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        self.handle.name.as_deref()
     }
 
     /// The credential in use. Reading it never waits.
@@ -259,7 +267,7 @@ impl KeySwap {
     }
 
     fn __repr__(&self) -> String {
-        let name = self.name.as_ref().map(|name| format!(" {name:?}")).unwrap_or_default();
+        let name = self.handle.name.as_ref().map(|name| format!(" {name:?}")).unwrap_or_default();
         let Some(live) = self.handle.live.get_if_made() else {
             return format!("<keyswap.KeySwap{name}>");
         };

@@ -53,7 +53,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<function::Answer>()?;
     module.add_function(wrap_pyfunction!(errors::error_codes, module)?)?;
     module.add_function(wrap_pyfunction!(events::event_names, module)?)?;
-    module.add_function(wrap_pyfunction!(events::event_fields, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::exit, module)?)?;
     Ok(())
 }

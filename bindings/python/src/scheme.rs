@@ -100,7 +100,7 @@ impl Classifier {
             Some(limit) => limit.extract()?,
             None => 4096,
         };
-        let attention = Attention { statuses, body_limit };
+        let attention = Attention { statuses, body_limit, ..Attention::default() };
         Ok(Self { function: function.clone().unbind(), attention })
     }
 

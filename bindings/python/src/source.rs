@@ -25,6 +25,8 @@ pub(crate) struct EndpointRecipe {
     bootstrap: Bootstrap,
     timeout: Option<Duration>,
     plain_http: bool,
+    push: bool,
+    signed_by: Option<String>,
 }
 
 enum Bootstrap {
@@ -64,6 +66,12 @@ impl EndpointRecipe {
         if let Some(timeout) = self.timeout {
             endpoint = endpoint.timeout(timeout);
         }
+        if !self.push {
+            endpoint = endpoint.no_push();
+        }
+        if let Some(key) = &self.signed_by {
+            endpoint = endpoint.signed_by(key)?;
+        }
         Ok(match &self.bootstrap {
             Bootstrap::Environment => endpoint,
             Bootstrap::Given(secret) => endpoint.bootstrap(secret.clone()),
@@ -87,8 +95,9 @@ pub(crate) fn duration(py: Python<'_>, seconds: f64, what: &str) -> PyResult<Dur
 ///
 /// The bootstrap credential comes from the environment variable KEYSWAP_BOOTSTRAP, unless `bootstrap` is
 /// a string, a function that returns one (also an asynchronous one), or False for none at all, or
-/// `bootstrap_file` names a file. `timeout` is in seconds, 10 by default. `plain_http_allowed` allows
-/// plain HTTP to other machines.
+/// `bootstrap_file` names a file. `timeout` is in seconds, 10 by default. Push is followed where the set
+/// offers it, unless `push` is False. With `signed_by`, the provider's public key, answers that it did not
+/// sign are refused. `plain_http_allowed` allows plain HTTP to other machines.
 ///
 /// Raises InvalidConfigError for a URL that is none.
 #[pyclass(frozen, module = "keyswap")]
@@ -99,13 +108,16 @@ pub(crate) struct Endpoint {
 #[pymethods]
 impl Endpoint {
     #[new]
-    #[pyo3(signature = (url, *, bootstrap = None, bootstrap_file = None, timeout = None, plain_http_allowed = false))]
+    #[expect(clippy::too_many_arguments, reason = "all but one are keywords")]
+    #[pyo3(signature = (url, *, bootstrap = None, bootstrap_file = None, timeout = None, push = true, signed_by = None, plain_http_allowed = false))]
     fn new(
         py: Python<'_>,
         url: String,
         bootstrap: Option<Bound<'_, PyAny>>,
         bootstrap_file: Option<PathBuf>,
         timeout: Option<f64>,
+        push: bool,
+        signed_by: Option<String>,
         plain_http_allowed: bool,
     ) -> PyResult<Self> {
         let bootstrap = match (bootstrap, bootstrap_file) {
@@ -124,7 +136,8 @@ impl Endpoint {
             },
         };
         let timeout = timeout.map(|timeout| duration(py, timeout, "timeout")).transpose()?;
-        let recipe = EndpointRecipe { url, bootstrap, timeout, plain_http: plain_http_allowed };
+        let plain_http = plain_http_allowed;
+        let recipe = EndpointRecipe { url, bootstrap, timeout, plain_http, push, signed_by };
         // A bad URL is told here and not in the background.
         recipe.make(false).map_err(|error| raise(py, &error))?;
         Ok(Self { recipe: Arc::new(recipe) })

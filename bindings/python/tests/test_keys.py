@@ -99,8 +99,8 @@ def test_events_are_objects_with_names(world: World) -> None:
     fetched = wait_for(events, "fetched")
     assert (fetched.generation, fetched.primary) == (1, "k1")
     assert fetched.credential is None, "a field of other events"
-    with pytest.raises(AttributeError, match="no event has a field"):
-        fetched.nonsense
+    with pytest.raises(AttributeError, match="nonsense"):
+        fetched.nonsense  # type: ignore[attr-defined]
     assert str(fetched) == "generation 1 fetched, current is k1"
     swapped = wait_for(events, "swapped")
     assert (swapped.from_, swapped.to) == (None, "k1")

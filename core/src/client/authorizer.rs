@@ -14,7 +14,7 @@ use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 use url::Url;
 
-use super::origin::Origins;
+use super::{origin::Origins, status};
 use crate::{
     driver::Message,
     engine::{
@@ -70,9 +70,12 @@ impl Authorizer {
         self.0.keys.snapshot()
     }
 
-    /// The responses that an attempt has to be shown.
+    /// The responses that an attempt has to be shown: those that the classifier could call rejected, and
+    /// those in which the API speaks of the credential's future.
     pub fn attention(&self) -> Attention {
-        self.0.classifier.attention()
+        let mut attention = self.0.classifier.attention();
+        attention.headers.push(status::NAME.into());
+        attention
     }
 
     /// What the credential in use of this snapshot adds to any request, to be kept as long as the
@@ -103,6 +106,18 @@ impl Authorizer {
     pub fn admits(&self, url: &Url) -> bool {
         let snapshot = self.0.keys.store().snapshot();
         self.0.origins.admits(url, snapshot.set.as_deref())
+    }
+
+    /// Whether any of the allowed origins is plain HTTP.
+    #[cfg(feature = "reqwest-middleware")]
+    pub(crate) fn has_plain_http(&self) -> bool {
+        self.0.origins.has_plain_http()
+    }
+
+    /// The boot clock, by which attempts count their time.
+    #[cfg(feature = "reqwest-middleware")]
+    pub(crate) fn now(&self) -> u64 {
+        self.0.keys.shared().clock.boot()
     }
 
     /// A request is about to be sent. `replayable` says whether its body can be sent again; `deadline`
@@ -314,6 +329,7 @@ impl Attempt {
         headers: &HeaderMap,
         body: Option<&[u8]>,
     ) -> &Step {
+        self.pass_on(headers);
         let classifier = &self.parts.classifier;
         // What another origin says, says nothing of a credential that it was not sent.
         let verdict = match self.at_home {
@@ -382,9 +398,22 @@ impl Attempt {
         self.take(next);
     }
 
+    /// What the API says of the credential that it was sent on this hop, and of no other.
+    fn pass_on(&self, headers: &HeaderMap) {
+        if self.at_home
+            && let Some((id, what)) = status::read(headers)
+            && self.credential_id() == Some(&*id)
+        {
+            self.parts.keys.send(Message::Announced(id, what));
+        }
+    }
+
     fn judged(&mut self, verdict: Verdict) {
         let shared = self.parts.keys.shared();
         if let Some(credential) = self.course.assigned() {
+            if verdict == Verdict::Accepted {
+                credential.accepted().add();
+            }
             let evidence = || Evidence { credential: credential.shared_id(), sent: self.sent };
             match verdict {
                 Verdict::Rejected => self.parts.keys.send(Message::Rejected(evidence())),

@@ -11,20 +11,16 @@
 //! response, untouched, when all is in vain.
 
 mod authorizer;
+pub(crate) mod hop;
 pub(crate) mod origin;
 mod request;
-mod response;
+pub(crate) mod response;
 mod retry;
+mod status;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use http::{
-    HeaderMap, Method, StatusCode,
-    header::{
-        AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION,
-        PROXY_AUTHORIZATION,
-    },
-};
+use http::{HeaderMap, Method};
 use url::Url;
 
 pub use authorizer::{Attempt, Authorizer, AuthorizerBuilder, Failure, Step};
@@ -32,7 +28,8 @@ pub use request::RequestBuilder;
 pub use response::Response;
 
 use self::{
-    origin::{is_same_origin, shown},
+    hop::{Hop, MAX_HOPS},
+    origin::shown,
     request::{Body, Request},
     response::describe,
     retry::Retry,
@@ -44,9 +41,6 @@ use crate::{
     scheme::{Patch, Scheme},
     source::{is_loopback, tls_config},
 };
-
-/// The most redirects that one send follows.
-const MAX_HOPS: u32 = 10;
 
 /// An HTTP client around a [`KeySwap`]. Cheap to clone; clones share connections.
 ///
@@ -216,12 +210,11 @@ impl Client {
         attempt: &mut Attempt,
         request: &mut Request,
     ) -> Result<Result<Response, (Failure, Error)>, Error> {
-        let mut hop = Hop {
-            method: request.method.clone(),
-            url: request.url.clone(),
-            headers: request.headers.clone(),
-            bare: false,
-        };
+        let mut headers = request.headers.clone();
+        for (name, value) in &self.0.headers {
+            headers.entry(name).or_insert_with(|| value.clone());
+        }
+        let mut hop = Hop::first(request.method.clone(), request.url.clone(), headers);
         for hops in 0.. {
             let body = if hop.bare { None } else { request.body.bytes() };
             let patch = attempt.apply(&hop.method, &hop.url, &hop.headers, body)?;
@@ -233,7 +226,12 @@ impl Client {
                 }
             };
             if hops < self.0.redirects
-                && let Some(next) = hop.follow(&response, &patch, &request.body)
+                && let Some(next) = hop.follow(
+                    response.status(),
+                    response.headers(),
+                    &patch,
+                    request.body.is_replayable(),
+                )
             {
                 hop = next;
                 continue;
@@ -261,9 +259,6 @@ impl Client {
         let http = if is_loopback(&url) { &self.0.direct } else { &self.0.outer };
         let mut request = reqwest::Request::new(hop.method.clone(), url);
         *request.headers_mut() = hop.headers.clone();
-        for (name, value) in &self.0.headers {
-            request.headers_mut().entry(name).or_insert_with(|| value.clone());
-        }
         patch.apply_headers(request.headers_mut());
         if !hop.bare {
             *request.body_mut() = body.take();
@@ -298,54 +293,6 @@ impl fmt::Debug for Client {
     }
 }
 
-/// One request of a chain of redirects.
-struct Hop {
-    method: Method,
-    url: Url,
-    headers: HeaderMap,
-    /// Whether the body was left behind, as a redirect to GET does.
-    bare: bool,
-}
-
-impl Hop {
-    /// The next hop, if the response asks for one that can be made.
-    fn follow(&self, response: &reqwest::Response, patch: &Patch, body: &Body) -> Option<Hop> {
-        let status = response.status();
-        let keeps = match status {
-            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method != Method::POST,
-            StatusCode::SEE_OTHER => self.method == Method::HEAD,
-            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
-            _ => return None,
-        };
-        let location = response.headers().get(LOCATION)?.to_str().ok()?;
-        let mut url = self.url.join(location).ok()?;
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return None;
-        }
-        let to_get = !keeps && self.method != Method::GET;
-        if !to_get && !self.bare && !body.is_replayable() {
-            return None;
-        }
-        // The server may have copied the query, and with it the key, into the new location.
-        patch.remove_query(&mut url);
-        let mut headers = self.headers.clone();
-        if !is_same_origin(&url, &self.url) {
-            for private in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
-                headers.remove(private);
-            }
-            let _ = url.set_username("");
-            let _ = url.set_password(None);
-        }
-        if to_get {
-            for about_the_body in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
-                headers.remove(about_the_body);
-            }
-        }
-        let method = if to_get { Method::GET } else { self.method.clone() };
-        Some(Hop { method, url, headers, bare: self.bare || to_get })
-    }
-}
-
 /// The base URL with a path added to its own.
 fn add_path(base: &Url, path: &str) -> Result<Url, url::ParseError> {
     // An ordinary path is read beside the base, whose host then is not parsed again. What could be taken
@@ -366,7 +313,7 @@ fn add_path(base: &Url, path: &str) -> Result<Url, url::ParseError> {
     Url::parse(&whole)
 }
 
-fn require_scopes(authorizer: &Authorizer, scopes: &[Box<str>]) -> Result<(), Error> {
+pub(crate) fn require_scopes(authorizer: &Authorizer, scopes: &[Box<str>]) -> Result<(), Error> {
     if scopes.is_empty() {
         return Ok(());
     }
@@ -517,8 +464,7 @@ impl ClientBuilder {
                 None => builder,
             };
             let builder = if direct { builder.no_proxy() } else { builder };
-            let builder = builder.redirect(reqwest::redirect::Policy::none()).referer(false);
-            builder.build().map_err(|error| {
+            hop::stay_here(builder).build().map_err(|error| {
                 let what = format!("the HTTP client could not be made: {}", describe(error));
                 Error::new(ErrorKind::InvalidConfig, what)
             })
@@ -549,7 +495,7 @@ impl fmt::Debug for ClientBuilder {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{origin::is_same_origin, *};
 
     #[test]
     fn a_path_never_leaves_the_base() {

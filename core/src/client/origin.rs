@@ -34,6 +34,12 @@ impl Origins {
         self.allowed.is_empty()
     }
 
+    /// Whether credentials may travel in the clear, as they may on this machine.
+    #[cfg(feature = "reqwest-middleware")]
+    pub(crate) fn has_plain_http(&self) -> bool {
+        self.allowed.iter().any(|allowed| allowed.scheme() == "http")
+    }
+
     /// Whether a credential of this set may go to this URL. The set may narrow the program's own list.
     pub(crate) fn admits(&self, url: &Url, set: Option<&CredentialSet>) -> bool {
         let audience = set.map_or(&[][..], CredentialSet::audience);

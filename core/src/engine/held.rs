@@ -18,6 +18,7 @@ pub(super) struct Held {
     pub(super) set: Option<Arc<CredentialSet>>,
     /// The highest generation of the lineage, also after the set was revoked.
     pub(super) generation: Option<u64>,
+    /// The last one that a set named.
     lineage: Option<Box<str>>,
     /// The set's credentials in its order: the primary one is the first.
     pub(super) members: Vec<Member>,
@@ -85,9 +86,15 @@ impl Held {
             set.generation = Some(held.saturating_add(u64::from(!same)));
             return Ok(!same);
         };
-        // An endpoint that lost its history must not lock out those who have nothing to lose.
-        if set.lineage != self.lineage && is_idle {
-            return Ok(true);
+        // Generations of two lineages cannot be compared. An endpoint that lost its history says so with
+        // a new lineage, and is believed where that can be no forgery, or by those with nothing to lose.
+        if let (Some(held), Some(named)) = (&self.lineage, &set.lineage)
+            && held != named
+        {
+            return match set.signed || is_idle {
+                true => Ok(true),
+                false => Err(other_lineage()),
+            };
         }
         // A set that was revoked as a whole is restored only by a higher generation.
         if generation < held || (generation == held && self.set.is_none()) {
@@ -111,6 +118,18 @@ impl Held {
         }
     }
 
+    /// Has the credentials that are held already go on with their counts.
+    pub(super) fn keep_counts(&self, set: &mut CredentialSet) {
+        for new in set.members_mut() {
+            let same = self.members.iter().find(|member| member.credential.is_same_key(new));
+            if let Some(same) = same
+                && !same.credential.accepted().is(new.accepted())
+            {
+                Arc::make_mut(new).continue_count(&same.credential);
+            }
+        }
+    }
+
     /// Takes a new set.
     pub(super) fn install(
         &mut self,
@@ -126,7 +145,10 @@ impl Held {
             member.episode = None;
         }
         self.generation = set.generation;
-        self.lineage.clone_from(&set.lineage);
+        // A set that names no lineage is of the one before, which stays known.
+        if set.lineage.is_some() {
+            self.lineage.clone_from(&set.lineage);
+        }
         self.set = Some(set.clone());
         let is_new = |id: &&CredentialId| self.revoked.insert((*id).clone());
         let revoked = set.revoked.iter().filter(is_new).cloned().collect();
@@ -282,6 +304,15 @@ impl Held {
         };
         Error::new(kind, what)
     }
+}
+
+/// The endpoint may have been restored, or this may be somebody else. Names of lineages are not quoted:
+/// in a document that mixes up its fields, one may be a secret.
+fn other_lineage() -> Error {
+    Error::new(
+        ErrorKind::OlderGeneration,
+        "the source began a new lineage, as after a restore from a backup: it is accepted once nothing held is usable, or at once if its answers are signed; if the restore is real and cannot wait, restart the program",
+    )
 }
 
 /// The local moment of a time that the source named, by the source's own clock.

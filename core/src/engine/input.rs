@@ -7,6 +7,7 @@ use crate::{
     credential::{CredentialId, CredentialSet},
     error::Error,
     event::Event,
+    source::Report,
 };
 
 /// What happened.
@@ -38,12 +39,35 @@ pub enum Input {
     },
     /// A push channel was silent for longer than its heartbeat.
     PushLost(Duration),
+    /// The API itself says that a credential's time is coming, or has come.
+    Announced {
+        /// Which credential: one that the API was just shown.
+        credential: CredentialId,
+        /// What it says.
+        what: Announcement,
+    },
     /// The program asks for a refresh.
     RefreshRequested,
     /// A request, or the program, waits for a fetch.
     Waited,
+    /// A report reached the provider, or failed to.
+    Reported(Result<(), Error>),
+    /// The source takes no reports.
+    ReportDeclined,
     /// Nobody needs the set any more.
     Closed,
+}
+
+/// What an API says of a credential beside its answer. It is a hint: only a set revokes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announcement {
+    /// It will not be accepted for much longer.
+    Retiring {
+        /// What is to be used instead, if the API says.
+        successor: Option<CredentialId>,
+    },
+    /// It is not to be used any more.
+    Revoked,
 }
 
 /// What an API said of one credential on one send.
@@ -68,6 +92,9 @@ pub enum Action {
     Settle(Result<(), Error>),
     /// Tell observers.
     Tell(Event),
+    /// Tell the provider which credentials are in use. One is on its way at a time, but for the last one,
+    /// whose lease is zero: it replaces what is on its way, and nobody waits for its outcome.
+    Report(Report),
 }
 
 /// What a rotation has counted.

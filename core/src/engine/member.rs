@@ -28,6 +28,8 @@ pub(super) struct Member {
     /// The rejections with no acceptance between.
     pub(super) run: Option<Run>,
     pub(super) episode: Option<Episode>,
+    /// When the last announcement about it was followed.
+    announced: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +91,7 @@ impl Member {
             accepted: 0,
             run: None,
             episode: None,
+            announced: None,
         }
     }
 
@@ -150,6 +153,17 @@ impl Member {
         };
         self.episode = Some(Episode { opened: now, cooldown, state: EpisodeState::Open });
         true
+    }
+
+    /// Whether an announcement about it is to be followed now: one that stands on every response would
+    /// otherwise be a storm.
+    pub(super) fn follow_announcement(&mut self, now: u64, policy: &Policy) -> bool {
+        let rests = |at: u64| now < at.saturating_add(millis(policy.episode));
+        let follows = !self.announced.is_some_and(rests);
+        if follows {
+            self.announced = Some(now);
+        }
+        follows
     }
 
     pub(super) fn end_episode(&mut self, state: EpisodeState) {

@@ -16,6 +16,7 @@
 //!
 //! Nothing here reads a clock, asks the system for randomness, takes a lock, spawns or does I/O.
 
+mod adoption;
 pub mod attempt;
 mod bucket;
 mod fetching;

@@ -14,6 +14,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    adoption::{InHand, Reporting},
     fetching::Fetching,
     held::Held,
     member::{Episode, EpisodeState, Member, Role},
@@ -30,7 +31,7 @@ use crate::{
 
 pub use super::{
     fetching::{Backoff, default_backoff},
-    input::{Action, Counts, Evidence, Input},
+    input::{Action, Announcement, Counts, Evidence, Input},
 };
 
 #[cfg(test)]
@@ -55,6 +56,7 @@ pub struct Rotation {
     closed: bool,
     fetching: Fetching,
     held: Held,
+    reporting: Reporting,
 
     in_use: Option<CredentialId>,
     was_in_use: Vec<CredentialId>,
@@ -78,6 +80,7 @@ impl Rotation {
         Self {
             fetching: Fetching::new(now.boot, policy.clone(), backoff),
             held: Held::new(policy.clone()),
+            reporting: Reporting::new(policy.clone()),
             policy,
             rng: fastrand::Rng::with_seed(seed),
             now,
@@ -148,13 +151,17 @@ impl Rotation {
             Input::Accepted(evidence) => self.accepted(&evidence),
             Input::Hinted { generation, immediate } => self.hinted(generation, immediate),
             Input::PushLost(silent) => self.tell(Event::PushLost { silent }),
+            Input::Announced { credential, what } => self.announced(&credential, &what),
             Input::RefreshRequested => self.fetching.ask(now.boot),
             Input::Waited => self.waited(),
+            Input::Reported(outcome) => self.reporting.concluded(now.boot, &outcome),
+            Input::ReportDeclined => self.reporting.decline(),
             Input::Closed => return self.close(),
         }
         self.pass_time();
         self.start_fetch();
         self.publish_if_changed();
+        self.report();
         // Snapshots go out before anybody is woken to look at them; the rest keeps its order.
         self.out.sort_by_key(|action| match action {
             Action::Publish(_) => 0,
@@ -171,7 +178,8 @@ impl Rotation {
         }
         let now = self.now;
         let lagging = self.probation.as_ref().map(|probation| probation.lagging_at);
-        let times = [Some(self.listen_until), lagging, self.episode_ends()];
+        let report = Some(self.reporting.wake_at());
+        let times = [Some(self.listen_until), lagging, self.episode_ends(), report];
         let times = times.into_iter().flatten().filter(|at| *at > now.boot);
         let times = times.chain([self.fetching.wake_at()]);
         let waits = times.map(|at| Duration::from_millis(at.saturating_sub(now.boot)));
@@ -202,6 +210,7 @@ impl Rotation {
 
     fn fetched(&mut self, mut set: CredentialSet) -> Result<(), Error> {
         let is_new = self.held.admit(self.now, &mut set, self.in_use.is_none())?;
+        self.held.keep_counts(&mut set);
         let set = Arc::new(set);
         if is_new {
             self.install(&set);
@@ -271,6 +280,27 @@ impl Rotation {
         if generation.is_none_or(|hinted| self.held.generation.is_none_or(|held| hinted > held)) {
             let spread = if immediate { 0.0 } else { self.rng.f64() };
             self.fetching.hinted(self.after(self.held.splay().mul_f64(spread)), generation);
+        }
+    }
+
+    /// What the API says of a credential changes nothing by itself: it makes a fetch come sooner.
+    fn announced(&mut self, id: &str, what: &Announcement) {
+        let (now, is_held) = (self.now.boot, |id: &CredentialId| self.held.member(id).is_some());
+        let is_known = match what {
+            Announcement::Retiring { successor } => successor.as_ref().is_some_and(is_held),
+            Announcement::Revoked => false,
+        };
+        let Some(member) = self.held.member_mut(id).filter(|_| !is_known) else { return };
+        if !member.follow_announcement(now, &self.policy) {
+            return;
+        }
+        match what {
+            Announcement::Retiring { .. } => self.hinted(None, false),
+            // A fetch that runs may have asked before the key was revoked.
+            Announcement::Revoked if self.fetching.live_ticket().is_some() => {
+                self.hinted(None, true);
+            }
+            Announcement::Revoked => self.fetching.force(now),
         }
     }
 
@@ -436,6 +466,7 @@ impl Rotation {
     fn rejected(&mut self, evidence: &Evidence) {
         let id = &evidence.credential;
         let (now, sends) = (self.now, self.sends);
+        self.reporting.heard(now, id, true);
         let (is_in_use, is_candidate) = (self.is_in_use(id), self.is_candidate(id));
         let Some(member) = self.held.member_mut(id) else { return };
         let is_first = member.run.is_none();
@@ -472,6 +503,7 @@ impl Rotation {
 
     fn accepted(&mut self, evidence: &Evidence) {
         let id = &evidence.credential;
+        self.reporting.heard(self.now, id, false);
         if !self.held.member_mut(id).is_some_and(|member| member.accepted(evidence.sent)) {
             return;
         }
@@ -606,6 +638,14 @@ impl Rotation {
         self.out.push(Action::Tell(event));
     }
 
+    /// Tells the provider what is in use, when that is due.
+    fn report(&mut self) {
+        let candidate = self.probation.as_ref().map(|probation| &*probation.of);
+        let hand = InHand { in_use: self.in_use.as_deref(), candidate };
+        let report = self.reporting.pass(self.now, &self.held, &hand);
+        self.out.extend(report.map(Action::Report));
+    }
+
     fn publish_if_changed(&mut self) {
         let next = self.project();
         if next.differs(&self.published) {
@@ -649,6 +689,7 @@ impl Rotation {
         self.closed = true;
         let mut out = std::mem::take(&mut self.out);
         out.extend(self.fetching.live_ticket().map(Action::AbandonFetch));
+        out.extend(self.reporting.goodbye(self.now).map(Action::Report));
         out.push(Action::Settle(Err(Error::new(ErrorKind::Closed, "the handle was closed"))));
         out
     }

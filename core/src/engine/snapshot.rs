@@ -120,6 +120,10 @@ fn is_same<T>(a: &Option<T>, b: &Option<T>, same: impl Fn(&T, &T) -> bool) -> bo
 }
 
 /// Who may try the candidate: one request at a time, and not before the last rejection has cooled down.
+///
+/// Relaxed is enough. The slot is one number that guards no other memory, and of several exchanges that
+/// expect the same value only one succeeds, in whatever order they are seen. What the winner sends, and
+/// the slot itself, it read from the snapshot, whose publication orders them.
 #[derive(Debug)]
 pub(crate) struct ProbeSlot {
     /// When the slot is open, on the boot clock. A claim moves it into the future, so that a request

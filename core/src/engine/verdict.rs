@@ -18,11 +18,14 @@ pub enum Verdict {
     NeedBody,
 }
 
-/// Which responses a foreign HTTP stack has to show to the core. All others say nothing that matters.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which responses a foreign HTTP stack has to show to the core: those of one of these statuses, and those
+/// with one of these headers. All others say nothing that matters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attention {
     /// The statuses.
     pub statuses: Vec<u16>,
+    /// The names of the headers, in lower case.
+    pub headers: Vec<Box<str>>,
     /// How many bytes of the body the classifier may ask for; zero if it judges by the head alone.
     pub body_limit: usize,
 }
@@ -47,7 +50,7 @@ pub struct Attention {
 ///         }
 ///     }
 ///     fn attention(&self) -> Attention {
-///         Attention { statuses: vec![200], body_limit: 1024 }
+///         Attention { statuses: vec![200], body_limit: 1024, ..Attention::default() }
 ///     }
 /// }
 /// # assert_eq!(CodeInBody.classify(StatusCode::OK, &HeaderMap::new(), Some(br#"{"code":"bad_key"}"#)), Verdict::Rejected);
@@ -77,7 +80,7 @@ impl Classifier for DefaultClassifier {
     }
 
     fn attention(&self) -> Attention {
-        Attention { statuses: vec![401], body_limit: 0 }
+        Attention { statuses: vec![401], ..Attention::default() }
     }
 }
 

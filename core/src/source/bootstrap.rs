@@ -19,12 +19,14 @@ use crate::{
 /// The environment variable that is read unless the program says otherwise.
 const VARIABLE: &str = "KEYSWAP_BOOTSTRAP";
 
-/// Where the bootstrap credential comes from, and what was read there last.
+/// Where the bootstrap credential comes from, and what was read there last. Clones share both.
+#[derive(Clone)]
 pub(super) struct Bootstrap {
     from: Place,
-    held: Mutex<Option<Secret>>,
+    held: Arc<Mutex<Option<Secret>>>,
 }
 
+#[derive(Clone)]
 enum Place {
     Environment,
     Fixed(Secret),
@@ -65,7 +67,7 @@ impl Bootstrap {
     }
 
     fn from(from: Place) -> Self {
-        Self { from, held: Mutex::new(None) }
+        Self { from, held: Arc::default() }
     }
 
     /// The credential, read at first use. None where the endpoint needs none.

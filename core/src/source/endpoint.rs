@@ -1,23 +1,25 @@
 //! A rotation endpoint that speaks `keyswap/1`.
 
-use std::{fmt, future::Future, io, path::PathBuf, time::Duration};
+use std::{fmt, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
-use http::{HeaderMap, StatusCode, header};
-use jiff::Timestamp;
+use http::{HeaderMap, StatusCode};
 use reqwest::Response;
+use tokio::sync::watch;
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::{
-    BoxFuture, Fetched, Source,
-    bootstrap::{self, Bootstrap},
-    http::{client_for, date, is_loopback, retry_after},
+    BoxFuture, Fetched, Hints, Report, Source,
+    acks::Acks,
+    bootstrap::Bootstrap,
+    line::{Head, Line, Question},
+    push::{HEARTBEAT, Known, Push},
+    signature::{About, Pin},
     wire,
 };
 use crate::{
+    clock::Clock,
     credential::CredentialSet,
     error::{Error, ErrorKind},
-    policy::Policy,
     secret::Secret,
 };
 
@@ -43,23 +45,27 @@ const SET_REVOKED: &str = "urn:keyswap:error:set-revoked";
 /// | the endpoint | the error |
 /// | --- | --- |
 /// | 401, also after the bootstrap credential was read again | [`ErrorKind::BootstrapRejected`] |
-/// | 403 | [`ErrorKind::Forbidden`] |
+/// | 403, or a client certificate that is missing or not accepted | [`ErrorKind::Forbidden`] |
 /// | 404 | [`ErrorKind::UnknownSet`] |
 /// | 410 with the problem type `urn:keyswap:error:set-revoked` | [`ErrorKind::SetRevoked`] |
 /// | 429 | [`ErrorKind::Throttled`], with its `Retry-After` |
 /// | 408, 409, another 410, 425, 5xx, no answer, half an answer | [`ErrorKind::Unavailable`] |
+/// | no signature by the key that [`signed_by`](Self::signed_by) names | [`ErrorKind::SignatureInvalid`] |
 /// | no end of an answer within the timeout | [`ErrorKind::Timeout`] |
 /// | a redirect, another status, more than 64 KiB, no well-formed set | [`ErrorKind::Malformed`] |
 ///
 /// A missing bootstrap credential is [`ErrorKind::InvalidConfig`].
 pub struct Endpoint {
-    url: Url,
-    origin: String,
+    pub(super) line: Line,
     /// The name at the end of `.../sets/NAME`, as it stands in the URL.
     asked: Option<String>,
-    bootstrap: Bootstrap,
-    plain_http: bool,
-    timeout: Duration,
+    /// The key that must have signed what is believed.
+    pin: Option<Pin>,
+    /// How long the push channel may be silent. None if it is not followed.
+    heartbeat: Option<Duration>,
+    /// What the push channel needs to know of the sets.
+    known: watch::Sender<Known>,
+    pub(super) acks: Acks,
 }
 
 impl Endpoint {
@@ -89,23 +95,23 @@ impl Endpoint {
             return invalid("has a fragment (#), which is never sent");
         }
         Ok(Self {
-            origin: url.origin().ascii_serialization(),
             asked: asked(&url),
-            url,
-            bootstrap: Bootstrap::environment(),
-            plain_http: false,
-            timeout: Policy::default().fetch_timeout,
+            line: Line::new(url),
+            pin: None,
+            heartbeat: Some(HEARTBEAT),
+            known: watch::Sender::default(),
+            acks: Acks::default(),
         })
     }
 
     /// Shows this bootstrap credential, as a bearer token.
     pub fn bootstrap(self, secret: impl Into<Secret>) -> Self {
-        Self { bootstrap: Bootstrap::fixed(secret.into()), ..self }
+        self.with_bootstrap(Bootstrap::fixed(secret.into()))
     }
 
     /// Shows the bootstrap credential in this file, which is read at first use and again after a 401.
     pub fn bootstrap_file(self, path: impl Into<PathBuf>) -> Self {
-        Self { bootstrap: Bootstrap::file(path.into()), ..self }
+        self.with_bootstrap(Bootstrap::file(path.into()))
     }
 
     /// Shows the bootstrap credential that this function returns. It is called at first use and again
@@ -127,182 +133,195 @@ impl Endpoint {
         Fut: Future<Output = Result<S, Error>> + Send + 'static,
         S: Into<Secret>,
     {
-        Self { bootstrap: Bootstrap::callback(callback), ..self }
+        self.with_bootstrap(Bootstrap::callback(callback))
     }
 
     /// Shows no bootstrap credential: the endpoint knows its clients by other means, such as the network
     /// or a sidecar that speaks TLS for them.
     pub fn no_bootstrap(self) -> Self {
-        Self { bootstrap: Bootstrap::nowhere(), ..self }
+        self.with_bootstrap(Bootstrap::nowhere())
     }
 
     /// Allows plain HTTP to hosts other than this machine: everybody on the way can read the keys.
-    pub fn plain_http_allowed(self) -> Self {
-        Self { plain_http: true, ..self }
+    pub fn plain_http_allowed(mut self) -> Self {
+        self.line.plain_http = true;
+        self
+    }
+
+    /// Trusts the certificates in this PEM, instead of those that the platform trusts: for an endpoint
+    /// with a certificate authority of its own. One PEM may hold several.
+    ///
+    /// ```no_run
+    /// # use keyswap::source::Endpoint;
+    /// let roots = std::fs::read("/etc/keyswap/roots.pem").expect("the roots");
+    /// let endpoint = Endpoint::new("https://keys.example.internal/v1/sets/trading-eu")?
+    ///     .root_certificates(&roots)?;
+    /// # Ok::<(), keyswap::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] if there is none in it, or one cannot be read.
+    pub fn root_certificates(self, pem: &[u8]) -> Result<Self, Error> {
+        Ok(Self { line: self.line.with_tls(|tls| tls.trusting(pem))?, ..self })
+    }
+
+    /// Shows the certificate in this PEM when the endpoint asks for one (mutual TLS): the chain, this
+    /// program's own certificate first, and its unencrypted private key, in any order of the two. Where the
+    /// certificate alone says who asks, add [`no_bootstrap`](Self::no_bootstrap).
+    ///
+    /// ```no_run
+    /// # use keyswap::source::Endpoint;
+    /// let identity = std::fs::read("/etc/keyswap/client.pem").expect("the certificate");
+    /// let endpoint = Endpoint::new("https://keys.example.com/v1/sets/trading-eu")?
+    ///     .client_certificate(&identity)?
+    ///     .no_bootstrap();
+    /// # Ok::<(), keyswap::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] if the certificate or the key is missing or cannot be read, or they do
+    /// not belong together. That the endpoint does not accept it shows at a fetch, as
+    /// [`ErrorKind::Forbidden`].
+    pub fn client_certificate(self, pem: &[u8]) -> Result<Self, Error> {
+        Ok(Self { line: self.line.with_tls(|tls| tls.showing(pem))?, ..self })
+    }
+
+    /// Believes only answers that are signed by this key: the base64 of an Ed25519 public key's 32 bytes.
+    /// It guards against whatever stands between the provider's signer and this program, such as a cache
+    /// or a server that was broken into.
+    ///
+    /// Each answer with a body must have an HTTP message signature (RFC 9421) over `@status` and a SHA-256
+    /// `content-digest` (RFC 9530), each 304 one over `@status` and `etag`, with the time of its
+    /// `created`; and the document must name its `set`. What is not so signed is
+    /// [`ErrorKind::SignatureInvalid`], and changes nothing: a 410 without a signature revokes nothing.
+    /// A signed set may begin a new lineage at once.
+    ///
+    /// ```
+    /// # use keyswap::source::Endpoint;
+    /// let endpoint = Endpoint::new("https://keys.example.com/v1/sets/trading-eu")?
+    ///     .signed_by("JrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=")?;
+    /// # Ok::<(), keyswap::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] if that is not such a key.
+    pub fn signed_by(self, public_key: &str) -> Result<Self, Error> {
+        Ok(Self { pin: Some(Pin::new(public_key)?), ..self })
     }
 
     /// How long one answer may take. 10 s. The handle's
-    /// [`fetch_timeout`](Policy::fetch_timeout) holds as well; the shorter one decides.
-    pub fn timeout(self, timeout: Duration) -> Self {
-        Self { timeout, ..self }
+    /// [`fetch_timeout`](crate::Policy::fetch_timeout) holds as well; the shorter one decides.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.line.timeout = timeout;
+        self
     }
 
-    async fn fetch_once(&self, held: Option<&CredentialSet>) -> Result<Fetched, Error> {
-        if self.url.scheme() == "http" && !self.plain_http && !is_loopback(&self.url) {
-            return Err(Error::new(
-                ErrorKind::InsecureUrl,
-                format!(
-                    "{} is plain http: use https://, or .plain_http_allowed() in a network where nobody listens",
-                    self.shown()
-                ),
-            ));
-        }
+    /// How long the push channel may be silent before observers are told
+    /// ([`Event::PushLost`](crate::Event::PushLost)) and it is connected anew. 45 s: three of the pings
+    /// that the protocol sends each 15 s.
+    ///
+    /// Push is followed unless [`no_push`](Self::no_push) says otherwise, if a set names it in its
+    /// `levels`: server-sent events, or else long polls. It makes a fetch come sooner, and never replaces
+    /// polling.
+    pub fn heartbeat(self, heartbeat: Duration) -> Self {
+        Self { heartbeat: Some(heartbeat), ..self }
+    }
+
+    /// Follows no push channel: a change is found by polling alone, some minutes late.
+    pub fn no_push(self) -> Self {
+        Self { heartbeat: None, ..self }
+    }
+
+    /// What it takes to follow its push channel, unless it is not to be followed.
+    pub(super) fn push(&self, heard: impl Fn() + Send + 'static) -> Option<Push> {
+        Some(Push {
+            line: self.line.clone(),
+            heartbeat: self.heartbeat?,
+            known: self.known.subscribe(),
+            heard: Box::new(heard),
+        })
+    }
+
+    /// Tells the push channel what a set says, whether or not the set is then taken: an answer that is
+    /// refused is no reason to hear of it again and again.
+    pub(super) fn learn(&self, set: &CredentialSet) {
+        let known = Known::of(set);
+        self.known.send_if_modified(|before| std::mem::replace(before, known.clone()) != known);
+    }
+
+    fn with_bootstrap(mut self, bootstrap: Bootstrap) -> Self {
+        self.line.bootstrap = Arc::new(bootstrap);
+        self
+    }
+
+    pub(super) async fn fetch_once(&self, held: Option<&CredentialSet>) -> Result<Fetched, Error> {
         let validator = held.and_then(CredentialSet::validator);
-        let shown = self.bootstrap.get(&self.origin).await?;
-        let mut response = self.send(shown.as_ref(), validator).await?;
-        if response.status() == StatusCode::UNAUTHORIZED
-            && let Some(rejected) = shown
-            && let Some(again) = self.bootstrap.reload(&rejected, &self.origin).await
-        {
-            response = self.send(Some(&again), validator).await?;
-        }
-        let conditional = validator.is_some();
-        match response.status() {
-            StatusCode::OK => self.accept(response).await,
-            StatusCode::NOT_MODIFIED if conditional => Ok(Fetched::NotModified),
-            _ => Err(self.refuse(response).await),
+        let response = self
+            .line
+            .ask(&Question {
+                url: &self.line.url,
+                accept: "application/json",
+                validator,
+                report: None,
+                timeout: Some(self.line.timeout),
+            })
+            .await?;
+        let status = response.status();
+        match (status, validator) {
+            (StatusCode::OK, _) => self.accept(response).await,
+            (StatusCode::NOT_MODIFIED, Some(validator)) => {
+                self.verify(status, response.headers(), About::Unchanged(validator))?;
+                held.into_iter().for_each(|held| self.learn(held));
+                Ok(Fetched::NotModified)
+            }
+            (StatusCode::GONE, _) => Err(self.gone(response).await),
+            _ => Err(self.line.refusal(status, &Head::read(response.headers()), false)),
         }
     }
 
-    async fn send(
-        &self,
-        secret: Option<&Secret>,
-        validator: Option<&str>,
-    ) -> Result<Response, Error> {
-        let mut request = client_for(&self.url)?.get(self.url.clone()).timeout(self.timeout);
-        if let Some(secret) = secret {
-            request = request.header(header::AUTHORIZATION, bootstrap::bearer(secret)?);
-        }
-        if let Some(validator) = validator {
-            request = request.header(header::IF_NONE_MATCH, validator);
-        }
-        request.send().await.map_err(|error| self.broken(&error))
-    }
-
-    async fn accept(&self, response: Response) -> Result<Fetched, Error> {
-        let head = Head::read(response.headers());
-        let body = self.body(response).await?;
-        let mut set = wire::parse_answer(&body, self.asked.as_deref()).map_err(|error| {
-            let what = format!("{} answered with {error}", self.shown());
+    async fn accept(&self, mut response: Response) -> Result<Fetched, Error> {
+        let headers = std::mem::take(response.headers_mut());
+        let head = Head::read(&headers);
+        let body = self.line.body(response).await?;
+        self.verify(StatusCode::OK, &headers, About::Body(&body))?;
+        let signed = self.pin.is_some();
+        let parsed = wire::parse_answer(&body, self.asked.as_deref(), signed);
+        let mut set = parsed.map_err(|error| {
+            let what = format!("{} answered with {error}", self.line.shown());
             Error::new(error.kind(), what).with_status(200)
         })?;
         set.as_of = set.as_of.or(head.date);
         set.validator = head.etag;
+        set.signed = signed;
+        self.learn(&set);
         Ok(Fetched::Set(set))
     }
 
-    /// What a status that brings no set means.
-    async fn refuse(&self, response: Response) -> Error {
-        let status = response.status();
-        let head = Head::read(response.headers());
-        let revoked = status == StatusCode::GONE
-            && self.body(response).await.is_ok_and(|body| wire::is_problem(&body, SET_REVOKED));
-        let origin = &self.origin;
-        let number = status.as_u16();
-        let (kind, what) = match number {
-            401 => {
-                self.bootstrap.forget();
-                let advice = self.bootstrap.advice();
-                (
-                    ErrorKind::BootstrapRejected,
-                    format!("bootstrap credential rejected (401) by {origin}: {advice}"),
-                )
-            }
-            403 => (
-                ErrorKind::Forbidden,
-                format!(
-                    "{} is forbidden (403) to this bootstrap credential: have the provider allow it to read the set",
-                    self.shown()
-                ),
-            ),
-            404 => (
-                ErrorKind::UnknownSet,
-                format!("{} is not known (404): check the last part of the URL", self.shown()),
-            ),
-            410 if revoked => (
-                ErrorKind::SetRevoked,
-                format!("{} was revoked by the provider: ask them for a new set", self.shown()),
-            ),
-            429 => (
-                ErrorKind::Throttled,
-                format!("{origin} wants fewer requests (429): it is asked again later"),
-            ),
-            300..=399 if number != 304 => (
-                ErrorKind::Malformed,
-                format!(
-                    "{} answered with a redirect ({number}): redirects are refused while carrying the bootstrap credential, so use the URL it leads to",
-                    self.shown()
-                ),
-            ),
-            407 => (
-                ErrorKind::Unavailable,
-                "the proxy wants to know who asks (407): check HTTPS_PROXY".to_owned(),
-            ),
-            408 | 409 | 410 | 425 | 500..=599 => (
-                ErrorKind::Unavailable,
-                format!("{origin} cannot answer now ({number}): it is asked again"),
-            ),
-            _ => (
-                ErrorKind::Malformed,
-                format!(
-                    "{} answered {number}, which is no answer to a fetch: check that the URL is a keyswap/1 endpoint's",
-                    self.shown()
-                ),
-            ),
-        };
-        let error = Error::new(kind, what).with_status(number);
-        match head.retry_after {
-            Some(wait) => error.with_retry_after(wait),
-            None => error,
+    /// A 410 empties the set if it is of the one type that may, and signed where answers must be.
+    async fn gone(&self, mut response: Response) -> Error {
+        let headers = std::mem::take(response.headers_mut());
+        let head = Head::read(&headers);
+        let refusal = |revoked| self.line.refusal(StatusCode::GONE, &head, revoked);
+        let Ok(body) = self.line.body(response).await else { return refusal(false) };
+        if !wire::is_problem(&body, SET_REVOKED, self.asked.as_deref()) {
+            return refusal(false);
+        }
+        match self.verify(StatusCode::GONE, &headers, About::Body(&body)) {
+            Ok(()) => refusal(true),
+            Err(error) => error,
         }
     }
 
-    async fn body(&self, mut response: Response) -> Result<Zeroizing<Vec<u8>>, Error> {
-        // One buffer of the full size: one that grows leaves copies behind.
-        let mut body = Zeroizing::new(Vec::with_capacity(wire::MAX_DOCUMENT));
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(&error))? {
-            if body.len() + chunk.len() > wire::MAX_DOCUMENT {
-                return Err(Error::new(
-                    ErrorKind::Malformed,
-                    format!("{} answered with more than 64 KiB", self.shown()),
-                ));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
-    }
-
-    /// A request or an answer that broke on the way. reqwest's own words are not passed on: they hold
-    /// the URL with its query.
-    fn broken(&self, error: &reqwest::Error) -> Error {
-        let origin = &self.origin;
-        if error.is_connect() {
-            let what = format!("{origin} cannot be reached{}", cause(error));
-            return Error::new(ErrorKind::Unavailable, what);
-        }
-        if error.is_timeout() {
-            let what = format!("{origin} did not answer within {:?}", self.timeout);
-            return Error::new(ErrorKind::Timeout, what);
-        }
-        let what = format!("the connection to {origin} broke before the answer was complete");
-        Error::new(ErrorKind::Unavailable, what)
-    }
-
-    /// The URL as errors show it. A query may hold a key.
-    fn shown(&self) -> String {
-        let mut url = self.url.clone();
-        url.set_query(None);
-        url.into()
+    fn verify(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        about: About<'_>,
+    ) -> Result<(), Error> {
+        let Some(pin) = &self.pin else { return Ok(()) };
+        let now = Clock::system().now().wall.div_euclid(1000);
+        pin.check(now, status, headers, about)
+            .map_err(|fault| fault.error(&self.line.shown()).with_status(status.as_u16()))
     }
 }
 
@@ -313,13 +332,22 @@ impl Source for Endpoint {
     ) -> BoxFuture<'a, Result<Fetched, Error>> {
         Box::pin(self.fetch_once(held))
     }
+
+    fn watch(&self, hints: Hints) -> Option<BoxFuture<'static, ()>> {
+        let push = self.push(|| {})?;
+        Some(Box::pin(push.follow(hints)))
+    }
+
+    fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {
+        self.acknowledge(&report)
+    }
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
-            .field("url", &self.shown())
-            .field("bootstrap", &self.bootstrap)
+            .field("url", &self.line.shown())
+            .field("bootstrap", &self.line.bootstrap)
             .finish_non_exhaustive()
     }
 }
@@ -334,64 +362,9 @@ fn asked(url: &Url) -> Option<String> {
     (plain && segments.next() == Some("sets")).then(|| name.to_owned())
 }
 
-/// Why a connection failed, in words of the system's or of this crate's, which hold no part of a URL.
-fn cause(error: &reqwest::Error) -> String {
-    let mut next = std::error::Error::source(error);
-    while let Some(error) = next {
-        if let Some(mut io) = error.downcast_ref::<io::Error>() {
-            // TLS errors come wrapped twice, and `source` of an I/O error passes over what it wraps.
-            while let Some(inner) = io.get_ref().and_then(|inner| inner.downcast_ref()) {
-                io = inner;
-            }
-            return match io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-                true => ": its TLS certificate or handshake is not acceptable".to_owned(),
-                false => format!(": {}", io.kind()),
-            };
-        }
-        next = error.source();
-    }
-    String::new()
-}
-
-/// What the headers of an answer say.
-struct Head {
-    etag: Option<Box<str>>,
-    date: Option<Timestamp>,
-    retry_after: Option<Duration>,
-}
-
-impl Head {
-    fn read(headers: &HeaderMap) -> Self {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let date = text(header::DATE).and_then(date);
-        let retry_after = retry_after(headers);
-        Self { etag: text(header::ETAG).map(Into::into), date, retry_after }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn head(fields: &[(&'static str, &'static str)]) -> Head {
-        let field = |(name, value): &(&'static str, &'static str)| {
-            (name.parse().expect("a name"), value.parse().expect("a value"))
-        };
-        Head::read(&fields.iter().map(field).collect())
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_counted_from_the_answers_date() {
-        let date = ("date", "Mon, 23 Nov 2026 18:00:00 GMT");
-        let wait = |value| head(&[date, ("retry-after", value)]).retry_after;
-        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
-        assert_eq!(wait("Mon, 23 Nov 2026 18:01:30 GMT"), Some(Duration::from_secs(90)));
-        assert_eq!(wait("Mon, 23 Nov 2026 17:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(wait("soon"), None);
-        assert_eq!(wait("-1"), None);
-        assert_eq!(head(&[("retry-after", "Mon, 23 Nov 2026 18:01:30 GMT")]).retry_after, None);
-        assert_eq!(head(&[date]).date, "2026-11-23T18:00:00Z".parse().ok());
-    }
 
     #[test]
     fn the_set_asked_for_is_named_by_the_path() {

@@ -1,6 +1,6 @@
 //! The HTTP clients that fetch from endpoints: one for the world, one for this machine.
 //!
-//! Each is built once a process, at first use. They keep no idle connections: fetches are minutes
+//! Each is built once a process, at first use; an endpoint with TLS of its own has its own. They keep no idle connections: fetches are minutes
 //! apart, and a pooled connection belongs to the runtime that made it, which may be gone after a fork
 //! or when a program has several runtimes. They follow no redirects and repeat nothing on their own.
 
@@ -13,7 +13,7 @@ use std::{
 use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use reqwest::{
     Client, ClientBuilder,
-    header::{self, ACCEPT, HeaderMap, HeaderValue},
+    header::{self, HeaderMap},
 };
 use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
 use rustls_platform_verifier::Verifier;
@@ -28,15 +28,25 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) fn client_for(url: &Url) -> Result<Client, Error> {
     static WORLD: OnceLock<Client> = OnceLock::new();
     static LOOPBACK: OnceLock<Client> = OnceLock::new();
-    if is_loopback(url) {
-        shared(&LOOPBACK, || {
-            // A proxy's loopback is another machine, and a resolver may call another one `localhost`.
-            let local = [(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()];
-            Ok(builder()?.no_proxy().resolve_to_addrs("localhost", &local))
-        })
-    } else {
-        shared(&WORLD, builder)
+    let slot = if is_loopback(url) { &LOOPBACK } else { &WORLD };
+    if let Some(client) = slot.get() {
+        return Ok(client.clone());
     }
+    let client = build(url, tls_config()?)?;
+    Ok(slot.get_or_init(|| client).clone())
+}
+
+/// A client for this URL, with this TLS.
+pub(super) fn build(url: &Url, tls: ClientConfig) -> Result<Client, Error> {
+    let mut builder = builder(tls);
+    if is_loopback(url) {
+        // A proxy's loopback is another machine, and a resolver may call another one `localhost`.
+        let local = [(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()];
+        builder = builder.no_proxy().resolve_to_addrs("localhost", &local);
+    }
+    builder
+        .build()
+        .map_err(|_| unbuildable("the HTTP client cannot be set up: check the proxy settings"))
 }
 
 /// How long an answer asks to be left alone: in seconds, or until a date. A date is counted from the
@@ -74,29 +84,39 @@ pub(crate) fn tls_config() -> Result<ClientConfig, Error> {
         return Ok(config.clone());
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    // On Android the platform's verifier panics unless the program has handed it a Java VM.
+    // A machine without CA certificates, as slim containers are, gets Mozilla's: failing there would cost
+    // every fetch for no gain in safety. On Android the platform's verifier panics unless the program has
+    // handed it a Java VM.
     let verifier = match cfg!(target_os = "android") {
         true => None,
         false => Verifier::new(provider.clone()).ok(),
     };
-    let config = configure(provider, verifier).map_err(|_| unbuildable("TLS cannot be set up"))?;
+    let trust = verifier.map_or_else(|| Trust::These(mozilla()), Trust::Platform);
+    let config = configure(provider, trust).map_err(|_| unbuildable("TLS cannot be set up"))?;
     Ok(CONFIG.get_or_init(|| config).clone())
 }
 
-/// Trusts what the platform trusts. A machine without CA certificates, as slim containers are, gets
-/// Mozilla's instead: failing there would cost every fetch for no gain in safety.
-fn configure(
-    provider: Arc<CryptoProvider>,
-    verifier: Option<Verifier>,
-) -> Result<ClientConfig, rustls::Error> {
+/// TLS that trusts these certificates alone.
+pub(super) fn tls_config_trusting(roots: RootCertStore) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    configure(provider, Trust::These(roots)).map_err(|_| unbuildable("TLS cannot be set up"))
+}
+
+/// Whom a client believes.
+enum Trust {
+    Platform(Verifier),
+    These(RootCertStore),
+}
+
+fn configure(provider: Arc<CryptoProvider>, trust: Trust) -> Result<ClientConfig, rustls::Error> {
     let builder =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let mut config = match verifier {
-        Some(verifier) => builder
+    let mut config = match trust {
+        Trust::Platform(verifier) => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth(),
-        None => builder.with_root_certificates(mozilla()).with_no_client_auth(),
+        Trust::These(roots) => builder.with_root_certificates(roots).with_no_client_auth(),
     };
     // reqwest adds no protocols to a configuration that it did not make.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -107,36 +127,19 @@ fn mozilla() -> RootCertStore {
     webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()
 }
 
-fn shared(
-    slot: &OnceLock<Client>,
-    builder: impl FnOnce() -> Result<ClientBuilder, Error>,
-) -> Result<Client, Error> {
-    if let Some(client) = slot.get() {
-        return Ok(client.clone());
-    }
-    let client = builder()?
-        .build()
-        .map_err(|_| unbuildable("the HTTP client cannot be set up: check the proxy settings"))?;
-    Ok(slot.get_or_init(|| client).clone())
-}
-
-fn unbuildable(what: &str) -> Error {
+pub(super) fn unbuildable(what: &str) -> Error {
     Error::new(ErrorKind::Unavailable, what)
 }
 
-fn builder() -> Result<ClientBuilder, Error> {
-    Ok(Client::builder()
-        .tls_backend_preconfigured(tls_config()?)
+fn builder(tls: ClientConfig) -> ClientBuilder {
+    Client::builder()
+        .tls_backend_preconfigured(tls)
         .user_agent(concat!("keyswap/", env!("CARGO_PKG_VERSION")))
-        .default_headers(HeaderMap::from_iter([(
-            ACCEPT,
-            HeaderValue::from_static("application/json"),
-        )]))
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_max_idle_per_host(0)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
-        .referer(false))
+        .referer(false)
 }
 
 #[cfg(test)]
@@ -159,7 +162,7 @@ mod tests {
     #[test]
     fn a_machine_without_certificates_trusts_mozilla() {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        configure(provider, None).expect("a configuration");
+        configure(provider, Trust::These(mozilla())).expect("a configuration");
         assert!(mozilla().len() > 50);
     }
 

@@ -1,10 +1,16 @@
 //! Where sets come from.
 
+mod acks;
 mod bootstrap;
 mod endpoint;
 mod env;
 mod file;
 mod http;
+mod line;
+mod push;
+mod signature;
+mod structured;
+mod tls;
 mod wire;
 
 pub(crate) use self::http::{is_loopback, retry_after, tls_config};
@@ -87,8 +93,12 @@ impl Source for Arc<dyn Source> {
 pub struct Report {
     /// The generation that is held.
     pub generation: u64,
-    /// For how long the report holds. A program that is silent for longer is taken for gone.
+    /// For how long the report holds. A program that is silent for longer is taken for gone. Zero is the
+    /// last report of a handle, which uses none of them any more.
     pub lease: Duration,
+    /// Whether the set says that its source takes reports: `acks` is among its
+    /// [levels](CredentialSet::levels). A source that knows by other means has no use for this.
+    pub announced: bool,
     /// One for each credential that is held, or was in use and is not held any more.
     pub observations: Vec<Observation>,
 }

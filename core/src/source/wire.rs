@@ -48,14 +48,23 @@ pub fn parse(document: &[u8]) -> Result<CredentialSet, Error> {
     set(&Object::root(&root)?)
 }
 
-/// Reads the answer of an endpoint that was asked for this set, if the URL says which.
-pub(super) fn parse_answer(body: &[u8], asked: Option<&str>) -> Result<CredentialSet, Error> {
+/// Reads the answer of an endpoint that was asked for this set, if the URL says which. A signed one must
+/// name its set: the signature is not over the URL.
+pub(super) fn parse_answer(
+    body: &[u8],
+    asked: Option<&str>,
+    signed: bool,
+) -> Result<CredentialSet, Error> {
     let root = read(body)?;
     let root = Object::root(&root)?;
-    if let (Some(asked), Some(named)) = (asked, root.text("set")?)
-        && asked != named
-    {
-        return Err(malformed("set must be the one that was asked for: this is another one"));
+    match (asked, root.text("set")?) {
+        (_, None) if signed => {
+            return Err(malformed("set is missing: a signed document must name its set"));
+        }
+        (Some(asked), Some(named)) if asked != named => {
+            return Err(malformed("set must be the one that was asked for: this is another one"));
+        }
+        _ => {}
     }
     let set = set(&root)?;
     match set.generation {
@@ -64,10 +73,15 @@ pub(super) fn parse_answer(body: &[u8], asked: Option<&str>) -> Result<Credentia
     }
 }
 
-/// The `type` of a problem document (RFC 9457), compared with this one.
-pub(super) fn is_problem(body: &[u8], kind: &str) -> bool {
-    let Ok(root) = read(body) else { return false };
-    Object::root(&root).and_then(|root| root.text("type")).is_ok_and(|found| found == Some(kind))
+/// Whether a problem document (RFC 9457) is of this type, and about the set that was asked for, if it
+/// names one.
+pub(super) fn is_problem(body: &[u8], kind: &str, asked: Option<&str>) -> bool {
+    let text = |name| -> Option<Box<str>> {
+        let root = read(body).ok()?;
+        Object::root(&root).ok()?.text(name).ok()?.map(Into::into)
+    };
+    let is_asked = |set: Box<str>| asked.is_none_or(|asked| asked == &*set);
+    text("type").as_deref() == Some(kind) && text("set").is_none_or(is_asked)
 }
 
 fn set(root: &Object<'_>) -> Result<CredentialSet, Error> {
@@ -364,7 +378,7 @@ mod tests {
 
     #[test]
     fn every_field_arrives() {
-        let set = parse_answer(FULL.as_bytes(), Some("trading-eu")).expect("well-formed");
+        let set = parse_answer(FULL.as_bytes(), Some("trading-eu"), false).expect("well-formed");
         assert_eq!(set.generation, Some(43));
         assert_eq!(set.lineage.as_deref(), Some("a7"));
         assert_eq!(set.as_of, at("2026-11-23T18:00:00Z"));
@@ -398,7 +412,7 @@ mod tests {
     fn only_an_endpoint_must_number_its_sets() {
         let document = br#"{"current": {"id": "k", "material": {"key": "a"}}}"#;
         assert_eq!(parse(document).expect("well-formed").generation, None);
-        let error = parse_answer(document, None).expect_err("no generation");
+        let error = parse_answer(document, None, false).expect_err("no generation");
         assert!(error.to_string().contains("generation is missing"), "{error}");
     }
 
@@ -457,7 +471,8 @@ mod tests {
             ("[".repeat(500), "not JSON"),
         ];
         for (document, words) in cases {
-            let error = parse_answer(document.as_bytes(), Some("trading-eu")).expect_err(words);
+            let error =
+                parse_answer(document.as_bytes(), Some("trading-eu"), false).expect_err(words);
             assert_eq!(error.kind(), ErrorKind::Malformed);
             let shown = format!("{error} {error:?}");
             assert!(shown.contains(words), "{words}: {shown}");
@@ -475,10 +490,13 @@ mod tests {
 
     #[test]
     fn a_problem_is_known_by_its_type_alone() {
-        let revoked = "urn:keyswap:error:set-revoked";
-        assert!(is_problem(br#"{"type": "urn:keyswap:error:set-revoked", "x": 1}"#, revoked));
-        assert!(!is_problem(br#"{"type": "urn:keyswap:error:set-revoked-not"}"#, revoked));
-        assert!(!is_problem(br#"{"detail": "urn:keyswap:error:set-revoked"}"#, revoked));
-        assert!(!is_problem(b"urn:keyswap:error:set-revoked", revoked));
+        let is_problem =
+            |body: &[u8]| is_problem(body, "urn:keyswap:error:set-revoked", Some("eu"));
+        assert!(is_problem(br#"{"type": "urn:keyswap:error:set-revoked", "set": "eu"}"#));
+        assert!(!is_problem(br#"{"type": "urn:keyswap:error:set-revoked", "set": "us"}"#));
+        assert!(is_problem(br#"{"type": "urn:keyswap:error:set-revoked", "x": 1}"#));
+        assert!(!is_problem(br#"{"type": "urn:keyswap:error:set-revoked-not"}"#));
+        assert!(!is_problem(br#"{"detail": "urn:keyswap:error:set-revoked"}"#));
+        assert!(!is_problem(b"urn:keyswap:error:set-revoked"));
     }
 }

@@ -21,6 +21,7 @@ use keyswap::{
 
 use crate::{
     oracle::{Held, Oracle, must},
+    reports::Reports,
     world::{EPOCH, Reply, World},
 };
 
@@ -47,6 +48,8 @@ enum Due {
     Answer(usize, u32),
     Resume(usize, u32),
     Cancel(usize, u32),
+    /// The provider has answered a report.
+    Reported,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,7 @@ pub(crate) struct Life {
     policy: Arc<Policy>,
     rotation: Rotation,
     oracle: Oracle,
+    reports: Reports,
     now: u64,
     skew: i64,
     slept: u64,
@@ -134,6 +138,7 @@ impl Life {
         };
         Self {
             oracle: Oracle::new(&rotation, now),
+            reports: Reports::new(seed),
             world,
             policy,
             rotation,
@@ -220,6 +225,10 @@ impl Life {
             Due::Answer(at, step) if self.requests[at].step == step => self.answer(at)?,
             Due::Resume(at, step) if self.requests[at].step == step => self.proceed(at)?,
             Due::Cancel(at, number) if self.requests[at].number == number => self.free(at),
+            Due::Reported => {
+                let input = self.reports.answer();
+                self.send(input)?;
+            }
             Due::Answer(..) | Due::Resume(..) | Due::Cancel(..) => {}
         }
         Ok(())
@@ -327,6 +336,7 @@ impl Life {
         }
         let clocks = (now, self.sends);
         self.oracle.check(&self.rotation, clocks, &input, source_now, &actions)?;
+        self.reports.check(self.rotation.snapshot(), now.boot, &input, &actions)?;
         for action in actions {
             if let Action::Tell(event) = &action {
                 *self.seen.entry(event.name()).or_default() += 1;
@@ -348,6 +358,11 @@ impl Life {
                     self.probe = None;
                 }
                 Action::Tell(_) => {}
+                Action::Report(report) => {
+                    *self.seen.entry("reported").or_default() += 1;
+                    let time = self.reports.time_to(&report);
+                    self.plan(time, Due::Reported);
+                }
             }
         }
         self.plan_wake();

@@ -158,6 +158,8 @@ impl Oracle {
                 }
                 Action::Settle(_) => settled = true,
                 Action::Tell(event) => self.told(event, run, input, now)?,
+                // Checked apart, in `reports`.
+                Action::Report(_) => {}
             }
         }
         if was_void {

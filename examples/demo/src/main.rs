@@ -98,8 +98,7 @@ async fn run(args: &Args) -> Result<u64, Failure> {
         None => Vec::new(),
     };
     let mut view = View::new(false);
-    watch_and_act(args, &keys, running.as_ref(), &load, &acts, began, total, &tick, &mut view)
-        .await?;
+    watch_and_act(&keys, running.as_ref(), &load, &acts, began, total, &tick, &mut view).await?;
     workers.abort_all();
     while workers.join_next().await.is_some() {}
 
@@ -202,7 +201,6 @@ impl Pace {
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one run, used once")]
 async fn watch_and_act(
-    args: &Args,
     keys: &KeySwap,
     running: Option<&Running>,
     load: &Load,
@@ -230,7 +228,7 @@ async fn watch_and_act(
                     view.event(began.elapsed().as_secs_f64(), &event.to_string());
                 }
             }
-            _ = drawing.tick() => draw(args, keys, load, began, total, view),
+            _ = drawing.tick() => draw(keys, load, began, total, view),
             () = tokio::time::sleep(next.saturating_sub(elapsed)) => {
                 let due = |act: &&Act| Duration::from_millis(act.at_ms) <= began.elapsed();
                 while let (Some(running), Some(act)) = (running, pending.next_if(due)) {
@@ -245,14 +243,7 @@ async fn watch_and_act(
     }
 }
 
-fn draw(
-    args: &Args,
-    keys: &KeySwap,
-    load: &Load,
-    began: Instant,
-    total: Duration,
-    view: &mut View,
-) {
+fn draw(keys: &KeySwap, load: &Load, began: Instant, total: Duration, view: &mut View) {
     let counted = load.counted();
     let rates = counted.accepted.iter().filter_map(|(key, buckets)| {
         // Of the last second, and only if it was used in it.
@@ -270,7 +261,6 @@ fn draw(
         failed: counted.failed,
         rates: rates.collect(),
     });
-    let _ = args;
 }
 
 fn picture(

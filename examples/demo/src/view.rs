@@ -75,15 +75,16 @@ impl View {
             lines.push(format!("{key:>6} {} {rate}/s", "=".repeat(length)));
         }
         lines.extend(self.events.iter().cloned());
-        let mut text = match self.drawn {
-            0 => String::new(),
-            lines => format!("\x1b[{lines}A"),
-        };
+        // A line that is too long is cut and not wrapped, or the next drawing would begin too low.
+        let mut text = "\x1b[?7l".to_owned();
+        if self.drawn > 0 {
+            text += &format!("\x1b[{}A", self.drawn);
+        }
         for line in &lines {
             text += &format!("\x1b[2K{line}\n");
         }
         // What was drawn below last time and is not needed now.
-        text += "\x1b[0J";
+        text += "\x1b[0J\x1b[?7h";
         self.drawn = lines.len();
         say(&text);
     }

@@ -1,4 +1,6 @@
-//! Serves a world until it is told to stop, and says on stdout where.
+//! Serves a world until it is told to stop, and says on stdout where; or asks an endpoint who uses what.
+
+mod adoption;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -12,6 +14,9 @@ const HELP: &str = "\
 keyswap-endpoint: a rotation endpoint and a protected API with switchable faults, for tests.
 
 usage: keyswap-endpoint serve [options]
+       keyswap-endpoint adoption URL [--operator TOKEN]
+
+serve:
 
   --listen ADDRESS     the rotation endpoint and /control   (default 127.0.0.1:0: a free port)
   --api ADDRESS        the protected API                    (default 127.0.0.1:0)
@@ -23,8 +28,13 @@ usage: keyswap-endpoint serve [options]
   --exit-with-stdin    stop when stdin is closed
   --help               this text
 
-When it is ready it prints one line of JSON: set_url, endpoint_url, api_url, other_url, control_url,
-bootstrap, operator. It runs until Ctrl-C or SIGTERM. It listens on loopback addresses only.
+When it is ready it prints one line of JSON: set_url, set_urls (one a region), endpoint_url, api_url,
+other_url, control_url, bootstrap, operator, public_key. It runs until Ctrl-C or SIGTERM. It listens on loopback addresses only.
+
+adoption: asks the endpoint of the set at URL (its set_url; http:// on loopback only) which credentials
+are in use, and prints a table. The operator's token comes from --operator or from KEYSWAP_OPERATOR.
+It ends with 0 if every credential that is neither current nor gone is safe to retire, with 3 if one is
+not, and with 1 when it cannot tell.
 ";
 
 /// What was asked for.
@@ -39,20 +49,58 @@ fn main() -> ExitCode {
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         return written(io::stdout().write_all(HELP.as_bytes()));
     }
-    let outcome = parse(&arguments).and_then(|options| {
-        tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())?
-            .block_on(run(options))
-    });
+    let outcome = match arguments.split_first() {
+        Some((command, rest)) if command == "adoption" => {
+            inquiry(rest).and_then(|(url, operator)| block_on(inquire(&url, &operator)))
+        }
+        _ => parse(&arguments).and_then(|options| block_on(run(options))),
+    };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(why) => {
             let _ = writeln!(io::stderr(), "keyswap-endpoint: {why}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn block_on(future: impl Future<Output = Result<ExitCode, String>>) -> Result<ExitCode, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?
+        .block_on(future)
+}
+
+/// The URL and the token.
+fn inquiry(arguments: &[String]) -> Result<(String, String), String> {
+    let (mut url, mut operator) = (None, None);
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.split_once('=') {
+            _ if argument == "--operator" => {
+                let next = arguments.next().ok_or("`--operator` needs a value")?;
+                operator = Some(next.clone());
+            }
+            Some(("--operator", token)) => operator = Some(token.to_owned()),
+            _ if argument.starts_with('-') => {
+                return Err(format!("there is no option `{argument}`; see --help"));
+            }
+            _ if url.is_none() => url = Some(argument.clone()),
+            _ => return Err("one URL is enough; see --help".to_owned()),
+        }
+    }
+    let url = url.ok_or("the URL of a set is missing; see --help")?;
+    let operator = operator.or_else(|| std::env::var("KEYSWAP_OPERATOR").ok());
+    let operator =
+        operator.ok_or("an operator's token is missing: --operator or KEYSWAP_OPERATOR")?;
+    Ok((url, operator))
+}
+
+async fn inquire(url: &str, operator: &str) -> Result<ExitCode, String> {
+    let table = adoption::ask(url, operator).await?;
+    io::stdout().write_all(table.text.as_bytes()).map_err(|error| error.to_string())?;
+    Ok(if table.all_safe { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
 
 fn written(outcome: io::Result<()>) -> ExitCode {
@@ -102,7 +150,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("`{text}` is not an address like 127.0.0.1:0"))
 }
 
-async fn run(options: Options) -> Result<(), String> {
+async fn run(options: Options) -> Result<ExitCode, String> {
     let running = options.builder.start().await.map_err(|error| error.to_string())?;
     if let Some(path) = options.story {
         let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
@@ -122,12 +170,14 @@ async fn run(options: Options) -> Result<(), String> {
 fn announce(running: &Running) -> io::Result<()> {
     let line = serde_json::json!({
         "set_url": running.set_url(),
+        "set_urls": running.set_urls(),
         "endpoint_url": running.endpoint_url(),
         "api_url": running.api_url(),
         "other_url": running.other_url(),
         "control_url": format!("{}/control", running.endpoint_url()),
         "bootstrap": running.bootstrap(),
         "operator": running.operator(),
+        "public_key": running.public_key(),
     });
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;

@@ -5,10 +5,14 @@ mod http;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
+use keyswap_endpoint::server::Endpoint;
+use keyswap_endpoint::world::WorldConfig;
 use serde_json::Value;
 
 fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_keyswap-endpoint"))
+    let mut program = Command::new(env!("CARGO_BIN_EXE_keyswap-endpoint"));
+    program.env_remove("KEYSWAP_OPERATOR");
+    program
 }
 
 #[tokio::test]
@@ -37,6 +41,42 @@ async fn it_tells_where_it_is_and_ends_with_stdin() {
     assert_eq!(rest, "", "one line, and nothing more");
 }
 
+#[tokio::test]
+async fn it_tells_an_operator_who_uses_what() {
+    let config = r#"{"levels": ["acks"], "quiet_ms": 0}"#;
+    let config: WorldConfig = serde_json::from_str(config).expect("a world");
+    let running = Endpoint::start(config).await.expect("loopback sockets");
+    let url = running.set_url();
+    let acks = format!("{url}/acks");
+    let report = |lease: u32| {
+        format!(
+            r#"{{"instance":"bot-1","lease_seconds":{lease},"generation":1,
+                "observations":[{{"credential":"k1","status":"active"}}]}}"#
+        )
+    };
+    let token = [("Authorization", "Bearer bootstrap")];
+    let taken = http::ask("POST", &acks, &token, &report(60)).await.expect("an answer");
+    assert_eq!((taken.status, taken.body.len()), (202, 0));
+    running.apply(&serde_json::from_str(r#"{"do": "rotate"}"#).expect("a step")).expect("a step");
+    let adoption = async |operator: &str| {
+        let (url, operator) = (url.clone(), operator.to_owned());
+        let mut program = program();
+        program.args(["adoption", &url]).env("KEYSWAP_OPERATOR", operator);
+        let run = tokio::task::spawn_blocking(move || program.output());
+        let output = run.await.expect("a thread").expect("the program");
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), told, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, told, _) = adoption("operator").await;
+    assert!(code == Some(3) && told.contains("no              in_use: bot-1"), "{told}");
+    http::ask("POST", &acks, &token, &report(0)).await.expect("an answer");
+    let (code, told, _) = adoption("operator").await;
+    assert!(code == Some(0) && told.contains("k1          0 "), "{told}");
+    let (code, told, why) = adoption("bootstrap").await;
+    assert!(code == Some(1) && told.is_empty() && why.contains("403"), "{why}");
+    assert!(!why.contains("bootstrap"), "{why}");
+}
+
 #[test]
 fn it_explains_itself() {
     let help = program().arg("--help").output().expect("the program");
@@ -47,6 +87,10 @@ fn it_explains_itself() {
         (&["serve", "--listen"], "needs a value"),
         (&["serve", "--nothing"], "no option `--nothing`"),
         (&["serve", "--story", "/nowhere.json"], "/nowhere.json"),
+        (&["adoption"], "URL of a set is missing"),
+        (&["adoption", "http://127.0.0.1:1/x"], "token is missing"),
+        (&["adoption", "http://127.0.0.1:1/x", "--operator"], "needs a value"),
+        (&["adoption", "https://127.0.0.1:1/x", "--operator=t"], "only loopback"),
         (&["dance"], "no command `dance`"),
         (&[], "a command is missing"),
     ] {

@@ -10,6 +10,9 @@
 //! Nothing takes time but what the story says takes time, so a story's counts are exact here. A fetch
 //! that was abandoned delivers its answer all the same, and the engine has to ignore it.
 
+mod push;
+mod regions;
+
 use std::{
     collections::{BTreeMap, HashMap},
     mem,
@@ -36,6 +39,10 @@ use keyswap_endpoint::{
 };
 use serde_json::Value;
 
+use self::{
+    push::Push,
+    regions::{Outcome, Regions, Tour},
+};
 use crate::{
     PlayError, Report,
     setup::{Judge, Setup, Start},
@@ -78,6 +85,10 @@ struct Play<'a> {
     sends: u64,
     /// The ticket of the running fetch, and when it began.
     live: Option<(u64, u64)>,
+    regions: Regions,
+    push: Push,
+    /// The endpoint's key, if it is pinned.
+    pinned: Option<String>,
     waiters: Vec<Turn>,
     settled: Option<Result<(), Error>>,
     callers: Vec<&'a Caller>,
@@ -91,8 +102,8 @@ struct Play<'a> {
 enum Happening {
     /// The nth request of a caller begins.
     Begins { caller: usize, nth: u64 },
-    /// A fetch brings a set, or nothing new, or fails.
-    FetchEnds { ticket: u64, outcome: Result<Option<CredentialSet>, Error> },
+    /// A region brings a set, or nothing new, or fails.
+    RegionAnswers { tour: Tour, region: usize, outcome: Outcome },
     /// The API's answer arrives.
     Answered { turn: Turn, reply: ApiReply },
     /// The connection to the API breaks.
@@ -149,6 +160,9 @@ impl<'a> Play<'a> {
         Ok(Self {
             story,
             judge: setup.client.classifier(),
+            regions: Regions::new(world.config().regions),
+            push: Push::new(setup.client.push, setup.client.heartbeat_ms),
+            pinned: setup.client.signed_by_endpoint.then(|| world.public_key()),
             setup,
             policy,
             world,
@@ -242,11 +256,13 @@ impl<'a> Play<'a> {
         let queued = self.queue.first_key_value().map(|(key, _)| key.0);
         let end = self.began.map(|began| began + self.story.run_ms).filter(|end| *end > self.now);
         let step = self.began.and_then(|began| Some(began + self.timeline.next_at()?));
-        let next = [queued, end, step].into_iter().flatten().fold(self.wake, u64::min);
+        let heard = self.began.and_then(|began| Some(began + self.push.next_at()?));
+        let next = [queued, end, step, heard].into_iter().flatten().fold(self.wake, u64::min);
         self.now = next.max(self.now);
         if self.began.is_some() {
             self.catch_up();
         }
+        self.listen();
         match self.queue.first_entry().filter(|first| first.key().0 <= self.now) {
             Some(first) => {
                 let what = first.remove();
@@ -270,7 +286,9 @@ impl<'a> Play<'a> {
     fn happen(&mut self, what: Happening) {
         match what {
             Happening::Begins { caller, nth } => self.request(caller, nth),
-            Happening::FetchEnds { ticket, outcome } => self.fetch_ends(ticket, outcome),
+            Happening::RegionAnswers { tour, region, outcome } => {
+                self.region_answers(tour, region, outcome);
+            }
             Happening::Answered { turn, reply } => self.answered(turn, reply),
             Happening::Broke(turn) => self.judged(turn, Last::Broken, Verdict::Other),
             Happening::Resumes(turn) => self.resumes(turn),
@@ -319,6 +337,8 @@ impl<'a> Play<'a> {
                     self.settled = Some(outcome);
                 }
                 Action::Tell(event) => self.tally.told(event.name()),
+                // Reports touch no traffic: a story is the same without them.
+                Action::Report(_) => {}
             }
         }
         let wake = self.rotation.wake_at().map_or(u64::MAX, |at| at.boot.saturating_sub(BOOT));
@@ -326,27 +346,72 @@ impl<'a> Play<'a> {
         self.wake = wake.max(self.now + 1);
     }
 
+    /// What the push channel says, if there is one.
+    fn listen(&mut self) {
+        let (now, held) = (self.story_time(), self.held());
+        for input in self.push.listen(&mut self.world, now, held) {
+            self.step(input);
+        }
+    }
+
+    fn held(&self) -> Option<u64> {
+        self.snapshot.set().map(CredentialSet::generation)
+    }
+
     fn fetch(&mut self, ticket: u64) {
         self.live = Some((ticket, self.now));
+        let tour = self.regions.tour(self.now, ticket);
+        self.ask(tour);
+    }
+
+    fn ask(&mut self, mut tour: Tour) {
+        let Some(region) = tour.next() else { return };
         let now = self.story_time();
         let bearer = self.world.config().bootstrap.clone();
         let held = self.snapshot.set().and_then(CredentialSet::validator).map(str::to_owned);
         let request = FetchRequest {
             bearer: Some(bearer.reveal()),
             if_none_match: held.as_deref(),
-            set: None,
+            region,
+            ..FetchRequest::default()
         };
         let broken = || Error::new(ErrorKind::Unavailable, "the connection broke");
         let (wait, outcome) = match self.world.fetch(now, &request) {
-            Planned::Answer { after_ms, reply } => (after_ms, read(&reply)),
+            Planned::Answer { after_ms, reply } => (after_ms, self.read(&reply)),
             Planned::Torn { after_ms, .. } => (after_ms, Err(broken())),
             Planned::Dropped => (0, Err(broken())),
-            Planned::Hang => return,
+            // The last one is left to the deadline of the whole fetch.
+            Planned::Hang if tour.is_last() => return,
+            Planned::Hang => {
+                let patience = millis(self.policy.fetch_timeout) / self.regions.count() as u64;
+                (patience, Err(Error::new(ErrorKind::Timeout, "no answer from this region")))
+            }
         };
-        self.later(wait, Happening::FetchEnds { ticket, outcome });
+        self.later(wait, Happening::RegionAnswers { tour, region, outcome });
     }
 
-    fn fetch_ends(&mut self, ticket: u64, outcome: Result<Option<CredentialSet>, Error>) {
+    fn region_answers(&mut self, mut tour: Tour, region: usize, outcome: Outcome) {
+        let held = self.held();
+        let ticket = tour.ticket;
+        match self.regions.judge(self.now, &mut tour, region, held, outcome) {
+            Some(outcome) => self.fetch_ends(ticket, outcome),
+            // Nobody asks on for a fetch that was abandoned.
+            None if self.live.is_some_and(|(live, _)| live == ticket) => self.ask(tour),
+            None => {}
+        }
+    }
+
+    /// What an answer means to a client that may have pinned the endpoint's key.
+    fn read(&self, reply: &FetchReply) -> Outcome {
+        match &self.pinned {
+            Some(key) if matches!(reply.status, 200 | 304 | 410) && !reply.is_signed_by(key) => {
+                Err(Error::new(ErrorKind::SignatureInvalid, "the answer is not signed"))
+            }
+            _ => read(reply),
+        }
+    }
+
+    fn fetch_ends(&mut self, ticket: u64, outcome: Outcome) {
         self.step(match outcome {
             Ok(Some(set)) => Input::Fetched(ticket, set),
             Ok(None) => Input::NotModified(ticket),
@@ -558,7 +623,7 @@ impl<'a> Play<'a> {
 }
 
 /// What a fetch's answer means, as the source for endpoints reads it.
-fn read(reply: &FetchReply) -> Result<Option<CredentialSet>, Error> {
+fn read(reply: &FetchReply) -> Outcome {
     let fail = |kind| Err(Error::new(kind, format!("the endpoint answered {}", reply.status)));
     let revoked = || String::from_utf8_lossy(&reply.body).contains(":set-revoked\"");
     let outcome = match reply.status {

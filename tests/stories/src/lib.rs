@@ -1,13 +1,14 @@
 //! Plays a story of `tests/scenarios` in two ways, which must come to the same counts.
 //!
 //! [`engine::play`] drives the two state machines of the core in virtual time: no runtime, no socket,
-//! and a whole day in milliseconds. [`sockets::play`] runs the real handle and the real client against
-//! the embedded endpoint over loopback. Both are told what happens by the same file, both leave the
+//! and a whole day in milliseconds. [`sockets::play`] runs the real handle and the real client, or one of
+//! the adapters for clients that programs have, against the embedded endpoint over loopback. Both are told what happens by the same file, both leave the
 //! endpoint and the API to the same model, and neither knows which counts are expected.
 
 pub mod engine;
 pub mod sockets;
 
+mod sender;
 mod setup;
 mod tally;
 

@@ -15,7 +15,7 @@ pub(crate) struct Setup {
     pub(crate) client: ClientSetup,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ClientSetup {
     pub(crate) retries: u32,
@@ -23,6 +23,30 @@ pub(crate) struct ClientSetup {
     scheme: Placing,
     classifier: Judging,
     pub(crate) hints: Vec<TimedHint>,
+    /// Follow the levels that the set says are served.
+    pub(crate) push: bool,
+    /// The silence after which push is lost.
+    pub(crate) heartbeat_ms: Option<u64>,
+    /// Pin the endpoint's key.
+    pub(crate) signed_by_endpoint: bool,
+    /// For how long a report of use holds.
+    pub(crate) lease_ms: Option<u64>,
+}
+
+impl Default for ClientSetup {
+    fn default() -> Self {
+        Self {
+            retries: 0,
+            start: Start::default(),
+            scheme: Placing::default(),
+            classifier: Judging::default(),
+            hints: Vec::new(),
+            push: true,
+            heartbeat_ms: None,
+            signed_by_endpoint: false,
+            lease_ms: None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -119,6 +143,6 @@ impl Classifier for CodeInBody {
     }
 
     fn attention(&self) -> Attention {
-        Attention { statuses: vec![200, 401], body_limit: 256 }
+        Attention { statuses: vec![200, 401], body_limit: 256, ..Attention::default() }
     }
 }

@@ -9,24 +9,22 @@
 
 use std::{
     cell::RefCell,
-    convert::Infallible,
     mem,
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use futures_util::stream;
-use http::Method;
-use keyswap::{Client, Events, KeySwap, source};
+use keyswap::{Events, KeySwap, source};
 use keyswap_endpoint::{
     server::Endpoint,
-    story::{Body, Caller, Story},
+    story::{Caller, Story},
 };
 use tokio::task::{JoinSet, LocalSet};
 
+pub use crate::sender::Through;
 use crate::{
     PlayError, Report,
+    sender::Sender,
     setup::{Setup, Start},
     tally::Tally,
 };
@@ -38,14 +36,14 @@ const LAST_TURNS: u32 = 16;
 ///
 /// # Errors
 /// When it cannot be played. That its counts do not come out is told in the report.
-pub fn play(story: &Story) -> Result<Report, PlayError> {
+pub fn play(story: &Story, through: Through) -> Result<Report, PlayError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, run(story))
+    LocalSet::new().block_on(&runtime, run(story, through))
 }
 
 type Count = Rc<RefCell<Tally>>;
 
-async fn run(story: &Story) -> Result<Report, PlayError> {
+async fn run(story: &Story, through: Through) -> Result<Report, PlayError> {
     let Setup { policy, client: setup } = Setup::of(story)?;
     let endpoint = Endpoint::builder().start().await?;
     endpoint.load(story.clone())?;
@@ -56,14 +54,7 @@ async fn run(story: &Story) -> Result<Report, PlayError> {
     let keys = KeySwap::follow(source).policy(policy).start()?;
     // Nothing was awaited since: no event can have been missed.
     let mut events = keys.events();
-    let mut client = Client::builder(&keys)
-        .base_url(endpoint.api_url())?
-        .retries(setup.retries)
-        .classifier(setup.classifier());
-    if let Some(scheme) = setup.scheme() {
-        client = client.scheme(scheme);
-    }
-    let client = client.build()?;
+    let sender = Sender::new(through, &keys, endpoint.api_url(), &setup)?;
     if setup.start == Start::Ready {
         keys.ready().await?;
         // What was told before the client was ready is no part of the story.
@@ -76,7 +67,7 @@ async fn run(story: &Story) -> Result<Report, PlayError> {
     let mut callers = JoinSet::new();
     for caller in &story.callers {
         for _ in 0..caller.count {
-            callers.spawn_local(call(client.clone(), caller.clone(), begin, count.clone()));
+            callers.spawn_local(call(sender.clone(), caller.clone(), begin, count.clone()));
         }
     }
     for hint in setup.hints {
@@ -107,11 +98,11 @@ async fn listen(mut events: Events, count: Count) {
     }
 }
 
-async fn call(client: Client, caller: Caller, begin: Instant, count: Count) {
+async fn call(sender: Sender, caller: Caller, begin: Instant, count: Count) {
     for nth in 0..caller.repeat {
         until(begin, caller.at + nth * caller.every).await;
         count.borrow_mut().requested();
-        let request = request(&client, &caller);
+        let request = sender.send(&caller);
         let outcome = match caller.cancel_after_ms {
             None => request.await,
             Some(patience) => {
@@ -126,28 +117,9 @@ async fn call(client: Client, caller: Caller, begin: Instant, count: Count) {
         };
         match outcome {
             Ok(status) => count.borrow_mut().answered(status),
-            Err(error) => count.borrow_mut().failed(&error),
+            Err(code) => count.borrow_mut().failed_with(code),
         }
     }
-}
-
-async fn request(client: &Client, caller: &Caller) -> Result<u16, keyswap::Error> {
-    let method = caller.method.parse().unwrap_or(Method::GET);
-    let request = client
-        .request(method, &caller.path)
-        .timeout(Duration::from_millis(caller.timeout_ms))
-        .scopes(caller.scopes.iter().flatten());
-    let order = Bytes::from_static(br#"{"order": 1}"#);
-    let request = match caller.body {
-        Body::None => request,
-        Body::Replayable => request.body(order),
-        Body::OneShot => request.body_stream(stream::iter([Ok::<_, Infallible>(order)])),
-    };
-    let response = request.send().await?;
-    let status = response.status().as_u16();
-    // Read to its end, so that the connection is kept as a program's would be.
-    response.bytes().await?;
-    Ok(status)
 }
 
 async fn until(begin: Instant, at: u64) {

@@ -21,8 +21,12 @@ impl Tally {
     }
 
     pub(crate) fn failed(&mut self, error: &Error) {
+        self.failed_with(error.code());
+    }
+
+    pub(crate) fn failed_with(&mut self, code: &str) {
         self.add("failed");
-        self.add(&format!("error.{}", error.code()));
+        self.add(&format!("error.{code}"));
     }
 
     pub(crate) fn cancelled(&mut self) {

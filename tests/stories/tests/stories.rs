@@ -1,5 +1,6 @@
 //! Every file of `tests/scenarios` is played through the engine and, unless it says that it takes too
-//! long, over sockets: two tests each, found in the folder so that none can be forgotten.
+//! long, over sockets through the client and the adapters: four tests each, found in the folder so that
+//! none can be forgotten.
 
 // A test that is a program of its own reports on the standard output.
 #![allow(clippy::print_stdout)]
@@ -13,7 +14,10 @@ use std::{
 };
 
 use keyswap_endpoint::story::Story;
-use keyswap_stories::{engine, sockets};
+use keyswap_stories::{
+    engine,
+    sockets::{self, Through},
+};
 use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::Deserialize;
@@ -22,8 +26,14 @@ use serde_json::Value;
 /// How many schedules of jitter and races each story must come out in, and each of the long ones.
 const SEEDS: u64 = 50;
 const SEEDS_OF_LONG: u64 = 10;
+/// What stories are played through over sockets: the name of the tests, and that in the support matrix.
+const SOCKETS: &[(Through, &str, &str)] = &[
+    (Through::Client, "sockets", "rust"),
+    (Through::Middleware, "middleware", "rust-reqwest-middleware"),
+    (Through::Tower, "tower", "rust-tower"),
+];
 /// Stories at once: most of one is waiting, but their times must be kept.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 6;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -46,9 +56,12 @@ fn main() -> ExitCode {
         let story = file.story.clone();
         trials.push(Trial::test(format!("engine::{}", file.name), move || in_engine(&story)));
     }
-    for file in files.iter().filter(|file| !file.story.virtual_only) {
-        let story = file.story.clone();
-        trials.push(Trial::test(format!("sockets::{}", file.name), move || over_sockets(&story)));
+    for (through, name, _) in SOCKETS {
+        for file in files.iter().filter(|file| is_played(&file.story, *through)) {
+            let (story, name) = (file.story.clone(), format!("{name}::{}", file.name));
+            let title = name.clone();
+            trials.push(Trial::test(name, move || over_sockets(&story, *through, &title)));
+        }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -102,9 +115,13 @@ fn in_engine(story: &Story) -> Result<(), Failed> {
     Ok(())
 }
 
-fn over_sockets(story: &Story) -> Result<(), Failed> {
-    let report = sockets::play(story)?;
-    println!("sockets::{}: {}", story.name, report.line());
+fn is_played(story: &Story, through: Through) -> bool {
+    !story.virtual_only && through.can_tell(story)
+}
+
+fn over_sockets(story: &Story, through: Through, title: &str) -> Result<(), Failed> {
+    let report = sockets::play(story, through)?;
+    println!("{title}: {}", report.line());
     match report.is_good() {
         true => Ok(()),
         false => Err(report.complaint().into()),
@@ -154,14 +171,17 @@ fn matrix_is_true(files: &[File]) -> Result<(), Failed> {
             return Err(format!("{language}: {name} is not run for no reason").into());
         }
     }
-    let rust = matrix.languages.get("rust").ok_or("the matrix does not speak of rust")?;
-    let skipped: BTreeSet<_> = rust.not_run.keys().map(String::as_str).collect();
-    let left_out = files.iter().filter(|file| file.story.virtual_only);
-    let left_out: BTreeSet<_> = left_out.map(|file| file.name.as_str()).collect();
-    match skipped == left_out {
-        true => Ok(()),
-        false => Err(format!("rust: says {skipped:?}, leaves out {left_out:?}").into()),
+    for (through, _, language) in SOCKETS {
+        let said = matrix.languages.get(*language);
+        let said = said.ok_or_else(|| format!("the matrix does not speak of {language}"))?;
+        let skipped: BTreeSet<_> = said.not_run.keys().map(String::as_str).collect();
+        let left_out = files.iter().filter(|file| !is_played(&file.story, *through));
+        let left_out: BTreeSet<_> = left_out.map(|file| file.name.as_str()).collect();
+        if skipped != left_out {
+            return Err(format!("{language}: says {skipped:?}, leaves out {left_out:?}").into());
+        }
     }
+    Ok(())
 }
 
 /// The names are read from the format's own page, so that a new one needs a story.

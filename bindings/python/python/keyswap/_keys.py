@@ -67,6 +67,8 @@ class Policy(TypedDict, total=False):
     stale_grace: Seconds
     wake: Seconds
     lagging: Seconds
+    lease: Seconds
+    drain: Seconds
 
 
 class KeySwap(_native.KeySwap):

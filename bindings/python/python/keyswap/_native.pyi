@@ -4,11 +4,42 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, NoReturn, SupportsIndex, final
 
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "Answer",
+    "Attempt",
+    "Authorizer",
+    "Basic",
+    "Bearer",
+    "Body",
+    "Client",
+    "Credential",
+    "CredentialSet",
+    "Endpoint",
+    "Env",
+    "Event",
+    "Events",
+    "File",
+    "Header",
+    "Job",
+    "KeySwap",
+    "Patch",
+    "Query",
+    "Reply",
+    "Scheme",
+    "Snapshot",
+    "Stats",
+    "__version__",
+    "_exit",
+    "error_codes",
+    "event_names",
+]
+
 __version__: str
 
 def _exit() -> None: ...
 def error_codes() -> list[str]: ...
-def event_fields() -> list[str]: ...
 def event_names() -> list[str]: ...
 
 @final
@@ -20,6 +51,7 @@ class Answer:
     def returned(self, value: object) -> None: ...
     def raised(self, error: BaseException) -> None: ...
 
+@disjoint_base
 class Scheme: ...
 
 @final
@@ -47,6 +79,8 @@ class Endpoint:
         bootstrap: str | Callable[[], str] | Callable[[], Awaitable[str]] | bool | None = None,
         bootstrap_file: str | os.PathLike[str] | None = None,
         timeout: float | None = None,
+        push: bool = True,
+        signed_by: str | None = None,
         plain_http_allowed: bool = False,
     ) -> Endpoint: ...
     def __reduce_ex__(self, _protocol: SupportsIndex, /) -> NoReturn: ...
@@ -98,8 +132,42 @@ class CredentialSet:
 class Event:
     @property
     def name(self) -> str: ...
-    def __getattr__(self, name: str, /) -> Any: ...
+    @property
+    def generation(self) -> int | None: ...
+    @property
+    def primary(self) -> str | None: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def retry_in_ms(self) -> int | None: ...
+    @property
+    def from_(self) -> str | None: ...
+    @property
+    def to(self) -> str | None: ...
+    @property
+    def credential(self) -> str | None: ...
+    @property
+    def credentials(self) -> tuple[str, ...] | None: ...
+    @property
+    def in_use(self) -> str | None: ...
+    @property
+    def proven(self) -> bool | None: ...
+    @property
+    def candidate(self) -> bool | None: ...
+    @property
+    def probe_in_ms(self) -> int | None: ...
+    @property
+    def set(self) -> bool | None: ...
+    @property
+    def for_ms(self) -> int | None: ...
+    @property
+    def seconds(self) -> int | None: ...
+    @property
+    def by_ms(self) -> int | None: ...
+    @property
+    def missed(self) -> int | None: ...
 
+@disjoint_base
 class Events:
     def next(self, timeout: float | None = None) -> Event | None: ...
     def _next(self, future: Future[Any], timeout: float | None = None) -> Job: ...
@@ -140,6 +208,7 @@ class Stats:
     @property
     def waiting(self) -> int: ...
 
+@disjoint_base
 class KeySwap:
     def __new__(
         cls,
@@ -208,6 +277,8 @@ class Authorizer:
     def snapshot(self) -> Snapshot: ...
     @property
     def attention(self) -> list[int]: ...
+    @property
+    def attention_headers(self) -> list[str]: ...
     @property
     def body_limit(self) -> int: ...
     def admits(self, url: str) -> bool: ...

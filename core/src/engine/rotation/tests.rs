@@ -3,7 +3,13 @@
 use jiff::Timestamp;
 
 use super::*;
-use crate::credential::{Credential, NamedScheme};
+use crate::{
+    credential::{Credential, NamedScheme},
+    source::Report,
+};
+
+mod adoption;
+mod announced;
 
 const START: Moment = Moment { wall: 1_800_000_000_000, boot: 5_000_000 };
 
@@ -17,6 +23,7 @@ struct Life {
     events: Vec<Event>,
     settled: Vec<Result<(), Error>>,
     published: Vec<Arc<Snapshot>>,
+    reports: Vec<Report>,
 }
 
 impl Life {
@@ -35,6 +42,7 @@ impl Life {
             events: Vec::new(),
             settled: Vec::new(),
             published: Vec::new(),
+            reports: Vec::new(),
         };
         life.step(Input::Woke);
         life
@@ -68,6 +76,7 @@ impl Life {
                     self.settled.push(outcome.clone());
                 }
                 Action::Tell(event) => self.events.push(event.clone()),
+                Action::Report(report) => self.reports.push(report.clone()),
             }
         }
         actions
@@ -903,23 +912,25 @@ fn a_revoked_set_is_empty_until_a_higher_generation() {
     assert_eq!((life.in_use(), life.cause()), (Some("k5"), None));
 }
 
+fn born(set: CredentialSet, lineage: &str) -> CredentialSet {
+    CredentialSet { lineage: Some(lineage.into()), ..set }
+}
+
 #[test]
 fn a_lost_history_locks_nobody_out() {
-    let born =
-        |set: CredentialSet, lineage: &str| CredentialSet { lineage: Some(lineage.into()), ..set };
     let mut life = Life::begin();
     let first = living(&life, 40, "k1", 60);
     life.fetched(born(CredentialSet { stale_ok_until: Some(life.at(60)), ..first }, "a"));
     let reset = born(CredentialSet::new(Credential::new("k1", "other")).with_generation(2), "b");
-    life.refresh(reset.clone());
-    assert_eq!(
-        life.rotation.snapshot().set().map(CredentialSet::generation),
-        Some(40),
-        "held while usable"
-    );
-    let equal = CredentialSet::new(key("k9")).with_generation(40);
-    life.refresh(born(equal, "b"));
-    assert_eq!(life.in_use(), Some("k1"), "another lineage is no reason either");
+    for generation in [2, 40, 41] {
+        life.told();
+        life.refresh(CredentialSet { generation: Some(generation), ..reset.clone() });
+        assert_eq!(life.told(), ["fetch_failed"], "generation {generation}");
+        assert_eq!(life.rotation.snapshot().set().map(CredentialSet::generation), Some(40));
+        let failure = life.rotation.failure.as_ref().expect("a failure");
+        assert_eq!(failure.kind(), ErrorKind::OlderGeneration);
+        assert!(failure.to_string().contains("began a new lineage"), "{failure}");
+    }
     life.pass(60.0);
     assert_eq!(life.in_use(), None);
     while life.live.is_none() {
@@ -928,6 +939,30 @@ fn a_lost_history_locks_nobody_out() {
     life.fetched(reset);
     assert_eq!(life.rotation.snapshot().set().map(CredentialSet::generation), Some(2));
     assert_eq!(life.rotation.snapshot().in_use().and_then(|k| k.reveal("key")), Some("other"));
+}
+
+#[test]
+fn a_signed_answer_may_begin_a_new_lineage_at_once() {
+    let mut life = Life::begin();
+    life.fetched(born(set(40, "k1", &[]), "a"));
+    let signed = |set: CredentialSet| CredentialSet { signed: true, ..set };
+    life.refresh(signed(set(39, "k0", &[])));
+    assert_eq!(life.in_use(), Some("k1"), "a signature alone does not lower a generation");
+    life.refresh(signed(born(set(2, "k2", &[]), "b")));
+    assert_eq!(life.rotation.snapshot().set().map(CredentialSet::generation), Some(2));
+    assert_eq!(life.in_use(), Some("k2"));
+}
+
+#[test]
+fn a_set_that_names_no_lineage_is_of_the_one_that_is_held() {
+    let mut life = Life::holding(set(1, "k1", &[]));
+    life.refresh(born(set(2, "k1", &[]), "a"));
+    life.refresh(set(3, "k1", &[]));
+    assert_eq!(life.rotation.snapshot().set().map(CredentialSet::generation), Some(3));
+    life.refresh(born(set(4, "k1", &[]), "b"));
+    assert_eq!(life.rotation.snapshot().set().map(CredentialSet::generation), Some(3));
+    life.refresh(set(2, "k1", &[]));
+    assert_eq!(life.rotation.snapshot().set().map(CredentialSet::generation), Some(3));
 }
 
 // ---- lives and their ends ----

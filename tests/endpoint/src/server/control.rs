@@ -58,13 +58,18 @@ fn story(shared: &Shared, body: &[u8]) -> Outcome {
     });
     shared.load(Some(story));
     let mut told = told;
-    told["set_url"] = Value::from(shared.set_url());
+    let set_urls = shared.set_urls();
+    told["set_url"] = Value::from(set_urls[0].as_str());
+    told["public_key"] = Value::from(shared.with(|world, _| world.public_key()));
+    told["set_urls"] = Value::from(set_urls);
     Ok(told)
 }
 
 fn step(shared: &Shared, body: &[u8]) -> Outcome {
     let step: Step = serde_json::from_slice(body).map_err(bad)?;
-    shared.with(|world, now| world.apply(now, &step)).map_err(|error| (409, error.to_string()))?;
+    shared
+        .change(|world, now| world.apply(now, &step))
+        .map_err(|error| (409, error.to_string()))?;
     Ok(json!({"ok": true}))
 }
 

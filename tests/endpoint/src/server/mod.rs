@@ -2,9 +2,11 @@
 //!
 //! # Theory of operation
 //!
-//! Three listeners: the rotation endpoint (with operations, and the control API under `/control`), the
-//! protected API, and the *other origin*, at which no credential should ever be seen. Each request
-//! asks the [`World`] under a lock that is held for that question only, then waits as planned.
+//! These listen: the rotation endpoint, once for each region that a world may have (with operations, and
+//! the control API under `/control`), the protected API, and the *other origin*, at which no credential
+//! should ever be seen. Each request asks the [`World`] under a lock that is held for that question only,
+//! then waits as planned. A stream of events or a long poll asks again when the world said so, when the
+//! next step of the story is due, and after each change.
 //!
 //! Time runs from [`Running::begin`], or from the start if no story is loaded; before that it stands
 //! at 0. The steps of a story need no timer: those that are due happen, at their own times, before
@@ -15,6 +17,7 @@
 
 mod api;
 mod control;
+mod push;
 mod routes;
 mod shared;
 mod shell;
@@ -31,7 +34,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::story::{Mismatch, Story, StoryError};
-use crate::world::{CommitKind, Secret, Setting, Step, StepError, World, WorldConfig};
+use crate::world::{
+    CommitKind, MOST_REGIONS, Secret, Setting, Step, StepError, World, WorldConfig,
+};
 use shared::{Shared, Urls};
 
 /// The path that the endpoint's own paths begin with.
@@ -122,19 +127,35 @@ impl Builder {
     /// Binds the sockets and serves them, in the current tokio runtime.
     ///
     /// # Errors
-    /// When an address is not of the loopback, or cannot be had.
+    /// When an address is not of the loopback, or cannot be had, or the world has too many regions.
     pub async fn start(self) -> io::Result<Running> {
         let Endpoint { config, mut setting, listen } = self.0;
-        let [endpoint, api, other] =
-            [bind(listen[0]).await?, bind(listen[1]).await?, bind(listen[2]).await?];
+        if !(1..=MOST_REGIONS).contains(&config.regions) {
+            let why = format!("`regions` must be from 1 to {MOST_REGIONS}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let mut endpoints = vec![bind(listen[0]).await?];
+        // A story may be loaded later that has more regions.
+        for _ in 1..MOST_REGIONS {
+            endpoints.push(bind(SocketAddr::new(listen[0].ip(), 0)).await?);
+        }
+        let [api, other] = [bind(listen[1]).await?, bind(listen[2]).await?];
         let url = |listener: &TcpListener| {
             Ok::<_, io::Error>(format!("http://{}", listener.local_addr()?))
         };
-        let urls = Urls { endpoint: url(&endpoint)?, api: url(&api)?, other: url(&other)? };
+        let urls = Urls {
+            endpoints: endpoints.iter().map(url).collect::<Result<_, _>>()?,
+            api: url(&api)?,
+            other: url(&other)?,
+        };
         setting.other_origin.clone_from(&urls.other);
         let shared = Arc::new(Shared::new(config, setting, urls));
         let (stop, stopped) = watch::channel(());
-        shell::serve(endpoint, Arc::clone(&shared), stopped.clone(), routes::answer);
+        for (region, endpoint) in endpoints.into_iter().enumerate() {
+            shell::serve(endpoint, Arc::clone(&shared), stopped.clone(), move |shared, request| {
+                routes::answer(shared, request, region)
+            });
+        }
         shell::serve(api, Arc::clone(&shared), stopped.clone(), api::answer);
         shell::serve(other, Arc::clone(&shared), stopped, api::answer_elsewhere);
         Ok(Running { shared, _stop: stop })
@@ -207,14 +228,19 @@ pub struct Verdict {
 }
 
 impl Running {
-    /// Where the set is fetched.
+    /// Where the set is fetched: the first region's.
     pub fn set_url(&self) -> String {
-        self.shared.set_url()
+        self.shared.set_urls().swap_remove(0)
     }
 
-    /// The origin of the rotation endpoint; `/control` is there, too.
+    /// Where the set is fetched, by region.
+    pub fn set_urls(&self) -> Vec<String> {
+        self.shared.set_urls()
+    }
+
+    /// The origin of the rotation endpoint, in the first region; `/control` is there, too.
     pub fn endpoint_url(&self) -> &str {
-        &self.shared.urls.endpoint
+        &self.shared.urls.endpoints[0]
     }
 
     /// The origin of the protected API.
@@ -232,6 +258,11 @@ impl Running {
         self.shared.with(|world, _| world.config().bootstrap.reveal().to_owned())
     }
 
+    /// The key that signs the answers to fetches, where the world says so: the base64 of its 32 bytes.
+    pub fn public_key(&self) -> String {
+        self.shared.with(|world, _| world.public_key())
+    }
+
     /// The token that operations want.
     pub fn operator(&self) -> String {
         self.shared.with(|world, _| world.setting().operator.reveal().to_owned())
@@ -242,7 +273,7 @@ impl Running {
     /// # Errors
     /// When it cannot happen in the present state.
     pub fn apply(&self, step: &Step) -> Result<(), StepError> {
-        self.shared.with(|world, now| world.apply(now, step))
+        self.shared.change(|world, now| world.apply(now, step))
     }
 
     /// What the world counted, by the keys of a story's `expect`.
@@ -262,7 +293,7 @@ impl Running {
 
     /// Asks the model something, or does something to it.
     pub fn with_world<T>(&self, ask: impl FnOnce(&mut World, u64) -> T) -> T {
-        self.shared.with(ask)
+        self.shared.change(ask)
     }
 
     /// Tells about each request to the API, from the task that serves it: be quick.

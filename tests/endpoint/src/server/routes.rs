@@ -1,4 +1,4 @@
-//! The paths of the endpoint's listener: fetches, operations, and `/control`.
+//! The paths of the endpoint's listeners: fetches, events, reports, operations, and `/control`.
 
 use std::sync::Arc;
 
@@ -9,11 +9,22 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 
 use super::shared::Shared;
-use super::shell::{Answer, Body, collect, drain, perform, response};
-use super::{BASE, control};
-use crate::world::{FetchReply, FetchRequest, OperateRequest, Operation};
+use super::shell::{Answer, Body, Dropped, collect, drain, perform, response};
+use super::{BASE, control, push};
+use crate::world::{
+    AckRequest, EventsRequest, FetchReply, FetchRequest, OperateRequest, Operation,
+};
 
-pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
+/// Answers for a region, which is counted from 0.
+pub(super) async fn answer(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+    region: usize,
+) -> Answer {
+    // Every region that a story may have listens from the start, and those it has not are not there.
+    if region >= shared.with(|world, _| world.config().regions) {
+        return Err(Dropped);
+    }
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     if let Some(action) = path.strip_prefix("/control/") {
@@ -27,7 +38,32 @@ pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> A
     let operation = match (&head.method, segments.as_slice()) {
         (&Method::GET, ["sets", set]) => {
             drain(body).await?;
-            return fetch(shared, &head.headers, set).await;
+            let request = FetchRequest {
+                bearer: bearer(&head.headers),
+                if_none_match: text(&head.headers, IF_NONE_MATCH.as_str()),
+                set: Some(*set),
+                region,
+                wait: head.uri.query().and_then(wait),
+            };
+            let planned = push::hold(&shared, &request).await?;
+            return perform(shared, planned, write).await;
+        }
+        (&Method::GET, ["sets", set, "events"]) => {
+            drain(body).await?;
+            let bearer = bearer(&head.headers);
+            let request = EventsRequest { bearer, set: Some(*set), region };
+            return push::listen(shared, &request).await;
+        }
+        (&Method::POST, ["sets", set, "acks"]) => {
+            let body = collect(body).await?;
+            let bearer = bearer(&head.headers);
+            let request = AckRequest { bearer, set: Some(*set), region, body: &body };
+            let planned = shared.with(|world, now| world.ack(now, &request));
+            return perform(shared, planned, write).await;
+        }
+        (&Method::GET, ["sets", set, "adoption"]) => {
+            drain(body).await?;
+            (Some(*set), Operation::Adoption)
         }
         (&Method::GET, ["sets"]) => (None, Operation::List),
         (&Method::POST, ["sets", set, "rotations"]) => {
@@ -46,25 +82,16 @@ pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> A
         set,
         operation,
     };
-    let reply = shared.with(|world, now| world.operate(now, &request));
+    let reply = shared.change(|world, now| world.operate(now, &request));
     let headers = [("content-type", reply.content_type), ("cache-control", "no-store")];
     Ok(response(reply.status, &headers, reply.body).map(Body::whole))
 }
 
-async fn fetch(shared: Arc<Shared>, headers: &HeaderMap, set: &str) -> Answer {
-    let request = FetchRequest {
-        bearer: bearer(headers),
-        if_none_match: text(headers, IF_NONE_MATCH.as_str()),
-        set: Some(set),
-    };
-    let planned = shared.with(|world, now| world.fetch(now, &request));
-    perform(shared, planned, write).await
-}
-
-fn write(reply: FetchReply) -> Response<Bytes> {
+pub(super) fn write(reply: FetchReply) -> Response<Bytes> {
     let date = Timestamp::from_millisecond(reply.date_ms).unwrap_or(Timestamp::MAX);
     let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let retry_after = reply.retry_after.map(|seconds| seconds.to_string());
+    let signed = reply.signed.as_ref();
     let headers = [
         ("date", Some(date.as_str())),
         ("cache-control", Some("no-store")),
@@ -72,10 +99,17 @@ fn write(reply: FetchReply) -> Response<Bytes> {
         ("etag", reply.etag.as_deref()),
         ("retry-after", retry_after.as_deref()),
         ("location", reply.location.as_deref()),
+        ("content-digest", signed.and_then(|signed| signed.content_digest.as_deref())),
+        ("signature-input", signed.map(|signed| signed.input.as_str())),
+        ("signature", signed.map(|signed| signed.signature.as_str())),
     ];
     let headers: Vec<_> =
         headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     response(reply.status, &headers, reply.body)
+}
+
+fn wait(query: &str) -> Option<&str> {
+    query.split('&').find_map(|pair| pair.strip_prefix("wait="))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

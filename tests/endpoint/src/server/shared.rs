@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -17,7 +18,8 @@ type Observer = Arc<dyn Fn(&Sent<'_>) + Send + Sync>;
 /// The origins.
 #[derive(Clone, Debug)]
 pub(super) struct Urls {
-    pub(super) endpoint: String,
+    /// One for each region that there may be.
+    pub(super) endpoints: Vec<String>,
     pub(super) api: String,
     pub(super) other: String,
 }
@@ -27,7 +29,32 @@ pub(super) struct Shared {
     inner: Mutex<Inner>,
     /// Counts worlds. A request that hangs is let go when its world is gone.
     worlds: watch::Sender<u64>,
+    /// Counts changes, so that what waits for one can look again.
+    changes: watch::Sender<u64>,
     observer: RwLock<Option<Observer>>,
+}
+
+/// How long to wait before the world is asked again.
+pub(super) struct Pause {
+    ms: Option<u64>,
+    changes: watch::Receiver<u64>,
+}
+
+impl Pause {
+    /// Ends when its time has come, or something changed.
+    pub(super) async fn over(mut self) {
+        let timer = async {
+            match self.ms {
+                Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = timer => {}
+            // An error means that the server is gone, and those who wait with it.
+            _ = self.changes.changed() => {}
+        }
+    }
 }
 
 struct Inner {
@@ -59,6 +86,7 @@ impl Shared {
             urls,
             inner: Mutex::new(inner),
             worlds: watch::Sender::new(0),
+            changes: watch::Sender::new(0),
             observer: RwLock::default(),
         }
     }
@@ -70,9 +98,46 @@ impl Shared {
         ask(&mut inner.world, now)
     }
 
-    pub(super) fn set_url(&self) -> String {
-        let set = self.with(|world, _| world.setting().set.clone());
-        format!("{}{BASE}/sets/{set}", self.urls.endpoint)
+    /// The same, for what may change something that others wait for.
+    pub(super) fn change<T>(&self, ask: impl FnOnce(&mut World, u64) -> T) -> T {
+        let told = self.with(ask);
+        self.changes.send_modify(|changes| *changes += 1);
+        told
+    }
+
+    /// The same, for what will ask again: it says when, and is told how to wait for that. None if the
+    /// world is not the one with this number any more.
+    pub(super) fn watch<T>(
+        &self,
+        number: u64,
+        ask: impl FnOnce(&mut World, u64) -> (T, u64),
+    ) -> Option<(T, Pause)> {
+        // From here on no change is missed.
+        let changes = self.changes.subscribe();
+        let mut inner = self.lock();
+        if *self.worlds.borrow() != number {
+            return None;
+        }
+        let now = inner.catch_up();
+        let (told, next_at) = ask(&mut inner.world, now);
+        let step_at = inner.timeline.as_mut().and_then(Timeline::next_at).unwrap_or(u64::MAX);
+        let next_at = Some(next_at.min(step_at)).filter(|at| *at < u64::MAX);
+        // While a story waits for its beginning, its time does not pass.
+        let ms = next_at.filter(|_| inner.origin.is_some()).map(|at| at.saturating_sub(now));
+        Some((told, Pause { ms, changes }))
+    }
+
+    /// The number of the world that there is now.
+    pub(super) fn number(&self) -> u64 {
+        *self.worlds.borrow()
+    }
+
+    /// Where the set is fetched, by region.
+    pub(super) fn set_urls(&self) -> Vec<String> {
+        let (set, regions) =
+            self.with(|world, _| (world.setting().set.clone(), world.config().regions));
+        let urls = self.urls.endpoints.iter().take(regions);
+        urls.map(|url| format!("{url}{BASE}/sets/{set}")).collect()
     }
 
     pub(super) fn commits(&self) -> Vec<Committed> {
@@ -84,7 +149,7 @@ impl Shared {
             credential: commit.credential.clone(),
             replaced: commit.replaced.clone(),
             kind: commit.kind,
-            committed_at: origin + std::time::Duration::from_millis(commit.at_ms),
+            committed_at: origin + Duration::from_millis(commit.at_ms),
             at_ms: commit.at_ms,
             visible_at_ms: commit.visible_at_ms,
         };
@@ -117,12 +182,14 @@ impl Shared {
             inner.story = story;
         }
         inner.renew();
-        drop(inner);
+        // Under the lock, so that nobody asks the new world about what was open in the old one.
         self.worlds.send_modify(|worlds| *worlds += 1);
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     pub(super) fn begin(&self) {
         self.lock().begin();
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     pub(super) fn reset(&self) {

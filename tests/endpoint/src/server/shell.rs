@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::shared::Shared;
 use crate::world::Planned;
@@ -107,32 +107,36 @@ pub(super) async fn perform<T>(
     }
 }
 
-async fn pause(ms: u64) {
+pub(super) async fn pause(ms: u64) {
     if ms > 0 {
         tokio::time::sleep(Duration::from_millis(ms)).await;
     }
 }
 
-/// A body that is whole, or ends half-way.
+/// A body that is whole, or ends half-way, or comes bit by bit.
 #[derive(Debug)]
-pub(super) struct Body {
-    data: Option<Bytes>,
-    /// What the head says about the length.
-    length: u64,
-    /// Turns to wait before breaking off, so that what was written is on its way.
-    turns: u8,
+pub(super) enum Body {
+    Sized {
+        data: Option<Bytes>,
+        /// What the head says about the length.
+        length: u64,
+        /// Turns to wait before breaking off, so that what was written is on its way.
+        turns: u8,
+    },
+    /// An error breaks the connection off.
+    Streamed(mpsc::Receiver<io::Result<Bytes>>),
 }
 
 impl Body {
     pub(super) fn whole(data: Bytes) -> Self {
         let length = data.len() as u64;
-        Self { data: Some(data).filter(|data| !data.is_empty()), length, turns: 0 }
+        Self::Sized { data: Some(data).filter(|data| !data.is_empty()), length, turns: 0 }
     }
 
     fn torn(data: Bytes) -> Self {
         let length = data.len() as u64;
         let half = data.slice(..data.len() / 2);
-        Self { data: Some(half), length, turns: 2 }
+        Self::Sized { data: Some(half), length, turns: 2 }
     }
 }
 
@@ -144,14 +148,20 @@ impl hyper::body::Body for Body {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if let Some(data) = self.data.take() {
+        let (data, turns) = match &mut *self {
+            Self::Sized { data, turns, .. } => (data, turns),
+            Self::Streamed(bits) => {
+                return bits.poll_recv(context).map(|bit| bit.map(|bit| bit.map(Frame::data)));
+            }
+        };
+        if let Some(data) = data.take() {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
-        match self.turns {
+        match turns {
             0 => Poll::Ready(None),
             1 => Poll::Ready(Some(Err(io::Error::other("the body is torn, as planned")))),
             _ => {
-                self.turns -= 1;
+                *turns -= 1;
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -159,12 +169,15 @@ impl hyper::body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.data.is_none() && self.turns == 0
+        matches!(self, Self::Sized { data: None, turns: 0, .. })
     }
 
     fn size_hint(&self) -> SizeHint {
-        // It is asked once, before anything was taken.
-        SizeHint::with_exact(self.length)
+        match self {
+            // It is asked once, before anything was taken.
+            Self::Sized { length, .. } => SizeHint::with_exact(*length),
+            Self::Streamed(_) => SizeHint::default(),
+        }
     }
 }
 

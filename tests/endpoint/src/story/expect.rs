@@ -148,7 +148,7 @@ impl TryFrom<Value> for Expected {
 
 /// Whether a key is one of the format's, so that a slip of the pen does not count as 0.
 fn known(key: &str) -> bool {
-    const KEYS: [&str; 14] = [
+    const KEYS: [&str; 19] = [
         "requests",
         "failed",
         "cancelled",
@@ -163,8 +163,13 @@ fn known(key: &str) -> bool {
         "api.rejected",
         "api.extra",
         "leaks",
+        "push.connects",
+        "push.events",
+        "wait.started",
+        "acks.accepted",
+        "acks.refused",
     ];
-    const FAMILIES: [&str; 4] = ["error.", "status.", "event.", "api.with."];
+    const FAMILIES: [&str; 5] = ["error.", "status.", "event.", "api.with.", "fetch.region."];
     let member = |family: &str| key.strip_prefix(family).is_some_and(|rest| !rest.is_empty());
     KEYS.contains(&key) || FAMILIES.iter().any(|family| member(family))
 }

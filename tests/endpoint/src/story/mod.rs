@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 pub use expect::{Expect, Expected, Mismatch};
 
-use crate::world::{Setting, Step, StepError, World, WorldConfig};
+use crate::world::{MOST_REGIONS, Setting, Step, StepError, World, WorldConfig};
 
 /// A story, as its file says it. Times are milliseconds from its start.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -183,6 +183,10 @@ impl Story {
             (self.name.is_empty(), "it needs a name".to_owned()),
             (self.run_ms == 0, "`run_ms` must be more than zero".to_owned()),
             (self.world.replicas == 0, "`replicas` must be at least 1".to_owned()),
+            (
+                !(1..=MOST_REGIONS).contains(&self.world.regions),
+                format!("`regions` must be from 1 to {MOST_REGIONS}"),
+            ),
             (late.is_some(), format!("the step at {} is after its end", late.unwrap_or(0))),
             (
                 self.callers.iter().any(|caller| caller.count == 0 || caller.repeat == 0),
@@ -282,6 +286,11 @@ mod tests {
             error(r#"{"name": "x", "run_ms": 1, "word": {}}"#).contains("unknown field `word`")
         );
         assert!(error(r#"{"name":"x","run_ms":1,"world":{"replica":2}}"#).contains("`replica`"));
+        assert!(error(r#"{"name":"x","run_ms":1,"world":{"regions":9}}"#).contains("from 1 to 4"));
+        assert!(error(r#"{"name":"x","run_ms":1,"world":{"levels":["x"]}}"#).contains("`x`"));
+        assert!(
+            step(r#"{"at":1,"do":"endpoint","fault":"none","region":1}"#).contains("no region 1")
+        );
         assert!(error(r#"{"name":"x","run_ms":1,"callers":[{"body":"two"}]}"#).contains("`two`"));
         assert!(error(r#"{"name":"x","run_ms":1,"callers":[{"count":0}]}"#).contains("at least 1"));
         assert!(error(r#"{"name":"x","run_ms":1,"expect":{"fails":0}}"#).contains("`fails`"));

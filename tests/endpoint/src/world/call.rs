@@ -243,6 +243,7 @@ impl World {
     /// The first use of a credential that waits for it starts the grace of the one before.
     fn accept(&mut self, now: u64, known: Option<usize>) {
         let Some(at) = known else { return };
+        self.credentials[at].accepted_at = Some(now);
         let Some(grace) = self.credentials[at].grace_at_first_use.take() else { return };
         if let Some(old) = self.committed.previous.first().copied() {
             let end = now.saturating_add(grace);

@@ -2,7 +2,7 @@
 
 use std::{borrow::Borrow, fmt};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The `world` of a story.
@@ -31,6 +31,31 @@ pub struct WorldConfig {
     pub scopes: Option<Vec<String>>,
     /// The token that the endpoint wants.
     pub bootstrap: Secret,
+    /// The optional levels that are served, and told in the set.
+    pub levels: Vec<Level>,
+    /// Endpoints that show this world, 1 to [`MOST_REGIONS`].
+    pub regions: usize,
+    /// Whether the answers to fetches are signed.
+    pub signed: bool,
+    /// Time without a use that the API has seen, before a credential is safe to retire.
+    pub quiet_ms: u64,
+    /// Time from one ping of a stream of events to the next.
+    pub ping_ms: u64,
+}
+
+/// The most regions of a world. Each has a listener of its own from the start.
+pub const MOST_REGIONS: usize = 4;
+
+/// An optional level of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Long polls.
+    Wait,
+    /// Streams of events.
+    Events,
+    /// What clients report of their use, and what operators read of it.
+    Acks,
 }
 
 impl Default for WorldConfig {
@@ -47,6 +72,11 @@ impl Default for WorldConfig {
             scheme: None,
             scopes: None,
             bootstrap: Secret::new("bootstrap"),
+            levels: Vec::new(),
+            regions: 1,
+            signed: false,
+            quiet_ms: 60_000,
+            ping_ms: 15_000,
         }
     }
 }

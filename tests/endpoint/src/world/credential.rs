@@ -17,6 +17,8 @@ pub(super) struct Credential {
     pub(super) grace_at_first_use: Option<u64>,
     /// Requests that carried it.
     pub(super) sends: u64,
+    /// When the API accepted it last.
+    pub(super) accepted_at: Option<u64>,
     spans: Vec<Vec<Span>>,
 }
 
@@ -41,6 +43,7 @@ impl Credential {
             grace_ends_at: None,
             grace_at_first_use: None,
             sends: 0,
+            accepted_at: None,
             spans: vec![Vec::new(); replicas],
         }
     }
@@ -78,6 +81,12 @@ impl Credential {
     pub(super) fn accepted(&self, replica: usize, at: u64) -> bool {
         let holds = |span: &Span| span.from <= at && span.until.is_none_or(|until| at < until);
         self.spans[replica].iter().any(holds)
+    }
+
+    /// No replica accepts it, nor will.
+    pub(super) fn is_gone(&self, now: u64) -> bool {
+        let over = |span: &Span| span.until.is_some_and(|until| until <= now);
+        self.spans.iter().flatten().all(over)
     }
 
     /// The last change of this replica's mind at or before this time.

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::problem::{PROBLEM_JSON, Problem};
+use super::sign::{Forgery, Signed};
 use super::wire::{self, Shape};
 use super::{EndpointFault, Planned, World};
 
@@ -17,6 +18,10 @@ pub struct FetchRequest<'a> {
     pub if_none_match: Option<&'a str>,
     /// The set asked for; the world's own if not said.
     pub set: Option<&'a str>,
+    /// The region that is asked, from 0.
+    pub region: usize,
+    /// The parameter `wait`, as it came. Only [`World::ask`] holds a request because of it.
+    pub wait: Option<&'a str>,
 }
 
 impl fmt::Debug for FetchRequest<'_> {
@@ -24,6 +29,8 @@ impl fmt::Debug for FetchRequest<'_> {
         f.debug_struct("FetchRequest")
             .field("if_none_match", &self.if_none_match)
             .field("set", &self.set)
+            .field("region", &self.region)
+            .field("wait", &self.wait)
             .finish_non_exhaustive()
     }
 }
@@ -60,6 +67,8 @@ pub struct FetchReply {
     pub date_ms: i64,
     /// The body. It carries material.
     pub body: Bytes,
+    /// Its signature, if it has one.
+    pub signed: Option<Box<Signed>>,
 }
 
 impl fmt::Debug for FetchReply {
@@ -80,26 +89,9 @@ impl World {
     /// What becomes of a fetch that arrives now.
     pub fn fetch(&mut self, now: u64, request: &FetchRequest<'_>) -> Planned<FetchReply> {
         self.advance(now);
-        let fault = self.endpoint_fault.at(now);
-        let delay = match fault {
-            Some(EndpointFault::Slow { ms }) => ms,
-            _ => 0,
-        };
-        let after_ms = self.config.endpoint_latency_ms.saturating_add(delay);
-        let planned = match fault {
-            Some(EndpointFault::Outage) => Planned::Dropped,
-            Some(EndpointFault::Hang) => Planned::Hang,
-            fault => {
-                let reply = self.fetched(now, request, fault.as_ref());
-                let torn = fault == Some(EndpointFault::Torn) && reply.status == 200;
-                if torn {
-                    Planned::Torn { after_ms, reply }
-                } else {
-                    Planned::Answer { after_ms, reply }
-                }
-            }
-        };
+        let planned = self.plan(now, request);
         self.fetches.started += 1;
+        self.region_mut(request.region).fetches += 1;
         let outcome = planned.reply().map_or(FetchOutcome::Failed, |reply| reply.outcome);
         *match outcome {
             FetchOutcome::Changed => &mut self.fetches.changed,
@@ -109,36 +101,68 @@ impl World {
         planned
     }
 
-    fn fetched(
-        &self,
-        now: u64,
-        request: &FetchRequest<'_>,
-        fault: Option<&EndpointFault>,
-    ) -> FetchReply {
-        let skew = match fault {
-            Some(EndpointFault::WrongClock { ms }) => *ms,
+    /// The same, and nothing is counted.
+    pub(super) fn plan(&self, now: u64, request: &FetchRequest<'_>) -> Planned<FetchReply> {
+        let fault = self.region(request.region).fault.at(now);
+        let delay = match fault {
+            Some(EndpointFault::Slow { ms }) => ms,
             _ => 0,
         };
-        let date_ms = self.setting.wall_ms.saturating_add_unsigned(now).saturating_add(skew);
+        let after_ms = self.config.endpoint_latency_ms.saturating_add(delay);
+        match fault {
+            Some(EndpointFault::Outage) => Planned::Dropped,
+            Some(EndpointFault::Hang) => Planned::Hang,
+            fault => {
+                let mut reply = self.fetched(now, request, fault.as_ref());
+                reply.signed = self.signature(&reply, fault.as_ref()).map(Box::new);
+                let torn = fault == Some(EndpointFault::Torn) && reply.status == 200;
+                if torn {
+                    Planned::Torn { after_ms, reply }
+                } else {
+                    Planned::Answer { after_ms, reply }
+                }
+            }
+        }
+    }
+
+    fn signature(&self, reply: &FetchReply, fault: Option<&EndpointFault>) -> Option<Signed> {
+        let forgery = match fault {
+            Some(EndpointFault::Unsigned) => return None,
+            // By turns, so that a client has to look at both.
+            Some(EndpointFault::BadSignature) if self.fetches.started.is_multiple_of(2) => {
+                Some(Forgery::Body)
+            }
+            Some(EndpointFault::BadSignature) => Some(Forgery::Signature),
+            _ => None,
+        };
+        let signs = self.config.signed && matches!(reply.status, 200 | 304 | 410);
+        signs.then(|| self.signer.sign(reply, forgery))
+    }
+
+    /// The refusal that a request to the endpoint meets, whatever it asks for.
+    pub(super) fn refusal(
+        &self,
+        now: u64,
+        bearer: Option<&str>,
+        set: Option<&str>,
+        fault: Option<&EndpointFault>,
+    ) -> Option<FetchReply> {
+        let date_ms = self.date_ms(now, fault);
         let problem = |problem: Problem, detail: &str| {
-            problem_reply(date_ms, problem, problem.status(), detail)
+            Some(problem_reply(date_ms, problem, problem.status(), detail))
         };
         match fault {
             Some(EndpointFault::RateLimited { retry_after }) => {
                 let reply = problem(Problem::RateLimited, "too many fetches");
-                return FetchReply { retry_after: *retry_after, ..reply };
+                return reply.map(|reply| FetchReply { retry_after: *retry_after, ..reply });
             }
             Some(EndpointFault::ServerError { status }) => {
-                return problem_reply(
-                    date_ms,
-                    Problem::of(*status),
-                    *status,
-                    "a fault of the story",
-                );
+                let (kind, detail) = (Problem::of(*status), "a fault of the story");
+                return Some(problem_reply(date_ms, kind, *status, detail));
             }
             Some(EndpointFault::Redirect) => {
                 let location = Some(format!("{}/landed", self.setting.other_origin));
-                return FetchReply { status: 307, location, ..bare(date_ms) };
+                return Some(FetchReply { status: 307, location, ..bare(date_ms) });
             }
             Some(EndpointFault::BootstrapInvalid) => {
                 return problem(Problem::BootstrapInvalid, "this bootstrap token is not known");
@@ -148,15 +172,48 @@ impl World {
             }
             _ => {}
         }
-        if request.bearer != Some(self.config.bootstrap.reveal()) {
+        if bearer != Some(self.config.bootstrap.reveal()) {
             return problem(Problem::BootstrapInvalid, "this bootstrap token is not known");
         }
-        if request.set.is_some_and(|set| set != self.setting.set) {
+        if set.is_some_and(|set| set != self.setting.set) {
             return problem(Problem::UnknownSet, "there is no such set");
         }
-        let (place, shown) = self.visible(now);
+        None
+    }
+
+    /// A problem as an answer, by the endpoint's clock.
+    pub(super) fn problem(
+        &self,
+        now: u64,
+        fault: Option<&EndpointFault>,
+        problem: Problem,
+        detail: &str,
+    ) -> FetchReply {
+        problem_reply(self.date_ms(now, fault), problem, problem.status(), detail)
+    }
+
+    pub(super) fn date_ms(&self, now: u64, fault: Option<&EndpointFault>) -> i64 {
+        self.setting.wall_ms.saturating_add_unsigned(now).saturating_add(skew(fault))
+    }
+
+    fn fetched(
+        &self,
+        now: u64,
+        request: &FetchRequest<'_>,
+        fault: Option<&EndpointFault>,
+    ) -> FetchReply {
+        let (skew, date_ms) = (skew(fault), self.date_ms(now, fault));
+        if let Some(refusal) = self.refusal(now, request.bearer, request.set, fault) {
+            return refusal;
+        }
+        if self.wait_of(request).is_err() {
+            let detail = "`wait` must be whole seconds from 0 to 55";
+            return self.problem(now, fault, Problem::BadRequest, detail);
+        }
+        let (place, shown) = self.shown(now, fault);
         if shown.state.closed {
-            return problem(Problem::SetRevoked, "every credential of this set is revoked");
+            let detail = "every credential of this set is revoked";
+            return self.problem(now, fault, Problem::SetRevoked, detail);
         }
         if fault == Some(&EndpointFault::Garbage) {
             let body = Bytes::from_static(b"<html>It works!</html>");
@@ -172,7 +229,7 @@ impl World {
             _ => (Shape::Sound, place),
         };
         let sound = shape == Shape::Sound && fault != Some(&EndpointFault::Torn);
-        let etag = format!("\"g{}\"", shown.state.generation);
+        let etag = format!("\"{}\"", shown.state.tag(shown.state.generation));
         if sound && names(request.if_none_match, &etag) {
             let (outcome, etag) = (FetchOutcome::NotModified, Some(etag));
             return FetchReply { outcome, status: 304, etag, ..bare(date_ms) };
@@ -182,7 +239,7 @@ impl World {
             outcome: if sound { FetchOutcome::Changed } else { FetchOutcome::Failed },
             status: 200,
             generation: Some(generation),
-            etag: Some(format!("\"g{generation}\"")),
+            etag: Some(format!("\"{}\"", shown.state.tag(generation))),
             content_type: "application/json",
             body,
             ..bare(date_ms)
@@ -191,16 +248,24 @@ impl World {
 
     /// The last publication of a lower generation, if there is one.
     fn before(&self, place: usize) -> usize {
-        let generation = self.published[place].state.generation;
+        let shown = &self.published[place].state;
         let older = |at: &usize| {
             let state = &self.published[*at].state;
-            state.generation < generation && !state.closed
+            state.losses == shown.losses && state.generation < shown.generation && !state.closed
         };
         (0..place).rev().find(older).unwrap_or(place)
     }
 }
 
-fn bare(date_ms: i64) -> FetchReply {
+/// How wrong the endpoint's clock is.
+fn skew(fault: Option<&EndpointFault>) -> i64 {
+    match fault {
+        Some(EndpointFault::WrongClock { ms }) => *ms,
+        _ => 0,
+    }
+}
+
+pub(super) fn bare(date_ms: i64) -> FetchReply {
     FetchReply {
         outcome: FetchOutcome::Failed,
         status: 500,
@@ -211,6 +276,7 @@ fn bare(date_ms: i64) -> FetchReply {
         content_type: "",
         date_ms,
         body: Bytes::new(),
+        signed: None,
     }
 }
 
@@ -233,8 +299,13 @@ mod tests {
     use super::super::tests::{step, world};
     use super::*;
 
-    const ASK: FetchRequest<'_> =
-        FetchRequest { bearer: Some("bootstrap"), if_none_match: None, set: Some("trading") };
+    const ASK: FetchRequest<'_> = FetchRequest {
+        bearer: Some("bootstrap"),
+        if_none_match: None,
+        set: Some("trading"),
+        region: 0,
+        wait: None,
+    };
 
     fn reply(world: &mut World, now: u64, request: &FetchRequest<'_>) -> FetchReply {
         match world.fetch(now, request) {
@@ -290,7 +361,7 @@ mod tests {
         let expected = serde_json::json!({
             "protocol": "keyswap/1", "set": "trading", "generation": 2,
             "server_time": "2026-11-23T18:00:02Z", "refresh_after": "2026-11-23T18:00:01.5Z",
-            "splay_seconds": 3, "levels": [], "scopes": ["a"],
+            "splay_seconds": 3, "lineage": "a1", "levels": [], "scopes": ["a"],
             "current": credential("2", "2026-11-23T18:00:01Z", "2026-11-23T18:01:01Z"),
             "previous": [previous], "revoked": [],
         });

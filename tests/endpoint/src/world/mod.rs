@@ -16,29 +16,40 @@
 //! - A previous credential with a grace is accepted until the grace ends, whatever its expiry was. One
 //!   without is accepted until it expires, or falls off the list of two.
 
+mod adoption;
 mod call;
 mod config;
 mod credential;
 mod fetch;
 mod operate;
 mod problem;
+mod push;
+mod region;
 mod rotation;
+mod sign;
 mod step;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub use adoption::AckRequest;
 pub use call::{ApiReply, ApiRequest};
-pub use config::{SchemeConfig, Secret, Setting, WorldConfig};
+pub use config::{Level, MOST_REGIONS, SchemeConfig, Secret, Setting, WorldConfig};
 pub use fetch::{FetchOutcome, FetchReply, FetchRequest};
 pub use operate::{OperateReply, OperateRequest, Operation};
 pub use problem::PROBLEM_JSON;
+pub use push::{Asked, EventsRequest, Frame, Hold, Opened, Pushed, Said, Stream};
 pub use rotation::{Commit, CommitKind, StepError};
+pub use sign::Signed;
 pub use step::{ApiFault, ApiStep, EndpointFault, EndpointStep, Next, Propagation, Rotate, Step};
 
+use adoption::Adoption;
 use call::ApiState;
 use credential::Credential;
+use push::PushCounts;
+use region::Region;
 use rotation::{Publication, SetState};
+use sign::Signer;
 
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,11 +94,16 @@ pub struct World {
     by_material: HashMap<Secret, usize>,
     committed: SetState,
     published: Vec<Publication>,
+    /// Places of publications that no region has spoken of yet.
+    unannounced: Vec<usize>,
     activation: Option<(u64, Rotate)>,
     commits: Vec<Commit>,
-    endpoint_fault: Fault<EndpointFault>,
+    regions: Vec<Region>,
     api: ApiState,
     fetches: Fetches,
+    push: PushCounts,
+    adoption: Adoption,
+    signer: Signer,
     leaks: u64,
     operations: HashMap<String, (Operation, OperateReply)>,
 }
@@ -121,22 +137,36 @@ impl<F: Clone> Fault<F> {
     fn at(&self, now: u64) -> Option<F> {
         self.kind.as_ref().filter(|_| self.until.is_none_or(|until| now < until)).cloned()
     }
+
+    /// When it ends by itself, if that is still to come.
+    fn ends(&self, now: u64) -> Option<u64> {
+        self.until.filter(|until| self.kind.is_some() && now < *until)
+    }
 }
 
 impl World {
     /// A world at time 0, with `k1` in generation 1.
     pub fn new(config: WorldConfig, setting: Setting) -> Self {
-        let config = WorldConfig { replicas: config.replicas.max(1), ..config };
+        let config = WorldConfig {
+            replicas: config.replicas.max(1),
+            regions: config.regions.clamp(1, MOST_REGIONS),
+            ping_ms: config.ping_ms.max(1),
+            ..config
+        };
         let mut world = Self {
             committed: SetState::empty(),
             credentials: Vec::new(),
             by_material: HashMap::new(),
             published: Vec::new(),
+            unannounced: Vec::new(),
             activation: None,
             commits: Vec::new(),
-            endpoint_fault: Fault::default(),
+            regions: vec![Region::default(); config.regions],
             api: ApiState::new(config.replicas),
             fetches: Fetches::default(),
+            push: PushCounts::default(),
+            adoption: Adoption::default(),
+            signer: Signer::new(setting.seed),
             leaks: 0,
             operations: HashMap::new(),
             config,
@@ -153,10 +183,11 @@ impl World {
     pub fn apply(&mut self, now: u64, step: &Step) -> Result<(), StepError> {
         self.advance(now);
         match step {
-            Step::Endpoint(step) => self.endpoint_fault.set(now, step.fault.clone(), step.for_ms),
+            Step::Endpoint(step) => self.befall(now, step)?,
             Step::Api(step) => self.api.set_fault(now, step.fault.clone(), step.for_ms),
             step => self.change(now, step)?,
         }
+        self.announce(now);
         Ok(())
     }
 
@@ -184,11 +215,18 @@ impl World {
             ("api.accepted", self.api.accepted),
             ("api.rejected", self.api.rejected),
             ("leaks", self.leaks),
+            ("push.connects", self.push.connects),
+            ("push.events", self.push.events),
+            ("wait.started", self.push.waits),
+            ("acks.accepted", self.adoption.accepted),
+            ("acks.refused", self.adoption.refused),
         ];
+        let regions = self.regions.iter().enumerate();
         let sent = self.credentials.iter().filter(|credential| credential.sends > 0);
         fixed
             .into_iter()
             .map(|(key, count)| (key.to_owned(), count))
+            .chain(regions.map(|(n, region)| (format!("fetch.region.{n}"), region.fetches)))
             .chain(sent.map(|one| (format!("api.with.{}", one.id), one.sends)))
             .collect()
     }

@@ -1,4 +1,4 @@
-//! Operations: rotate, revoke and list, for operators.
+//! Operations, for operators: rotate, revoke, list, and who uses what.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::problem::{PROBLEM_JSON, Problem};
-use super::{Next, Rotate, Step, World};
+use super::{Level, Next, Rotate, Step, World};
 
 /// What an operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Operation {
     Revoke(String),
     /// `GET {base}/sets`.
     List,
+    /// `GET {base}/sets/{id}/adoption`.
+    Adoption,
 }
 
 /// An operator's request.
@@ -96,6 +98,10 @@ impl World {
         }
         match &request.operation {
             Operation::List => self.listed(now),
+            Operation::Adoption if self.serves(Level::Acks) => reply(200, &self.adopted(now)),
+            Operation::Adoption => {
+                problem(Problem::UnknownSet, "this endpoint takes no reports of use")
+            }
             Operation::Revoke(id) => self.revoked(now, id),
             Operation::Rotate(body) => {
                 let Some(key) = request.idempotency_key else {

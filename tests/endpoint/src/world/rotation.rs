@@ -13,6 +13,8 @@ const REVOKED: usize = 64;
 /// One generation of the set, by the credentials' places.
 #[derive(Clone, Debug)]
 pub(super) struct SetState {
+    /// How often the history was lost.
+    pub(super) losses: u64,
     pub(super) generation: u64,
     pub(super) current: usize,
     pub(super) previous: Vec<usize>,
@@ -27,6 +29,7 @@ pub(super) struct SetState {
 impl SetState {
     pub(super) fn empty() -> Self {
         Self {
+            losses: 0,
             generation: 0,
             current: 0,
             previous: Vec::new(),
@@ -36,12 +39,27 @@ impl SetState {
             closed: false,
         }
     }
+
+    /// `a1` at first, and another one after each loss.
+    pub(super) fn lineage(&self) -> String {
+        format!("a{}", self.losses + 1)
+    }
+
+    /// What validators and events call this state. A generation that comes again after a loss must not
+    /// pass for the one before it, so later lineages say their name.
+    pub(super) fn tag(&self, generation: u64) -> String {
+        match self.losses {
+            0 => format!("g{generation}"),
+            _ => format!("g{generation}.{}", self.lineage()),
+        }
+    }
 }
 
 /// A state that the endpoint shows from some time on.
 #[derive(Clone, Debug)]
 pub(super) struct Publication {
     pub(super) visible_at: u64,
+    pub(super) kind: CommitKind,
     pub(super) state: SetState,
 }
 
@@ -81,6 +99,8 @@ pub enum CommitKind {
     RestoreSet,
     /// The previous credential is current again.
     Rollback,
+    /// The endpoint lost its history, and begins again at generation 1.
+    LoseHistory,
 }
 
 /// Why a step cannot happen.
@@ -110,6 +130,14 @@ pub enum StepError {
         /// Replicas of the world.
         replicas: usize,
     },
+    /// There is no such region.
+    #[error("there is no region {named}: the last one is {last}")]
+    Region {
+        /// The region of the step.
+        named: usize,
+        /// The last one of the world.
+        last: usize,
+    },
 }
 
 impl World {
@@ -126,6 +154,7 @@ impl World {
         if let Some((at, rotate)) = self.activation.take_if(|(at, _)| *at <= now) {
             self.swap(at, &rotate);
         }
+        self.announce(now);
     }
 
     pub(super) fn change(&mut self, now: u64, step: &Step) -> Result<(), StepError> {
@@ -145,6 +174,10 @@ impl World {
             Step::Forget { credential } => {
                 let at = self.known(credential)?;
                 self.credentials[at].end_everywhere(now);
+                Ok(())
+            }
+            Step::LoseHistory { overlap } => {
+                self.lose_history(now, *overlap);
                 Ok(())
             }
             Step::Endpoint(_) | Step::Api(_) => Ok(()),
@@ -299,6 +332,25 @@ impl World {
         Ok(())
     }
 
+    fn lose_history(&mut self, now: u64, overlap: bool) {
+        if !overlap {
+            for credential in &mut self.credentials {
+                credential.end_everywhere(now);
+            }
+        }
+        self.activation = None;
+        let old = self.committed.current;
+        let new = self.mint(now);
+        self.open(new, now, self.config.ttl_ms);
+        let losses = self.committed.losses + 1;
+        self.committed = SetState { losses, current: new, ..SetState::empty() };
+        self.commit(now, now, CommitKind::LoseHistory, Some(old));
+        // It restarts, and a restart breaks off what is open.
+        for region in &mut self.regions {
+            region.breaks += 1;
+        }
+    }
+
     fn mint(&mut self, now: u64) -> usize {
         let at = self.credentials.len();
         let number = at as u64 + 1;
@@ -326,7 +378,8 @@ impl World {
     }
 
     fn publish(&mut self, now: u64, visible_at: u64, kind: CommitKind, replaced: Option<usize>) {
-        self.published.push(Publication { visible_at, state: self.committed.clone() });
+        self.unannounced.push(self.published.len());
+        self.published.push(Publication { visible_at, kind, state: self.committed.clone() });
         self.commits.push(Commit {
             generation: self.committed.generation,
             credential: self.credentials[self.committed.current].id.clone(),
@@ -553,5 +606,38 @@ mod tests {
         apply(&mut world, 20, r#"{"do": "revoke"}"#);
         assert_eq!(world.visible(20).1.state.generation, 3, "a newer one does not wait for it");
         assert_eq!(world.visible(60).1.state.generation, 3, "and is not displaced by it");
+    }
+
+    #[test]
+    fn a_lost_history_begins_again() {
+        let mut world = world("{}");
+        apply(&mut world, 10, r#"{"do": "rotate"}"#);
+        apply(&mut world, 20, r#"{"do": "revoke", "credential": "k1"}"#);
+        apply(&mut world, 30, r#"{"do": "lose_history"}"#);
+        assert_eq!(kinds(&world)[3], (1, "k3", CommitKind::LoseHistory));
+        assert_eq!(world.committed.lineage(), "a2");
+        assert!(world.committed.previous.is_empty() && world.committed.revoked.is_empty());
+        assert_eq!(accepted(&mut world, 30, 0), ["k2", "k3"]);
+        apply(&mut world, 40, r#"{"do": "rotate"}"#);
+        assert_eq!(kinds(&world)[4], (2, "k4", CommitKind::Rotate));
+        apply(&mut world, 50, r#"{"do": "lose_history", "overlap": false}"#);
+        assert_eq!(accepted(&mut world, 50, 0), ["k5"]);
+        assert_eq!(refused(&mut world, 50, r#"{"do":"rollback"}"#), StepError::NothingToRollBackTo);
+    }
+
+    #[test]
+    fn the_validator_of_a_lost_generation_is_not_good_for_the_new_one() {
+        let mut world = world("{}");
+        apply(&mut world, 10, r#"{"do": "lose_history"}"#);
+        let mut ask = super::super::FetchRequest {
+            bearer: Some("bootstrap"),
+            if_none_match: Some("\"g1\""),
+            ..Default::default()
+        };
+        let reply = world.fetch(10, &ask).reply().expect("an answer").clone();
+        assert_eq!((reply.status, reply.etag.as_deref()), (200, Some("\"g1.a2\"")));
+        assert!(String::from_utf8_lossy(&reply.body).contains("\"lineage\":\"a2\""));
+        ask.if_none_match = reply.etag.as_deref();
+        assert_eq!(world.fetch(10, &ask).reply().map(|reply| reply.status), Some(304));
     }
 }

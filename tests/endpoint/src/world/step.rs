@@ -38,10 +38,21 @@ pub enum Step {
         /// Its id.
         credential: String,
     },
+    /// The endpoint restarts without its history: at generation 1 of a new lineage, with a new
+    /// credential.
+    LoseHistory {
+        /// Whether the API goes on accepting what it accepted.
+        #[serde(default = "yes")]
+        overlap: bool,
+    },
     /// A fault of the endpoint.
     Endpoint(EndpointStep),
     /// A fault of the API.
     Api(ApiStep),
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How a rotation goes.
@@ -127,6 +138,8 @@ pub struct EndpointStep {
     pub fault: Option<EndpointFault>,
     /// Until the next fault, if not said.
     pub for_ms: Option<u64>,
+    /// The region that it befalls, from 0; all of them if not said.
+    pub region: Option<usize>,
 }
 
 /// What is wrong with the endpoint.
@@ -176,6 +189,29 @@ pub enum EndpointFault {
     Expired,
     /// More credentials than allowed.
     TooMany,
+    /// Streams of events are broken off, and new ones are dropped.
+    EventsDropped,
+    /// Streams of events stay open, and nothing comes.
+    EventsSilent,
+    /// Each event comes this much later.
+    EventsSlow {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// Reports of use are answered with this status, 503 if not said.
+    AcksRefused {
+        /// 400 to 599.
+        status: u16,
+    },
+    /// The state as it was shown this long ago.
+    Behind {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// Signatures that do not belong to the answer.
+    BadSignature,
+    /// No signatures.
+    Unsigned,
 }
 
 /// A fault of the API, and how long it lasts.
@@ -229,6 +265,7 @@ struct RawFault {
     ms: Option<i64>,
     status: Option<u16>,
     retry_after: Option<u64>,
+    region: Option<usize>,
 }
 
 impl RawFault {
@@ -287,10 +324,17 @@ impl TryFrom<RawFault> for EndpointStep {
             "unknown_set" => ("", Some(UnknownSet)),
             "expired" => ("", Some(Expired)),
             "too_many" => ("", Some(TooMany)),
+            "events_dropped" => ("", Some(EventsDropped)),
+            "events_silent" => ("", Some(EventsSilent)),
+            "events_slow" => ("ms", Some(EventsSlow { ms: raw.delay()? })),
+            "acks_refused" => ("status", Some(AcksRefused { status: raw.status()? })),
+            "behind" => ("ms", Some(Behind { ms: raw.delay()? })),
+            "bad_signature" => ("", Some(BadSignature)),
+            "unsigned" => ("", Some(Unsigned)),
             other => return Err(format!("the endpoint has no fault `{other}`")),
         };
         raw.only(field)?;
-        Ok(Self { fault, for_ms: raw.for_ms })
+        Ok(Self { fault, for_ms: raw.for_ms, region: raw.region })
     }
 }
 
@@ -313,6 +357,9 @@ impl TryFrom<RawFault> for ApiStep {
             other => return Err(format!("the API has no fault `{other}`")),
         };
         raw.only(field)?;
+        if raw.region.is_some() {
+            return Err("the API has replicas, and no `region`".to_owned());
+        }
         Ok(Self { fault, for_ms: raw.for_ms })
     }
 }
@@ -335,7 +382,7 @@ mod tests {
         assert_eq!(step, Step::Rotate(Rotate { next, ..Rotate::default() }));
         let step: Step =
             serde_json::from_str(r#"{"do":"endpoint","fault":"none"}"#).expect("a step");
-        assert_eq!(step, Step::Endpoint(EndpointStep { fault: None, for_ms: None }));
+        assert_eq!(step, Step::Endpoint(EndpointStep { fault: None, for_ms: None, region: None }));
     }
 
     #[test]
@@ -352,6 +399,9 @@ mod tests {
         assert!(
             error(r#"{"do":"api","fault":"server_error","status":200}"#).contains("400 to 599")
         );
+        assert!(error(r#"{"do":"api","fault":"hang","region":0}"#).contains("no `region`"));
+        assert!(error(r#"{"do":"endpoint","fault":"behind"}"#).contains("needs `ms`"));
+        assert!(error(r#"{"do":"lose_history","x":1}"#).contains("unknown field `x`"));
         assert!(
             error(r#"{"do":"rotate","propagation_ms":"x"}"#).contains("list with one for each")
         );

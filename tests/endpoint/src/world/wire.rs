@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::World;
 use super::credential::Credential;
 use super::rotation::Publication;
+use super::{Level, World};
 
 /// What is wrong with a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,8 @@ struct Wire<'a> {
     refresh_after: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     splay_seconds: Option<u64>,
-    levels: [&'static str; 0],
+    lineage: String,
+    levels: &'a [Level],
     #[serde(skip_serializing_if = "Option::is_none")]
     scopes: Option<&'a [String]>,
     current: WireCredential<'a>,
@@ -127,7 +128,8 @@ pub(super) fn body(
         server_time: writer.time(now as i64),
         refresh_after: refresh.map(|ms| writer.time(shown.visible_at.saturating_add(ms) as i64)),
         splay_seconds: world.config.splay_seconds,
-        levels: [],
+        lineage: state.lineage(),
+        levels: &world.config.levels,
         scopes: world.config.scopes.as_deref(),
         current,
         previous,

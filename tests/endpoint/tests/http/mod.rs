@@ -90,6 +90,45 @@ impl Connection {
     }
 }
 
+/// The bits of a body that has no end.
+pub(crate) struct Stream {
+    socket: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Stream {
+    /// Asks for it; none is a connection that ended without an answer.
+    pub(crate) async fn open(url: &str, headers: &[(&str, &str)]) -> Option<(Answer, Self)> {
+        let mut connection = Connection::to(url).await;
+        let mut answer = connection.ask("GET", parts(url).1, headers, "").await?;
+        let read = std::mem::take(&mut answer.body);
+        Some((answer, Self { socket: connection.0, read }))
+    }
+
+    /// The next event, without the framing of chunks; none if the connection ended.
+    pub(crate) async fn event(&mut self) -> Option<String> {
+        loop {
+            let text = String::from_utf8_lossy(&self.read);
+            if let Some((size, rest)) = text.split_once("\r\n") {
+                let size = usize::from_str_radix(size, 16).expect("the size of a chunk");
+                if size == 0 {
+                    return None;
+                }
+                if rest.len() >= size + 2 {
+                    let event = rest[..size].to_owned();
+                    let used = text.len() - rest.len() + size + 2;
+                    self.read.drain(..used);
+                    return Some(event);
+                }
+            }
+            // A reset is an end like any other.
+            if self.socket.read_buf(&mut self.read).await.unwrap_or(0) == 0 {
+                return None;
+            }
+        }
+    }
+}
+
 /// One request on a connection of its own.
 pub(crate) async fn ask(
     method: &str,

@@ -1,0 +1,344 @@
+//! How one endpoint is asked: where it is, what is shown to it, and what its refusals mean.
+//!
+//! Fetches and the push channel share it. It never follows a redirect, and its errors show neither the
+//! URL's query nor anything that an answer said.
+
+use std::{fmt, io, sync::Arc, time::Duration};
+
+use http::{HeaderMap, StatusCode, header};
+use jiff::Timestamp;
+use reqwest::{Client, Response};
+use rustls::AlertDescription;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::{
+    bootstrap::{self, Bootstrap},
+    http::{client_for, date, is_loopback, retry_after},
+    tls::PrivateTls,
+    wire,
+};
+use crate::{
+    error::{Error, ErrorKind},
+    policy::Policy,
+    secret::Secret,
+};
+
+/// One endpoint, as it is asked. Cheap to clone: the bootstrap credential that was read is shared.
+#[derive(Clone)]
+pub(super) struct Line {
+    pub(super) url: Url,
+    pub(super) origin: Arc<str>,
+    pub(super) bootstrap: Arc<Bootstrap>,
+    pub(super) plain_http: bool,
+    pub(super) timeout: Duration,
+    tls: PrivateTls,
+    /// The endpoint's own client, where its TLS is its own.
+    client: Option<Client>,
+}
+
+/// One question: a GET, or a POST of a report.
+pub(super) struct Question<'a> {
+    pub(super) url: &'a Url,
+    pub(super) accept: &'static str,
+    pub(super) validator: Option<&'a str>,
+    /// What is posted, as JSON.
+    pub(super) report: Option<&'a [u8]>,
+    /// How long the whole answer may take. None for one that has no end: the asker watches over it.
+    pub(super) timeout: Option<Duration>,
+}
+
+impl Line {
+    pub(super) fn new(url: Url) -> Self {
+        Self {
+            origin: url.origin().ascii_serialization().into(),
+            url,
+            bootstrap: Arc::new(Bootstrap::environment()),
+            plain_http: false,
+            timeout: Policy::default().fetch_timeout,
+            tls: PrivateTls::default(),
+            client: None,
+        }
+    }
+
+    pub(super) fn with_tls(
+        self,
+        change: impl FnOnce(PrivateTls) -> Result<PrivateTls, Error>,
+    ) -> Result<Self, Error> {
+        let tls = change(self.tls)?;
+        Ok(Self { client: Some(tls.client(&self.url)?), tls, ..self })
+    }
+
+    /// Asks. After a 401 the bootstrap credential is read again, and the question repeated once.
+    pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Response, Error> {
+        if self.url.scheme() == "http" && !self.plain_http && !is_loopback(&self.url) {
+            return Err(Error::new(
+                ErrorKind::InsecureUrl,
+                format!(
+                    "{} is plain http: use https://, or .plain_http_allowed() in a network where nobody listens",
+                    self.shown()
+                ),
+            ));
+        }
+        let shown = self.bootstrap.get(&self.origin).await?;
+        let response = self.send(question, shown.as_ref()).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(rejected) = shown
+            && let Some(again) = self.bootstrap.reload(&rejected, &self.origin).await
+        {
+            return self.send(question, Some(&again)).await;
+        }
+        Ok(response)
+    }
+
+    async fn send(
+        &self,
+        question: &Question<'_>,
+        secret: Option<&Secret>,
+    ) -> Result<Response, Error> {
+        let client = match &self.client {
+            Some(client) => client.clone(),
+            None => client_for(&self.url)?,
+        };
+        let url = question.url.clone();
+        let mut request = match question.report {
+            None => client.get(url),
+            Some(report) => client
+                .post(url)
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(report.to_vec()),
+        };
+        request = request.header(header::ACCEPT, question.accept);
+        if let Some(timeout) = question.timeout {
+            request = request.timeout(timeout);
+        }
+        if let Some(secret) = secret {
+            request = request.header(header::AUTHORIZATION, bootstrap::bearer(secret)?);
+        }
+        if let Some(validator) = question.validator {
+            request = request.header(header::IF_NONE_MATCH, validator);
+        }
+        request.send().await.map_err(|error| self.broken(&error))
+    }
+
+    /// The whole body, up to the size of a document.
+    pub(super) async fn body(&self, mut response: Response) -> Result<Zeroizing<Vec<u8>>, Error> {
+        // One buffer of the full size: one that grows leaves copies behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(wire::MAX_DOCUMENT));
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(&error))? {
+            if body.len() + chunk.len() > wire::MAX_DOCUMENT {
+                return Err(Error::new(
+                    ErrorKind::Malformed,
+                    format!("{} answered with more than 64 KiB", self.shown()),
+                ));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// What a status that brings no set means. `revoked` says that it is a 410 of the one problem type
+    /// that empties a set.
+    pub(super) fn refusal(&self, status: StatusCode, head: &Head, revoked: bool) -> Error {
+        let origin = &self.origin;
+        let number = status.as_u16();
+        let (kind, what) = match number {
+            401 => {
+                self.bootstrap.forget();
+                let advice = self.bootstrap.advice();
+                (
+                    ErrorKind::BootstrapRejected,
+                    format!("bootstrap credential rejected (401) by {origin}: {advice}"),
+                )
+            }
+            403 => (
+                ErrorKind::Forbidden,
+                format!(
+                    "{} is forbidden (403) to this bootstrap credential: have the provider allow it to read the set",
+                    self.shown()
+                ),
+            ),
+            404 => (
+                ErrorKind::UnknownSet,
+                format!("{} is not known (404): check the last part of the URL", self.shown()),
+            ),
+            410 if revoked => (
+                ErrorKind::SetRevoked,
+                format!("{} was revoked by the provider: ask them for a new set", self.shown()),
+            ),
+            429 => (
+                ErrorKind::Throttled,
+                format!("{origin} wants fewer requests (429): it is asked again later"),
+            ),
+            300..=399 if number != 304 => (
+                ErrorKind::Malformed,
+                format!(
+                    "{} answered with a redirect ({number}): redirects are refused while carrying the bootstrap credential, so use the URL it leads to",
+                    self.shown()
+                ),
+            ),
+            407 => (
+                ErrorKind::Unavailable,
+                "the proxy wants to know who asks (407): check HTTPS_PROXY".to_owned(),
+            ),
+            408 | 409 | 410 | 425 | 500..=599 => (
+                ErrorKind::Unavailable,
+                format!("{origin} cannot answer now ({number}): it is asked again"),
+            ),
+            _ => (
+                ErrorKind::Malformed,
+                format!(
+                    "{} answered {number}, which is no answer to a fetch: check that the URL is a keyswap/1 endpoint's",
+                    self.shown()
+                ),
+            ),
+        };
+        let error = Error::new(kind, what).with_status(number);
+        match head.retry_after {
+            Some(wait) => error.with_retry_after(wait),
+            None => error,
+        }
+    }
+
+    /// A request or an answer that broke on the way. reqwest's own words are not passed on: they hold
+    /// the URL with its query.
+    pub(super) fn broken(&self, error: &reqwest::Error) -> Error {
+        let origin = &self.origin;
+        let cause = Cause::of(error);
+        // With TLS 1.3 a server judges the client's certificate when the client has begun to ask.
+        if let Some(Cause::RefusedByServer) = cause {
+            let what = format!(
+                "{origin} refused this program's TLS certificate: pass one that it accepts with .client_certificate(...)"
+            );
+            return Error::new(ErrorKind::Forbidden, what);
+        }
+        if error.is_connect() {
+            let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+            return Error::new(
+                ErrorKind::Unavailable,
+                format!("{origin} cannot be reached{cause}"),
+            );
+        }
+        if error.is_timeout() {
+            let what = format!("{origin} did not answer within {:?}", self.timeout);
+            return Error::new(ErrorKind::Timeout, what);
+        }
+        let what = format!("the connection to {origin} broke before the answer was complete");
+        Error::new(ErrorKind::Unavailable, what)
+    }
+
+    /// The URL as errors show it. A query may hold a key.
+    pub(super) fn shown(&self) -> String {
+        let mut url = self.url.clone();
+        url.set_query(None);
+        url.into()
+    }
+}
+
+/// Where it is, and never what is shown to it.
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+/// Why a connection failed, in words of the system's or of this crate's, which hold no part of a URL.
+enum Cause {
+    /// What the server sent as its reason to end the handshake is about the client's certificate.
+    RefusedByServer,
+    Tls,
+    Io(io::ErrorKind),
+}
+
+impl Cause {
+    fn of(error: &reqwest::Error) -> Option<Self> {
+        let mut next = std::error::Error::source(error);
+        while let Some(error) = next {
+            if let Some(mut io) = error.downcast_ref::<io::Error>() {
+                // TLS errors come wrapped twice, and `source` of an I/O error passes over what it wraps.
+                while let Some(inner) = io.get_ref().and_then(|inner| inner.downcast_ref()) {
+                    io = inner;
+                }
+                let tls = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+                return Some(match tls {
+                    Some(rustls::Error::AlertReceived(alert)) if is_about_us(*alert) => {
+                        Self::RefusedByServer
+                    }
+                    Some(_) => Self::Tls,
+                    None => Self::Io(io.kind()),
+                });
+            }
+            next = error.source();
+        }
+        None
+    }
+}
+
+/// Whether a server that sends this alert (RFC 8446, section 6.2) does not accept who asks.
+fn is_about_us(alert: AlertDescription) -> bool {
+    use AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::CertificateRequired
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            // The certificate names a known authority, and is not signed by it.
+            | Alert::DecryptError
+    )
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RefusedByServer | Self::Tls => {
+                f.write_str("its TLS certificate or handshake is not acceptable")
+            }
+            Self::Io(kind) => kind.fmt(f),
+        }
+    }
+}
+
+/// What the headers of an answer say.
+pub(super) struct Head {
+    pub(super) etag: Option<Box<str>>,
+    pub(super) date: Option<Timestamp>,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Head {
+    pub(super) fn read(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let date = text(header::DATE).and_then(date);
+        let retry_after = retry_after(headers);
+        Self { etag: text(header::ETAG).map(Into::into), date, retry_after }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_counted_from_the_answers_date() {
+        let head = |fields: &[(&'static str, &'static str)]| {
+            let field = |(name, value): &(&'static str, &'static str)| {
+                (name.parse().expect("a name"), value.parse().expect("a value"))
+            };
+            Head::read(&fields.iter().map(field).collect())
+        };
+        let date = ("date", "Mon, 23 Nov 2026 18:00:00 GMT");
+        let wait = |value| head(&[date, ("retry-after", value)]).retry_after;
+        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
+        assert_eq!(wait("Mon, 23 Nov 2026 18:01:30 GMT"), Some(Duration::from_secs(90)));
+        assert_eq!(wait("Mon, 23 Nov 2026 17:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(wait("soon"), None);
+        assert_eq!(wait("-1"), None);
+        assert_eq!(head(&[("retry-after", "Mon, 23 Nov 2026 18:01:30 GMT")]).retry_after, None);
+        assert_eq!(head(&[date]).date, "2026-11-23T18:00:00Z".parse().ok());
+    }
+}

@@ -1,0 +1,198 @@
+//! An endpoint with a certificate authority of its own, over real TLS on this machine.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+use std::sync::Arc;
+
+use keyswap::{
+    Error, ErrorKind,
+    source::{Endpoint, Fetched, Source},
+};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{
+    RootCertStore, ServerConfig,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::WebPkiClientVerifier,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+use tokio_rustls::TlsAcceptor;
+
+const DOCUMENT: &str = r#"{"set": "eu", "generation": 7,
+    "current": {"id": "k_7", "material": {"key": "m4terial-9b1c"}}}"#;
+
+#[tokio::test]
+async fn a_private_root_is_trusted_where_the_program_says_so_and_nowhere_else() {
+    let authority = authority();
+    let url = serve(&authority, None).await;
+    let endpoint = || Endpoint::new(&url).unwrap().bootstrap("b00tstrap");
+    let trusting = endpoint().root_certificates(authority.pem().as_bytes()).unwrap();
+    assert_eq!(generation(trusting.fetch(None).await), 7);
+
+    let error = endpoint().fetch(None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("TLS certificate or handshake"), "{error}");
+
+    // Instead of the platform's roots, and not beside them: another authority is not enough.
+    let other = endpoint().root_certificates(self::authority().pem().as_bytes()).unwrap();
+    assert_eq!(other.fetch(None).await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn one_pem_may_hold_several_roots() {
+    let authority = authority();
+    let url = serve(&authority, None).await;
+    let both = format!("{}\n{}", self::authority().pem(), authority.pem());
+    let endpoint = Endpoint::new(&url).unwrap().bootstrap("x");
+    let endpoint = endpoint.root_certificates(both.as_bytes()).unwrap();
+    assert_eq!(generation(endpoint.fetch(None).await), 7);
+}
+
+#[tokio::test]
+async fn a_client_certificate_says_who_asks() {
+    let (ours, clients) = (authority(), authority());
+    let url = serve(&ours, Some(&clients)).await;
+    let endpoint = || {
+        let endpoint = Endpoint::new(&url).unwrap().no_bootstrap();
+        endpoint.root_certificates(ours.pem().as_bytes()).unwrap()
+    };
+    let (certificate, key) = issue(&clients);
+    for pem in [format!("{certificate}{key}"), format!("{key}{certificate}")] {
+        let known = endpoint().client_certificate(pem.as_bytes()).unwrap();
+        assert_eq!(generation(known.fetch(None).await), 7);
+    }
+    // The order of the two settings is of no matter.
+    let pem = format!("{certificate}{key}");
+    let turned = Endpoint::new(&url).unwrap().no_bootstrap();
+    let turned = turned.client_certificate(pem.as_bytes()).unwrap();
+    let turned = turned.root_certificates(ours.pem().as_bytes()).unwrap();
+    assert_eq!(generation(turned.fetch(None).await), 7);
+
+    let (certificate, key) = issue(&authority());
+    let pem = format!("{certificate}{key}");
+    let stranger = endpoint().client_certificate(pem.as_bytes()).unwrap();
+    for endpoint in [endpoint(), stranger] {
+        let error = endpoint.fetch(None).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");
+        assert!(error.to_string().contains(".client_certificate(...)"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_no_certificate_is_told_and_never_quoted() {
+    let authority = authority();
+    let (certificate, key) = issue(&authority);
+    let (_, other_key) = issue(&authority);
+    let endpoint = || Endpoint::new("https://keys.example.com/sets/eu").unwrap();
+    let broken = "-----BEGIN CERTIFICATE-----\nczNjcjN0\n-----END CERTIFICATE-----\n";
+    let roots = [
+        ("s3cr3t".to_owned(), "no -----BEGIN CERTIFICATE-----"),
+        (key.clone(), "no -----BEGIN CERTIFICATE-----"),
+        (broken.to_owned(), "each must be an X.509 certificate"),
+        (certificate.replace("-----END", "-----NOT"), "a section of it cannot be read"),
+    ];
+    for (pem, words) in roots {
+        refused(endpoint().root_certificates(pem.as_bytes()), words, &pem);
+    }
+    let identities = [
+        (certificate.clone(), "has no private key"),
+        (key.clone(), "no -----BEGIN CERTIFICATE-----"),
+        (format!("{certificate}{other_key}"), "must belong to it"),
+        (format!("{broken}{key}"), "must belong to it"),
+    ];
+    for (pem, words) in identities {
+        refused(endpoint().client_certificate(pem.as_bytes()), words, &pem);
+    }
+    let shown = format!(
+        "{:?}",
+        endpoint().client_certificate(format!("{certificate}{key}").as_bytes()).unwrap()
+    );
+    assert!(!key.lines().any(|line| !line.is_empty() && shown.contains(line)), "{shown}");
+}
+
+#[track_caller]
+fn refused(outcome: Result<Endpoint, Error>, words: &str, pem: &str) {
+    let error = outcome.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains(words), "{words}: {shown}");
+    let inner = pem.lines().filter(|line| !line.is_empty() && !line.starts_with("-----"));
+    for line in inner {
+        assert!(!shown.contains(line), "{shown}");
+    }
+}
+
+#[track_caller]
+fn generation(outcome: Result<Fetched, Error>) -> u64 {
+    match outcome.unwrap() {
+        Fetched::Set(set) => set.generation(),
+        Fetched::NotModified => panic!("not modified"),
+    }
+}
+
+// ---- certificates and a server ----
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A certificate for this machine, and its key, both as PEM.
+fn issue(authority: &Authority) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
+}
+
+/// Answers every request with the document, to clients of that authority if one is named.
+async fn serve(authority: &Authority, clients: Option<&Authority>) -> String {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, authority).unwrap().der().clone();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let config = match clients {
+        None => config.with_no_client_auth(),
+        Some(clients) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(clients.der().clone()).unwrap();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            config.with_client_cert_verifier(verifier.unwrap())
+        }
+    };
+    let config = config.with_single_cert(vec![certificate], key).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = match acceptor.accept(stream).into_fallible().await {
+                Ok(stream) => stream,
+                // Closing before the client has read why would reset the connection.
+                Err((_, mut stream)) => {
+                    let _ = stream.read_to_end(&mut Vec::new()).await;
+                    continue;
+                }
+            };
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let Ok(byte) = stream.read_u8().await else { break };
+                head.push(byte);
+            }
+            let length = DOCUMENT.len();
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{DOCUMENT}");
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    format!("https://localhost:{port}/sets/eu")
+}

@@ -1,0 +1,542 @@
+//! Level 1: long polls, and streams of events.
+//!
+//! # Theory of operation
+//!
+//! Nothing waits here. An open stream and a held request are values, and are asked again and again: each
+//! answer says what there is now, and when to ask again at the latest. Whoever asks must also ask after
+//! each step. Between two questions nothing is lost: what became visible was noted when it did, with the
+//! fault that there was then.
+//!
+//! A stream says the present generation at once. When a silence ends it does so again, since nobody
+//! could know what was missed. No event carries material.
+
+use serde_json::json;
+
+use super::fetch::FetchReply;
+use super::problem::Problem;
+use super::{CommitKind, EndpointFault, FetchRequest, Level, Planned, World};
+
+/// The longest wait of a long poll, in seconds, by the protocol.
+const LONGEST_WAIT: u64 = 55;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct PushCounts {
+    pub(super) connects: u64,
+    pub(super) events: u64,
+    pub(super) waits: u64,
+}
+
+// ---- long polls ----
+
+/// What becomes of a fetch that may wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It is answered, or not, at once.
+    At(Planned<FetchReply>),
+    /// It is held: ask [`World::held`].
+    Held(Hold),
+}
+
+/// A long poll that is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// When to ask again, in milliseconds of the story.
+    pub next_at: u64,
+    until: u64,
+}
+
+impl World {
+    /// What becomes of a fetch that arrives now and may be a long poll. Those are not counted as fetches.
+    pub fn ask(&mut self, now: u64, request: &FetchRequest<'_>) -> Asked {
+        match self.wait_of(request) {
+            Ok(seconds @ 1..) => {
+                self.push.waits += 1;
+                let mut hold = Hold { next_at: now, until: now.saturating_add(seconds * 1000) };
+                match self.held(now, request, &mut hold) {
+                    Some(planned) => Asked::At(planned),
+                    None => Asked::Held(hold),
+                }
+            }
+            // A wait that makes no sense is refused like any other fetch.
+            Ok(0) | Err(_) => Asked::At(self.fetch(now, request)),
+        }
+    }
+
+    /// What becomes of a long poll that is held; none if it goes on being held.
+    pub fn held(
+        &mut self,
+        now: u64,
+        request: &FetchRequest<'_>,
+        hold: &mut Hold,
+    ) -> Option<Planned<FetchReply>> {
+        self.advance(now);
+        let planned = self.plan(now, request);
+        let unchanged = planned.reply().is_some_and(|reply| reply.status == 304);
+        if !unchanged || now >= hold.until {
+            return Some(planned);
+        }
+        hold.next_at = self.next_due(now, request.region).unwrap_or(hold.until).min(hold.until);
+        None
+    }
+
+    /// The seconds that a fetch may wait. 0 where long polls are not served.
+    pub(super) fn wait_of(&self, request: &FetchRequest<'_>) -> Result<u64, ()> {
+        match request.wait {
+            Some(text) if self.serves(Level::Wait) => {
+                text.parse().ok().filter(|seconds| *seconds <= LONGEST_WAIT).ok_or(())
+            }
+            _ => Ok(0),
+        }
+    }
+
+    pub(super) fn serves(&self, level: Level) -> bool {
+        self.config.levels.contains(&level)
+    }
+}
+
+// ---- events ----
+
+/// `GET {base}/sets/{id}/events`.
+#[derive(Clone, Copy, Default)]
+pub struct EventsRequest<'a> {
+    /// The token of `Authorization: Bearer`.
+    pub bearer: Option<&'a str>,
+    /// The set; the world's own if not said.
+    pub set: Option<&'a str>,
+    /// The region that is asked, from 0.
+    pub region: usize,
+}
+
+impl std::fmt::Debug for EventsRequest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventsRequest")
+            .field("set", &self.set)
+            .field("region", &self.region)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The answer to one who wants to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// A stream: ask [`World::pushed`] what it says.
+    Stream(Stream),
+    /// A refusal.
+    Refused(FetchReply),
+}
+
+/// A stream of events that is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    region: usize,
+    breaks: u64,
+    silences: u64,
+    /// When it says what there is; none once it has.
+    begins_at: Option<u64>,
+    /// The notices that it has passed.
+    passed: usize,
+    /// The place of the newest publication that it spoke of.
+    told: usize,
+    spoke_at: u64,
+}
+
+/// What a stream has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// These, in order; often nothing.
+    Frames {
+        /// What is to be sent.
+        frames: Vec<Frame>,
+        /// When to ask again, in milliseconds of the story.
+        next_at: u64,
+    },
+    /// The connection is broken off.
+    Broken,
+}
+
+/// One event of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// What it says.
+    pub said: Said,
+    tag: String,
+}
+
+/// What an event says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// A generation is there, or was revoked.
+    State {
+        /// The generation. A set that is revoked keeps the one that it had.
+        generation: u64,
+        /// Nobody is to take his time.
+        immediate: bool,
+        /// It is a revocation, of a credential or of the set.
+        revocation: bool,
+        /// The ids that the set says are revoked.
+        revoked: Vec<String>,
+    },
+    /// The stream is alive.
+    Ping,
+}
+
+impl Frame {
+    /// As it stands in a `text/event-stream`.
+    pub fn text(&self) -> String {
+        match &self.said {
+            Said::Ping => "event: ping\ndata: {}\n\n".to_owned(),
+            Said::State { generation, immediate, revocation, revoked } => {
+                let event = if *revocation { "revoked" } else { "changed" };
+                let urgency = if *immediate { "immediate" } else { "normal" };
+                let data =
+                    json!({"generation": generation, "urgency": urgency, "revoked": revoked});
+                format!("event: {event}\nid: {}\ndata: {data}\n\n", self.tag)
+            }
+        }
+    }
+}
+
+impl World {
+    /// What becomes of one who wants to listen.
+    pub fn events(&mut self, now: u64, request: &EventsRequest<'_>) -> Planned<Opened> {
+        self.advance(now);
+        let EventsRequest { bearer, set, region } = *request;
+        let fault = self.region(region).fault.at(now);
+        let delay = match fault {
+            Some(EndpointFault::Outage | EndpointFault::EventsDropped) => return Planned::Dropped,
+            Some(EndpointFault::Hang) => return Planned::Hang,
+            Some(EndpointFault::Slow { ms }) => ms,
+            _ => 0,
+        };
+        let after_ms = self.config.endpoint_latency_ms.saturating_add(delay);
+        let fault = fault.as_ref();
+        let refusal = self.refusal(now, bearer, set, fault).or_else(|| {
+            let detail = "this endpoint serves no events";
+            let refused = || self.problem(now, fault, Problem::UnknownSet, detail);
+            (!self.serves(Level::Events)).then(refused)
+        });
+        if let Some(refusal) = refusal {
+            return Planned::Answer { after_ms, reply: Opened::Refused(refusal) };
+        }
+        self.push.connects += 1;
+        let late = match fault {
+            Some(EndpointFault::EventsSlow { ms }) => *ms,
+            _ => 0,
+        };
+        let here = self.region(region);
+        let stream = Stream {
+            region,
+            breaks: here.breaks,
+            silences: here.silences,
+            begins_at: Some(now.saturating_add(late)),
+            passed: 0,
+            told: 0,
+            spoke_at: now,
+        };
+        Planned::Answer { after_ms, reply: Opened::Stream(stream) }
+    }
+
+    /// What an open stream has to say now.
+    pub fn pushed(&mut self, now: u64, stream: &mut Stream) -> Pushed {
+        self.advance(now);
+        let here = self.region(stream.region);
+        if here.breaks != stream.breaks {
+            return Pushed::Broken;
+        }
+        let due = self.next_due(now, stream.region).unwrap_or(u64::MAX);
+        let fault = here.fault.at(now);
+        if fault == Some(EndpointFault::EventsSilent) {
+            // What is not said now is made up for when the silence ends.
+            stream.begins_at = Some(now);
+            return Pushed::Frames { frames: Vec::new(), next_at: due };
+        }
+        if here.silences != stream.silences {
+            stream.silences = here.silences;
+            stream.begins_at = Some(now);
+        }
+
+        let mut frames = Vec::new();
+        if stream.begins_at.take_if(|at| *at <= now).is_some() {
+            let (place, _) = self.shown(now, fault.as_ref());
+            stream.told = place;
+            frames.push(self.present(place));
+        }
+        if stream.begins_at.is_none() {
+            let here = self.region(stream.region);
+            while let Some(notice) = here.notices.get(stream.passed)
+                && notice.due_at <= now
+            {
+                stream.passed += 1;
+                if notice.place > stream.told {
+                    stream.told = notice.place;
+                    frames.push(self.news(notice.place));
+                }
+            }
+        }
+        self.push.events += frames.len() as u64;
+        if frames.is_empty() && now >= stream.spoke_at.saturating_add(self.config.ping_ms) {
+            frames.push(Frame { said: Said::Ping, tag: String::new() });
+        }
+        if !frames.is_empty() {
+            stream.spoke_at = now;
+        }
+        let notices = &self.region(stream.region).notices;
+        // While it has not begun, what was noted before is no news.
+        let notice = notices.get(stream.passed).filter(|_| stream.begins_at.is_none());
+        let next_at = [
+            stream.begins_at,
+            notice.map(|notice| notice.due_at),
+            Some(stream.spoke_at.saturating_add(self.config.ping_ms)),
+        ];
+        let next_at = next_at.into_iter().flatten().fold(due, u64::min);
+        Pushed::Frames { frames, next_at }
+    }
+
+    /// That a publication has become visible.
+    fn news(&self, place: usize) -> Frame {
+        let kind = self.published[place].kind;
+        let revocation = matches!(kind, CommitKind::Revoke | CommitKind::RevokeSet);
+        let cut = matches!(kind, CommitKind::Cut | CommitKind::Rollback);
+        self.frame(place, revocation, revocation || cut)
+    }
+
+    /// What there is, to one who begins to listen: how it came about is no news to him.
+    fn present(&self, place: usize) -> Frame {
+        let closed = self.published[place].state.closed;
+        self.frame(place, closed, closed)
+    }
+
+    fn frame(&self, place: usize, revocation: bool, immediate: bool) -> Frame {
+        let state = &self.published[place].state;
+        let revoked = state.revoked.iter().map(|at| self.credentials[*at].id.clone()).collect();
+        let generation = state.generation;
+        let said = Said::State { generation, immediate, revocation, revoked };
+        Frame { said, tag: state.tag(generation) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{step, world};
+    use super::*;
+
+    const ASK: EventsRequest<'_> =
+        EventsRequest { bearer: Some("bootstrap"), set: Some("trading"), region: 0 };
+
+    fn apply(world: &mut World, now: u64, json: &str) {
+        world.apply(now, &step(json)).expect(json);
+    }
+
+    fn open(world: &mut World, now: u64) -> Stream {
+        match world.events(now, &ASK) {
+            Planned::Answer { reply: Opened::Stream(stream), .. } => stream,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What is heard, in short, and when to listen again.
+    fn heard(world: &mut World, now: u64, stream: &mut Stream) -> (Vec<String>, u64) {
+        let Pushed::Frames { frames, next_at } = world.pushed(now, stream) else {
+            return (vec!["broken".to_owned()], 0);
+        };
+        let short = |frame: Frame| match frame.said {
+            Said::Ping => "ping".to_owned(),
+            Said::State { generation, immediate, revocation, .. } => {
+                let event = if revocation { "revoked" } else { "changed" };
+                format!("{event} {generation}{}", if immediate { "!" } else { "" })
+            }
+        };
+        (frames.into_iter().map(short).collect(), next_at)
+    }
+
+    fn said(world: &mut World, now: u64, stream: &mut Stream) -> Vec<String> {
+        heard(world, now, stream).0
+    }
+
+    #[test]
+    fn a_stream_says_what_there_is_then_what_comes() {
+        let mut world = world(r#"{"levels": ["events"], "ping_ms": 100}"#);
+        let mut stream = open(&mut world, 0);
+        assert_eq!(heard(&mut world, 0, &mut stream), (vec!["changed 1".to_owned()], 100));
+        apply(&mut world, 10, r#"{"do": "rotate", "publish_after_ms": 50}"#);
+        assert_eq!(heard(&mut world, 10, &mut stream), (vec![], 60), "it is not visible yet");
+        assert_eq!(said(&mut world, 60, &mut stream), ["changed 2"]);
+        apply(&mut world, 70, r#"{"do": "cut"}"#);
+        apply(&mut world, 71, r#"{"do": "revoke"}"#);
+        apply(&mut world, 72, r#"{"do": "rollback"}"#);
+        let all = said(&mut world, 80, &mut stream);
+        assert_eq!(all, ["changed 3!", "revoked 4!", "changed 5!"], "late, and nothing is lost");
+        assert_eq!(heard(&mut world, 179, &mut stream), (vec![], 180));
+        assert_eq!(said(&mut world, 180, &mut stream), ["ping"]);
+        apply(&mut world, 190, r#"{"do": "revoke_set"}"#);
+        apply(&mut world, 191, r#"{"do": "restore_set"}"#);
+        assert_eq!(said(&mut world, 200, &mut stream), ["revoked 5!", "changed 6"]);
+        let counters = world.counters();
+        assert_eq!((counters["push.connects"], counters["push.events"]), (1, 7));
+    }
+
+    #[test]
+    fn an_event_is_written_without_secrets() {
+        let mut world = world(r#"{"levels": ["events"]}"#);
+        let mut stream = open(&mut world, 0);
+        said(&mut world, 0, &mut stream);
+        apply(&mut world, 5, r#"{"do": "revoke"}"#);
+        let Pushed::Frames { frames, .. } = world.pushed(5, &mut stream) else { panic!("broken") };
+        let text: String = frames.iter().map(Frame::text).collect();
+        let expected = "event: revoked\nid: g2\n\
+             data: {\"generation\":2,\"revoked\":[\"k1\"],\"urgency\":\"immediate\"}\n\n";
+        assert_eq!(text, expected);
+        assert!(!world.holds_material(&text) && !format!("{ASK:?}").contains("bootstrap"));
+    }
+
+    #[test]
+    fn a_generation_that_nobody_could_see_is_not_told() {
+        let mut world = world(r#"{"levels": ["events"]}"#);
+        let mut stream = open(&mut world, 0);
+        said(&mut world, 0, &mut stream);
+        apply(&mut world, 10, r#"{"do": "rotate", "publish_after_ms": 50}"#);
+        apply(&mut world, 20, r#"{"do": "rotate"}"#);
+        assert_eq!(said(&mut world, 100, &mut stream), ["changed 3"]);
+    }
+
+    #[test]
+    fn a_timed_activation_is_told_at_its_time() {
+        let mut world = world(r#"{"levels": ["events"]}"#);
+        let mut stream = open(&mut world, 0);
+        apply(&mut world, 0, r#"{"do": "rotate", "next": {"activate_in_ms": 70}}"#);
+        assert_eq!(heard(&mut world, 0, &mut stream), (vec!["changed 2".to_owned()], 70));
+        assert_eq!(said(&mut world, 70, &mut stream), ["changed 3"]);
+    }
+
+    #[test]
+    fn streams_can_be_dropped_and_are_refused_then() {
+        let mut world = world(r#"{"levels": ["events"]}"#);
+        let mut stream = open(&mut world, 0);
+        apply(&mut world, 10, r#"{"do":"endpoint","fault":"events_dropped","for_ms":50}"#);
+        assert_eq!(said(&mut world, 10, &mut stream), ["broken"]);
+        assert_eq!(world.events(59, &ASK), Planned::Dropped);
+        apply(&mut world, 20, r#"{"do": "rotate"}"#);
+        let mut stream = open(&mut world, 60);
+        assert_eq!(said(&mut world, 60, &mut stream), ["changed 2"]);
+        assert_eq!(
+            world.fetch(60, &FetchRequest::default()).reply().map(|one| one.status),
+            Some(401)
+        );
+    }
+
+    #[test]
+    fn a_silence_is_made_up_for_when_it_ends() {
+        let mut world = world(r#"{"levels": ["events"], "ping_ms": 20}"#);
+        let mut stream = open(&mut world, 0);
+        said(&mut world, 0, &mut stream);
+        apply(&mut world, 10, r#"{"do":"endpoint","fault":"events_silent","for_ms":100}"#);
+        let mut late = open(&mut world, 15);
+        apply(&mut world, 20, r#"{"do": "cut"}"#);
+        assert_eq!(heard(&mut world, 60, &mut stream), (vec![], 110), "not even a ping");
+        assert_eq!(heard(&mut world, 60, &mut late), (vec![], 110));
+        assert_eq!(said(&mut world, 110, &mut stream), ["changed 2"]);
+        assert_eq!(said(&mut world, 110, &mut late), ["changed 2"]);
+        // One that began and ended while nobody asked.
+        apply(&mut world, 120, r#"{"do":"endpoint","fault":"events_silent","for_ms":5}"#);
+        assert_eq!(said(&mut world, 128, &mut stream), ["changed 2"]);
+    }
+
+    #[test]
+    fn events_can_be_slow() {
+        let mut world = world(r#"{"levels": ["events"]}"#);
+        apply(&mut world, 0, r#"{"do":"endpoint","fault":"events_slow","ms":30}"#);
+        let mut stream = open(&mut world, 0);
+        assert_eq!(heard(&mut world, 0, &mut stream), (vec![], 30));
+        assert_eq!(said(&mut world, 30, &mut stream), ["changed 1"]);
+        apply(&mut world, 40, r#"{"do": "rotate"}"#);
+        apply(&mut world, 41, r#"{"do":"endpoint","fault":"none"}"#);
+        assert_eq!(heard(&mut world, 69, &mut stream), (vec![], 70), "slow when it happened");
+        assert_eq!(said(&mut world, 70, &mut stream), ["changed 2"]);
+    }
+
+    #[test]
+    fn a_restart_breaks_streams_off_and_its_generation_is_another() {
+        let mut world = world(r#"{"levels": ["events"]}"#);
+        let mut stream = open(&mut world, 0);
+        apply(&mut world, 10, r#"{"do": "lose_history"}"#);
+        assert_eq!(said(&mut world, 10, &mut stream), ["broken"]);
+        let mut stream = open(&mut world, 10);
+        let Pushed::Frames { frames, .. } = world.pushed(10, &mut stream) else { panic!("broken") };
+        assert!(frames[0].text().contains("id: g1.a2\ndata: {\"generation\":1,"), "{frames:?}");
+    }
+
+    #[test]
+    fn only_who_may_fetch_may_listen_and_only_where_it_is_served() {
+        let status = |world: &mut World, request: EventsRequest<'_>| match world.events(0, &request)
+        {
+            Planned::Answer { reply: Opened::Refused(reply), .. } => reply.status,
+            other => panic!("{other:?}"),
+        };
+        let mut level_0 = world(r#"{"levels": ["wait", "acks"]}"#);
+        assert_eq!(status(&mut level_0, ASK), 404);
+        let mut world = world(r#"{"levels": ["events"]}"#);
+        assert_eq!(status(&mut world, EventsRequest { bearer: Some("operator"), ..ASK }), 401);
+        assert_eq!(status(&mut world, EventsRequest { set: Some("other"), ..ASK }), 404);
+        apply(&mut world, 0, r#"{"do": "endpoint", "fault": "server_error"}"#);
+        assert_eq!(status(&mut world, ASK), 503);
+    }
+
+    fn poll<'a>(wait: &'a str) -> FetchRequest<'a> {
+        FetchRequest {
+            bearer: Some("bootstrap"),
+            if_none_match: Some("\"g1\""),
+            wait: Some(wait),
+            ..Default::default()
+        }
+    }
+
+    fn status(asked: &Asked) -> Option<u16> {
+        match asked {
+            Asked::At(planned) => planned.reply().map(|reply| reply.status),
+            Asked::Held(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_long_poll_is_held_until_something_changes_or_its_time_is_over() {
+        let mut world = world(r#"{"levels": ["wait"]}"#);
+        let Asked::Held(mut hold) = world.ask(0, &poll("2")) else { panic!("not held") };
+        assert_eq!(hold.next_at, 2_000);
+        apply(&mut world, 500, r#"{"do": "rotate", "publish_after_ms": 100}"#);
+        assert_eq!(world.held(500, &poll("2"), &mut hold), None);
+        assert_eq!(hold.next_at, 600);
+        let changed = world.held(600, &poll("2"), &mut hold).expect("an answer");
+        assert_eq!(changed.reply().map(|reply| reply.generation), Some(Some(2)));
+        assert_eq!(status(&world.ask(700, &poll("2"))), Some(200), "it has changed already");
+        let newer = FetchRequest { if_none_match: Some("\"g2\""), ..poll("2") };
+        let Asked::Held(mut hold) = world.ask(700, &newer) else { panic!("not held") };
+        assert_eq!(world.held(2_699, &newer, &mut hold), None);
+        let same = world.held(2_700, &newer, &mut hold).expect("an answer");
+        assert_eq!(same.reply().map(|reply| reply.status), Some(304));
+        let counters = world.counters();
+        assert_eq!((counters["wait.started"], counters["fetch.started"]), (3, 0));
+    }
+
+    #[test]
+    fn a_long_poll_that_is_held_meets_the_faults_that_come() {
+        let mut world = world(r#"{"levels": ["wait"]}"#);
+        let Asked::Held(mut hold) = world.ask(0, &poll("55")) else { panic!("not held") };
+        apply(&mut world, 5, r#"{"do": "endpoint", "fault": "outage"}"#);
+        assert_eq!(world.held(5, &poll("55"), &mut hold), Some(Planned::Dropped));
+    }
+
+    #[test]
+    fn a_wait_is_refused_or_ignored() {
+        let mut world = world(r#"{"levels": ["wait"]}"#);
+        for wait in ["56", "-1", "1.5", "", "x"] {
+            assert_eq!(status(&world.ask(0, &poll(wait))), Some(400), "{wait}");
+        }
+        assert_eq!(status(&world.ask(0, &poll("0"))), Some(304), "a fetch like any other");
+        assert_eq!(world.counters()["fetch.started"], 6);
+        let mut level_0 = super::super::tests::world("{}");
+        for wait in ["5", "x"] {
+            assert_eq!(status(&level_0.ask(0, &poll(wait))), Some(304), "{wait}");
+        }
+        assert_eq!(level_0.counters()["wait.started"], 0);
+    }
+}
