@@ -6,9 +6,11 @@ import asyncio
 import json as _json
 import threading
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Callable,
+    Generator,
     Iterable,
     Iterator,
     Mapping,
@@ -241,7 +243,7 @@ class _Base:
         elif isinstance(content, str):
             content = content.encode()
         elif isinstance(content, (bytearray, memoryview)):
-            content = bytes(content)
+            content = bytes(cast("bytearray", content))
         limit = self._timeout if isinstance(timeout, Unset) else timeout
         wanted = [scopes] if isinstance(scopes, str) else list(scopes)
         query = _query(params) if params else []
@@ -316,7 +318,7 @@ class Client(_Base):
         timeout: float | None | Unset = UNSET,
         keys: str | None = None,
         scopes: Sequence[str] = (),
-    ) -> Iterator[Response]:
+    ) -> Generator[Response]:
         """`request`, whose body is read as it arrives: `with api.stream("GET", url) as response`."""
         client, order, body = self._order(
             method, url, params, headers, content, json, timeout, keys, scopes, True
@@ -415,7 +417,7 @@ class AsyncClient(_Base):
         timeout: float | None | Unset = UNSET,
         keys: str | None = None,
         scopes: Sequence[str] = (),
-    ) -> AsyncIterator[Response]:
+    ) -> AsyncGenerator[Response]:
         """`request`, whose body is read as it arrives: `async with api.stream("GET", url) as response`."""
         client, order, body = self._order(
             method, url, params, headers, content, json, timeout, keys, scopes, True
@@ -541,14 +543,16 @@ async def _pump(
 def _pairs(headers: HeaderInput | None) -> list[tuple[str, str]]:
     if headers is None:
         return []
-    items = headers.items() if isinstance(headers, Mapping) else headers
-    return [(name, value) for name, value in items]
+    if isinstance(headers, Mapping):
+        return list(cast("Mapping[str, str]", headers).items())
+    return [(name, value) for name, value in headers]
 
 
 def _query(params: Params) -> list[tuple[str, str]]:
-    items = params.items() if isinstance(params, Mapping) else params
+    if isinstance(params, Mapping):
+        params = cast("Mapping[str, Any]", params).items()
     pairs: list[tuple[str, str]] = []
-    for name, value in items:
+    for name, value in params:
         if isinstance(value, (list, tuple)):
             pairs.extend((name, _text(each)) for each in cast("Sequence[Any]", value))
         else:
