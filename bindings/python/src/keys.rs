@@ -48,9 +48,19 @@ struct Cached {
 }
 
 impl Handle {
-    /// The handle of this process.
+    /// The handle of this process. Once it is closed, that is told at once, and not when the core has
+    /// heard of it.
     #[inline]
     pub(crate) fn live(&self, py: Python<'_>) -> PyResult<Here<Live>> {
+        match self.closed.load(Ordering::Relaxed) {
+            false => self.live_or_closed(py),
+            true => Err(raise(py, &Error::new(ErrorKind::Closed, "the handle was closed"))),
+        }
+    }
+
+    /// The same, for a look at what was.
+    #[inline]
+    fn live_or_closed(&self, py: Python<'_>) -> PyResult<Here<Live>> {
         self.live.get(py, |parent| self.make(py, parent))
     }
 
@@ -158,13 +168,13 @@ impl KeySwap {
     /// The local number of what requests see: it rises whenever that changes. Cache by it.
     #[getter]
     fn epoch(&self, py: Python<'_>) -> PyResult<u64> {
-        Ok(self.handle.live(py)?.keys.snapshot().epoch())
+        Ok(self.handle.live_or_closed(py)?.keys.snapshot().epoch())
     }
 
     /// What was counted so far.
     #[getter]
     fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
-        Ok(Stats::new(self.handle.live(py)?.keys.stats()))
+        Ok(Stats::new(self.handle.live_or_closed(py)?.keys.stats()))
     }
 
     /// The material named `key` of the credential in use, for libraries that take a function. Before the

@@ -261,6 +261,9 @@ def test_half_a_body_is_not_taken_for_a_whole_one(key: keyswap.KeySwap, echo: st
             api.post("/whole", content=iter([b"a"]))
     finally:
         Echo.do_POST = whole  # type: ignore[method-assign]
+    until = time.monotonic() + 10
+    while not seen and time.monotonic() < until:
+        time.sleep(0.005)
     assert seen == ["/whole"]
 
 

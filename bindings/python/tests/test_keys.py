@@ -60,6 +60,7 @@ async def test_asynchronous_calls_are_the_same(world: World) -> None:
         keys.current
     with pytest.raises(keyswap.ClosedError):
         await keys.aready()
+    assert keys.stats.fetches_changed == 1, "what was can still be seen"
 
 
 async def test_a_key_function_waits_for_the_first_set_only(world: World) -> None:

@@ -46,7 +46,7 @@ def test_nothing_that_can_be_printed_holds_a_secret(world: World) -> None:
     logger.addHandler(handler)
     logger.setLevel(1)
     try:
-        keys = keyswap.KeySwap(lambda: DOCUMENT, policy=FAST)
+        keys = keyswap.KeySwap(lambda: DOCUMENT, policy={**FAST, "wait": 0.2})
         events = keys.events()
         keys.ready(10)
         keys.refresh(10)

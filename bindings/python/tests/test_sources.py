@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FAST, World, wait_for
+from conftest import FAST, World, python, wait_for
 
 import keyswap
 
@@ -288,9 +288,11 @@ def test_ways_to_show_who_asks(
             assert keys.current.id == "k1", way
         with keyswap.KeySwap(keyswap.Endpoint(world.set_url, timeout=5, **way)) as keys:
             keys.ready(10)
+    # In a process of its own: the variable serves one endpoint a process.
+    code = "import sys, keyswap; keyswap.KeySwap(sys.argv[1]).ready(10)"
     monkeypatch.setenv("KEYSWAP_BOOTSTRAP", world.bootstrap)
-    with keyswap.KeySwap(world.set_url) as keys:
-        keys.ready(10)
+    done = python(code, world.set_url)
+    assert (done.returncode, done.stderr) == (0, "")
     wrong: list[tuple[Any, type[keyswap.KeyswapError]]] = [
         ("wrong", keyswap.BootstrapRejectedError),
         (False, keyswap.BootstrapRejectedError),
