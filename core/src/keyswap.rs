@@ -76,6 +76,7 @@ impl KeySwap {
             schemes: Vec::new(),
             runtime: None,
             seed: None,
+            inherited: None,
             name: "default".into(),
         }
     }
@@ -214,6 +215,7 @@ pub struct Follow {
     schemes: Vec<Box<str>>,
     runtime: Option<Handle>,
     seed: Option<u64>,
+    inherited: Option<CredentialSet>,
     name: Box<str>,
 }
 
@@ -267,6 +269,23 @@ impl Follow {
         self
     }
 
+    /// Begins with a set that another handle held, and fetches at once all the same: for a process that
+    /// was forked from one that held it. A set that has ended is passed over.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), keyswap::Error> {
+    /// # use keyswap::{KeySwap, source, CredentialSet, Credential};
+    /// # let down = || source::from_fn(|| std::future::pending());
+    /// let held = CredentialSet::new(Credential::new("k2", "material"));
+    /// let keys = KeySwap::follow(down()).inherit(held).start()?;
+    /// assert_eq!(keys.current()?.id(), "k2", "before anything was fetched");
+    /// # Ok(()) }
+    /// ```
+    pub fn inherit(mut self, set: CredentialSet) -> Self {
+        self.inherited = Some(set);
+        self
+    }
+
     /// Makes all jitter reproducible, for tests.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -288,6 +307,11 @@ impl Follow {
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         let mut rotation = Rotation::new(self.clock.now(), seed, policy.clone(), backoff);
         rotation.know_schemes(self.schemes);
+        if let Some(mut set) = self.inherited {
+            // It tells what the source's clock showed then, which is not now.
+            set.as_of = None;
+            rotation.inherit(self.clock.now(), set);
+        }
         let store = Arc::new(Store::new(rotation.snapshot().clone()));
         let counts = Arc::new(Mutex::new(Counts::default()));
         let (outbox, inbox) = mpsc::unbounded_channel();

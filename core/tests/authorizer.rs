@@ -91,6 +91,19 @@ async fn a_send_that_a_host_made_from_its_cache_goes_on_with_what_is_new() {
 }
 
 #[tokio::test]
+async fn what_the_credential_in_use_adds_can_be_prepared() {
+    let keys = keys(&Arc::new(AtomicU64::new(2))).await;
+    let authorizer = authorizer(&keys);
+    let patch = authorizer.prepare(&authorizer.snapshot()).unwrap().unwrap();
+    let mut headers = HeaderMap::new();
+    patch.apply_headers(&mut headers);
+    assert_eq!(headers["x-api-key"], "material-2");
+    let unnamed = Authorizer::builder(&keys).allow_origin(HOME).unwrap().build().unwrap();
+    let error = unnamed.prepare(&unnamed.snapshot()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SchemeFailed, "neither the program nor the set names one");
+}
+
+#[tokio::test]
 async fn when_all_is_in_vain_it_waits_for_the_fetch_that_it_forced() {
     let generation = Arc::new(AtomicU64::new(2));
     let keys = keys(&generation).await;

@@ -130,6 +130,32 @@ async fn a_refresh_comes_before_the_end_and_a_failure_displaces_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_inherited_set_serves_while_the_first_fetch_runs() {
+    let follow = |script: &Script, set| {
+        let follow = KeySwap::follow(script.clone()).clock(Clock::tokio()).seed(7);
+        follow.inherit(set).start().unwrap()
+    };
+    let script = Script::new([Answer::After(Duration::from_secs(2), set(3))]);
+    let keys = follow(&script, set(2));
+    assert_eq!(in_use(&keys), "k2", "at once");
+    advance(1.0).await;
+    assert_eq!(script.fetches(), 1, "it fetches at once all the same");
+    advance(2.0).await;
+    assert_eq!(keys.stats().generation, Some(3));
+    assert_eq!(keys.stats().counts.changed, 1, "what was inherited was not fetched");
+
+    let script = Script::new([Answer::Set(set(1)), unavailable()]);
+    let keys = follow(&script, set(2));
+    advance(1.0).await;
+    assert_eq!(in_use(&keys), "k2", "a lower generation does not displace it");
+
+    let ended = Timestamp::now() - SignedDuration::from_secs(60);
+    let ended = CredentialSet::new(Credential::new("k0", "material").with_expires_at(ended));
+    let keys = follow(&Script::new([Answer::Hang]), ended);
+    assert_eq!(in_use(&keys), "not_ready", "what has ended is passed over");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_source_may_panic_or_hang() {
     let script =
         Script::new([Answer::Set(set(1)), Answer::Panic, Answer::Hang, Answer::Set(set(2))]);

@@ -78,6 +78,30 @@ impl Authorizer {
         attention
     }
 
+    /// What the credential in use of this snapshot adds to any request, to be kept as long as the
+    /// snapshot. None if nothing is in use, or if the scheme signs and so depends on the request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SchemeFailed`] if the credential cannot be put on a request.
+    pub fn prepare(&self, snapshot: &Snapshot) -> Result<Option<Patch>, Error> {
+        let Some(credential) = snapshot.in_use() else { return Ok(None) };
+        let named;
+        let scheme = match &self.0.scheme {
+            Some(scheme) => scheme,
+            None => {
+                named = Scheme::named_by(credential)?;
+                &named
+            }
+        };
+        if scheme.is_signing() {
+            return Ok(None);
+        }
+        let nowhere = Url::parse("https://localhost").expect("a URL");
+        let headers = HeaderMap::new();
+        let any = Unsigned::new(&Method::GET, &nowhere, &headers, None, Timestamp::UNIX_EPOCH);
+        scheme.apply(credential, &any).map(Some)
+    }
+
     /// Whether credentials may go to this URL now.
     pub fn admits(&self, url: &Url) -> bool {
         let snapshot = self.0.keys.store().snapshot();

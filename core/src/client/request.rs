@@ -140,6 +140,14 @@ impl RequestBuilder {
         })
     }
 
+    /// No such limit, whatever the client's is.
+    pub fn no_timeout(self) -> Self {
+        self.change(|request| {
+            request.timeout = None;
+            Ok(())
+        })
+    }
+
     /// Sends it with the credentials of the set of this name, instead of the client's own.
     pub fn keys(self, name: &str) -> Self {
         self.change(|request| {

@@ -90,12 +90,20 @@ impl Response {
     /// # Errors
     /// [`ErrorKind::Status`], with the [status](Error::status).
     pub fn error_for_status(self) -> Result<Self, Error> {
+        match self.status_error() {
+            None => Ok(self),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// The error that a status of 400 or more is, for programs that want the response as well.
+    pub fn status_error(&self) -> Option<Error> {
         let status = self.status();
         if status.as_u16() < 400 {
-            return Ok(self);
+            return None;
         }
         let what = format!("{} answered {status}", shown(&self.url));
-        Err(Error::new(ErrorKind::Status, what).with_status(status.as_u16()))
+        Some(Error::new(ErrorKind::Status, what).with_status(status.as_u16()))
     }
 
     /// Reads at most `max` bytes of the body ahead, without taking them from the caller.

@@ -105,6 +105,19 @@ impl Rotation {
         self.held.known_schemes.extend(names);
     }
 
+    /// Begins with a set that was held elsewhere, as by the process that this one was forked from. What
+    /// may not be used, because it has ended say, is passed over. The first fetch stays due at once.
+    pub fn inherit(&mut self, now: Moment, set: CredentialSet) {
+        self.observe_clocks(now);
+        if self.fetched(set).is_ok() {
+            self.fetching.ask(now.boot);
+        }
+        self.publish_if_changed();
+        // It happened elsewhere: nobody here is told, and nothing was fetched yet.
+        self.out.clear();
+        self.counts = Counts::default();
+    }
+
     /// What was published last.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.published

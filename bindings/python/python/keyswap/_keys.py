@@ -1,0 +1,230 @@
+"""The running handle."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, TypedDict, Union, cast
+
+from . import _native
+from ._bridge import run
+from ._errors import InvalidConfigError, NotReadyError
+
+Seconds = Union[float, timedelta]
+Document = Mapping[str, Any]
+Source = Union[
+    str,
+    _native.Endpoint,
+    _native.File,
+    _native.Env,
+    Callable[[], Document],
+    Callable[[], Awaitable[Document]],
+]
+"""Where sets come from: the URL of a rotation endpoint, a source, or a function that returns a mapping."""
+
+
+class Policy(TypedDict, total=False):
+    """The numbers that the core works with; what is not named keeps its default.
+
+    Times are seconds, or `timedelta`. What each one means, its default and the reason for it stand in the
+    documentation of the core's `Policy`.
+    """
+
+    soft_lead_ratio: float
+    soft_lead_max: Seconds
+    hard_lead_ratio: float
+    hard_lead_max: Seconds
+    poll: Seconds
+    poll_spread: float
+    fetch_floor: Seconds
+    fetch_floor_min: Seconds
+    backoff_min: Seconds
+    backoff_max: Seconds
+    backoff_max_urgent: Seconds
+    retry_after_min: Seconds
+    retry_after_max: Seconds
+    slow_retry_min: Seconds
+    slow_retry_max: Seconds
+    fetch_timeout: Seconds
+    hard_wait: Seconds
+    wait: Seconds
+    forced_burst: int
+    forced_every: Seconds
+    probe_delays: Sequence[Seconds]
+    probe_timeout: Seconds
+    probe_again: Seconds
+    probe_unreported: Seconds
+    keep_in_use: Seconds
+    give_up: Seconds
+    episode: Seconds
+    episode_max: Seconds
+    rotation_window: Seconds
+    rotation_pause: Seconds
+    previous_grace: Seconds
+    stale_grace: Seconds
+    wake: Seconds
+    lagging: Seconds
+    lease: Seconds
+    drain: Seconds
+
+
+class KeySwap(_native.KeySwap):
+    """Follows one source and always holds a fresh credential.
+
+        keys = keyswap.KeySwap("https://keys.example.com/keyswap/v1/sets/trading")
+        keys.ready(timeout=10)
+        keys.current.reveal()
+
+    Making one never waits: it starts in the background. It may be shared by threads and event loops, and
+    a forked child may use it: it begins with the credential that its parent held, and fetches by itself.
+
+    `source` is the URL of a rotation endpoint, an `Endpoint`, a `File`, an `Env`, or a function that
+    returns a mapping such as `{"current": {"id": "k2", "key": "..."}}`. A function that blocks runs in a
+    thread of its own; an asynchronous one on the event loop that runs when the handle is made, else on a
+    private one. One that raises, hangs, or returns nothing of use is a failed fetch, which is told and
+    tried again; the credential that is held stays in use.
+
+    `bootstrap` (a string, a function that returns one, or False for none) and `bootstrap_file` are what a
+    URL is fetched with; by default it is the environment variable KEYSWAP_BOOTSTRAP. `policy` changes
+    numbers, in seconds. `name` is for people, in `repr`.
+
+    Raises InvalidConfigError for what is not valid, and TypeError for what is no source.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        source: Source,
+        *,
+        bootstrap: str | Callable[[], str] | Callable[[], Awaitable[str]] | bool | None = None,
+        bootstrap_file: str | os.PathLike[str] | None = None,
+        policy: Policy | Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> KeySwap:
+        if isinstance(source, str):
+            source = _native.Endpoint(source, bootstrap=bootstrap, bootstrap_file=bootstrap_file)
+        elif bootstrap is not None or bootstrap_file is not None:
+            raise InvalidConfigError("bootstrap is for a URL: pass it to the source itself")
+        made = super().__new__(cls, source, None if policy is None else _to_json(policy), name)
+        return cast(KeySwap, made)
+
+    async def aready(self, timeout: float | None = None) -> None:
+        """Waits until a credential is usable, or the fetch that runs has failed.
+
+        Raises the error of that fetch, or TimeoutError after `timeout` seconds.
+        """
+        await run(self._ready, timeout)
+
+    async def arefresh(self, timeout: float | None = None) -> None:
+        """Fetches now, or as soon as the floor between two fetches allows, and waits for the outcome.
+
+        Raises the error of that fetch, or TimeoutError after `timeout` seconds. What was held is still held.
+        """
+        await run(self._refresh, timeout)
+
+    async def akey(self) -> str:
+        """The material named `key` of the credential in use, for libraries that take such a function.
+
+        Before the first set it waits, for at most 10 s; afterwards it never does. Raises as `current` does.
+        """
+        try:
+            return self.current.reveal()
+        except NotReadyError:
+            await self.aready(10.0)
+            return self.current.reveal()
+
+    def events(self) -> Events:
+        """What happens from now on, to be iterated over with `for` or `async for`."""
+        return Events(self._events())
+
+    async def aclose(self) -> None:
+        """`close`, for an event loop. It does not wait."""
+        self.close()
+
+    def __enter__(self) -> KeySwap:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> KeySwap:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Events:
+    """The events of one handle. Bounded: an observer that is too slow gets an event named `lagged`.
+
+    Iterating ends when the handle is closed or gone; this does not keep it alive.
+    """
+
+    __slots__ = ("_native",)
+
+    def __init__(self, native: _native.Events) -> None:
+        self._native = native
+
+    def next(self, timeout: float | None = None) -> _native.Event | None:
+        """Waits for the next event. None once the handle is closed or gone.
+
+        Raises TimeoutError after `timeout` seconds.
+        """
+        return self._native.next(timeout)
+
+    async def anext(self, timeout: float | None = None) -> _native.Event | None:
+        """`next`, for an event loop."""
+        return cast("_native.Event | None", await run(self._native._next, timeout))
+
+    def __iter__(self) -> Iterator[_native.Event]:
+        return self
+
+    def __next__(self) -> _native.Event:
+        event = self._native.next()
+        if event is None:
+            raise StopIteration
+        return event
+
+    def __aiter__(self) -> AsyncIterator[_native.Event]:
+        return self
+
+    async def __anext__(self) -> _native.Event:
+        event = await self.anext()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    def __repr__(self) -> str:
+        return repr(self._native)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("a stream of events cannot be pickled or copied")
+
+
+def _to_json(policy: Mapping[str, Any]) -> str:
+    if not isinstance(policy, Mapping):
+        raise InvalidConfigError("policy must be a mapping of names to numbers")
+    try:
+        return json.dumps(dict(policy), default=_number, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidConfigError(f"invalid policy: {error}") from None
+
+
+def _number(value: object) -> float:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    raise TypeError(f"a number of seconds is wanted, not {type(value).__name__}")

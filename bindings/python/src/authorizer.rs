@@ -1,0 +1,311 @@
+//! Credentials for requests that another HTTP library sends.
+//!
+//! A host reads `authorizer.snapshot` (a few atomic loads, one object an epoch) and patches its request
+//! from it. It begins an `Attempt` while the snapshot is probing, when the scheme signs (the snapshot then
+//! has no patch), or with `begin_after` when a response matches the attention.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use http::HeaderValue;
+use pyo3::{prelude::*, types::PySet};
+use url::Url;
+
+use crate::{
+    attempt::Attempt,
+    credential::no_pickle,
+    errors::{invalid, raise},
+    keys::{Handle, KeySwap, limit},
+    process::{Here, PerProcess},
+    scheme::{Classifier, Scheme},
+};
+
+/// What an authorizer, or a client, is made of.
+pub(crate) struct Recipe {
+    pub(crate) keys: Arc<Handle>,
+    pub(crate) scheme: Option<keyswap::Scheme>,
+    pub(crate) origins: Vec<String>,
+    pub(crate) plain_http: bool,
+    pub(crate) classifier: Option<Py<PyAny>>,
+}
+
+impl Recipe {
+    pub(crate) fn new(
+        keys: &Bound<'_, KeySwap>,
+        scheme: Option<Bound<'_, Scheme>>,
+        origins: Vec<String>,
+        plain_http: bool,
+        classifier: Option<Py<PyAny>>,
+    ) -> Self {
+        Self {
+            keys: keys.get().handle.clone(),
+            scheme: scheme.map(|scheme| scheme.get().inner.clone()),
+            origins,
+            plain_http,
+            classifier,
+        }
+    }
+}
+
+pub(crate) struct Live {
+    pub(crate) inner: keyswap::Authorizer,
+    cached: ArcSwapOption<Cached>,
+}
+
+struct Cached {
+    epoch: u64,
+    snapshot: Py<Snapshot>,
+}
+
+/// Puts credentials on requests that another library sends, and learns from the responses.
+#[pyclass(frozen, module = "keyswap._native")]
+pub(crate) struct Authorizer(Arc<Authority>);
+
+pub(crate) struct Authority {
+    recipe: Recipe,
+    live: PerProcess<Live>,
+}
+
+impl Authority {
+    pub(crate) fn live(&self, py: Python<'_>) -> PyResult<Here<Live>> {
+        self.live.get(py, |_| {
+            let recipe = &self.recipe;
+            let mut builder = keyswap::Authorizer::builder(&recipe.keys.live(py)?.keys);
+            if recipe.plain_http {
+                builder = builder.plain_http_allowed();
+            }
+            if let Some(scheme) = &recipe.scheme {
+                builder = builder.scheme(scheme.clone());
+            }
+            if let Some(classifier) = &recipe.classifier {
+                builder = builder.classifier(Classifier::new(classifier.bind(py))?);
+            }
+            let raised = |error| raise(py, &error);
+            for origin in &recipe.origins {
+                builder = builder.allow_origin(origin).map_err(raised)?;
+            }
+            let inner = builder.build().map_err(raised)?;
+            Ok(Live { inner, cached: ArcSwapOption::empty() })
+        })
+    }
+}
+
+#[pymethods]
+impl Authorizer {
+    /// Raises InvalidConfigError and InsecureUrlError.
+    #[new]
+    #[pyo3(signature = (keys, *, scheme = None, allowed_origins, plain_http_allowed = false, classifier = None))]
+    fn new(
+        py: Python<'_>,
+        keys: &Bound<'_, KeySwap>,
+        scheme: Option<Bound<'_, Scheme>>,
+        allowed_origins: Vec<String>,
+        plain_http_allowed: bool,
+        classifier: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let recipe = Recipe::new(keys, scheme, allowed_origins, plain_http_allowed, classifier);
+        let authority = Authority { recipe, live: PerProcess::new() };
+        authority.live(py)?;
+        Ok(Self(Arc::new(authority)))
+    }
+
+    /// What requests see now: the same object until that changes.
+    #[getter]
+    fn snapshot(&self, py: Python<'_>) -> PyResult<Py<Snapshot>> {
+        let live = self.0.live(py)?;
+        let inner = live.inner.snapshot();
+        if let Some(cached) = &*live.cached.load()
+            && cached.epoch == inner.epoch()
+        {
+            return Ok(cached.snapshot.clone_ref(py));
+        }
+        let patch = live.inner.prepare(&inner).map_err(|error| raise(py, &error))?;
+        let patch = patch.map(|patch| Py::new(py, Patch(patch))).transpose()?;
+        let epoch = inner.epoch();
+        let admitted = PySet::empty(py)?.unbind();
+        let snapshot = Py::new(py, Snapshot { inner, patch, admitted })?;
+        let cached = Cached { epoch, snapshot: snapshot.clone_ref(py) };
+        live.cached.store(Some(Arc::new(cached)));
+        Ok(snapshot)
+    }
+
+    /// The statuses of the responses that an attempt has to be shown.
+    #[getter]
+    fn attention(&self, py: Python<'_>) -> PyResult<Vec<u16>> {
+        Ok(self.0.live(py)?.inner.attention().statuses)
+    }
+
+    /// The names, in lower case, of the headers whose responses an attempt has to be shown.
+    #[getter]
+    fn attention_headers(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let headers = self.0.live(py)?.inner.attention().headers;
+        Ok(headers.into_iter().map(String::from).collect())
+    }
+
+    /// How many bytes of a body a classifier may ask for.
+    #[getter]
+    fn body_limit(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.0.live(py)?.inner.attention().body_limit)
+    }
+
+    /// Whether credentials may go to this URL now.
+    fn admits(&self, py: Python<'_>, url: &str) -> PyResult<bool> {
+        let url = parse(py, url)?;
+        Ok(self.0.live(py)?.inner.admits(&url))
+    }
+
+    /// A request is about to be sent. `replayable` says whether its body can be sent again; `deadline`
+    /// is how many seconds the caller waits at most.
+    ///
+    /// Raises OriginNotAllowedError.
+    #[pyo3(signature = (url, *, replayable = true, deadline = None))]
+    fn begin(
+        &self,
+        py: Python<'_>,
+        url: &str,
+        replayable: bool,
+        deadline: Option<f64>,
+    ) -> PyResult<Attempt> {
+        let (url, deadline) = (parse(py, url)?, limit(py, deadline)?);
+        let attempt = self.0.live(py)?.inner.begin(&url, replayable, deadline);
+        let attempt = attempt.map_err(|error| raise(py, &error))?;
+        Ok(Attempt::new(self.0.clone(), attempt, url, replayable, deadline))
+    }
+
+    /// A request was sent with the patch of `snapshot`, and the response matches the attention.
+    ///
+    /// Raises OriginNotAllowedError.
+    #[pyo3(signature = (snapshot, url, *, replayable = true, deadline = None))]
+    fn begin_after(
+        &self,
+        py: Python<'_>,
+        snapshot: &Bound<'_, Snapshot>,
+        url: &str,
+        replayable: bool,
+        deadline: Option<f64>,
+    ) -> PyResult<Attempt> {
+        let (url, deadline) = (parse(py, url)?, limit(py, deadline)?);
+        let live = self.0.live(py)?;
+        let attempt = live.inner.begin_after(&snapshot.get().inner, &url, replayable, deadline);
+        let attempt = attempt.map_err(|error| raise(py, &error))?;
+        Ok(Attempt::new(self.0.clone(), attempt, url, replayable, deadline))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<keyswap.Authorizer {}>", self.0.recipe.origins.join(", "))
+    }
+
+    fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        no_pickle("Authorizer")
+    }
+}
+
+/// What requests see in one epoch.
+#[pyclass(frozen, module = "keyswap._native")]
+pub(crate) struct Snapshot {
+    inner: Arc<keyswap::Snapshot>,
+    patch: Option<Py<Patch>>,
+    admitted: Py<PySet>,
+}
+
+#[pymethods]
+impl Snapshot {
+    /// The local number of this state.
+    #[getter]
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
+
+    /// Whether each request is to begin an attempt.
+    #[getter]
+    fn probing(&self) -> bool {
+        self.inner.is_probing()
+    }
+
+    /// The id of the credential in use.
+    #[getter]
+    fn credential_id(&self) -> Option<&str> {
+        self.inner.in_use().map(|credential| credential.id())
+    }
+
+    /// What the credential in use adds to any request. None if nothing is usable or the scheme signs: a
+    /// request then begins an attempt.
+    #[getter]
+    fn patch(&self, py: Python<'_>) -> Option<Py<Patch>> {
+        self.patch.as_ref().map(|patch| patch.clone_ref(py))
+    }
+
+    /// The origins that the host has found admitted; its own notes, gone with the epoch.
+    #[getter]
+    fn admitted(&self, py: Python<'_>) -> Py<PySet> {
+        self.admitted.clone_ref(py)
+    }
+
+    fn __repr__(&self) -> String {
+        let in_use = self.credential_id().unwrap_or("nothing");
+        format!("<keyswap.Snapshot {}, {in_use} in use>", self.inner.epoch())
+    }
+}
+
+/// What a scheme adds to a request. It prints the names of what it adds, never the values.
+#[pyclass(frozen, module = "keyswap._native")]
+pub(crate) struct Patch(pub(crate) keyswap::Patch);
+
+#[pymethods]
+impl Patch {
+    /// The names of the headers that it sets, in lower case.
+    #[getter]
+    fn names(&self) -> Vec<&str> {
+        self.0.headers().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// The headers that it sets, in the clear: for the request, and nothing else.
+    fn reveal(&self) -> Vec<(&str, String)> {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        self.0.headers().map(|(name, value)| (name.as_str(), text(value))).collect()
+    }
+
+    /// Sets the headers on a mapping of headers.
+    fn put(&self, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        for (name, value) in self.reveal() {
+            headers.set_item(name, value)?;
+        }
+        Ok(())
+    }
+
+    /// The URL with the query parameters that it sets.
+    fn url(&self, py: Python<'_>, url: &str) -> PyResult<String> {
+        let mut url = parse(py, url)?;
+        self.0.apply_query(&mut url);
+        Ok(url.into())
+    }
+
+    /// The URL without them: a server may have copied them into a redirect.
+    fn clean(&self, py: Python<'_>, url: &str) -> PyResult<String> {
+        let mut url = parse(py, url)?;
+        self.0.remove_query(&mut url);
+        Ok(url.into())
+    }
+
+    /// Whether it adds nothing, as for an origin that is not allowed.
+    #[getter]
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<keyswap.Patch {}>", self.names().join(", "))
+    }
+
+    fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        no_pickle("Patch")
+    }
+}
+
+pub(crate) fn parse(py: Python<'_>, url: &str) -> PyResult<Url> {
+    // The text is not repeated: it may hold a user and a password.
+    match Url::parse(url) {
+        Ok(url) if url.has_host() => Ok(url),
+        _ => Err(invalid(py, "not a whole URL")),
+    }
+}

@@ -1,0 +1,226 @@
+//! From Python's ways of waiting to the runtime's, and back.
+//!
+//! A blocking call runs its work as a task and waits in slices, detached, so that other threads run and
+//! Ctrl-C is heard. An asynchronous call runs its work as a task that completes an `asyncio.Future` by
+//! `loop.call_soon_threadsafe`. That call is made by the courier, a thread of its own: a thread of the
+//! runtime never waits for the interpreter, and completions that are ready together go in one call.
+
+use std::{
+    future::Future,
+    io,
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use keyswap::Error;
+use pyo3::{
+    exceptions::PyRuntimeError,
+    intern,
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyList, PyTuple},
+};
+use tokio::task::AbortHandle;
+
+use crate::{errors::raise, process::Local, runtime};
+
+/// How often a blocking call looks for signals: what a person at a keyboard does not notice.
+const SLICE: Duration = Duration::from_millis(50);
+/// The most completions of one delivery, so that a loop is not held up for long.
+const BATCH: usize = 256;
+
+/// Runs a future on the runtime and waits for it. Ctrl-C ends the wait, and the future with it.
+pub(crate) fn block<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> PyResult<T> {
+    let host = runtime::host(py)?;
+    let (tell, mut told) = sync_channel(1);
+    let task = host.handle.spawn(async move {
+        let _ = tell.send(work.await);
+    });
+    drop(host);
+    let _abort = AbortOnDrop(task.abort_handle());
+    loop {
+        let heard;
+        (told, heard) = py.detach(move || {
+            let heard = told.recv_timeout(SLICE);
+            (told, heard)
+        });
+        if runtime::is_ending() {
+            // What is dropped at the end makes others fail: that is no news for a program.
+            runtime::stop_unless_ending_it(py);
+        }
+        match heard {
+            Ok(outcome) => return outcome.map_err(|error| raise(py, &error)),
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(PyRuntimeError::new_err("keyswap: a task ended without an answer"));
+            }
+        }
+    }
+}
+
+/// Runs a future on the runtime, which then completes `future` on its loop.
+pub(crate) fn spawn<T: Send + 'static>(
+    py: Python<'_>,
+    future: &Bound<'_, PyAny>,
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+) -> PyResult<Job> {
+    let host = runtime::host(py)?;
+    let home = future.call_method0(intern!(py, "get_loop"))?.unbind();
+    let future = future.clone().unbind();
+    let courier = host.courier.clone();
+    let task = host.handle.spawn(async move {
+        let outcome = work.await;
+        courier.send(Parcel::Completion(Completion {
+            home,
+            future,
+            outcome: Box::new(move |py| match outcome {
+                Ok(value) => convert(py, value),
+                Err(error) => Err(raise(py, &error)),
+            }),
+        }));
+    });
+    Ok(Job(Local::new(task.abort_handle())))
+}
+
+/// Work that goes on for an asynchronous caller.
+#[pyclass(frozen, module = "keyswap._native")]
+pub(crate) struct Job(Local<AbortHandle>);
+
+#[pymethods]
+impl Job {
+    /// Ends the work, if it has not ended: for a caller that was cancelled.
+    fn abort(&self) {
+        if let Some(task) = self.0.get() {
+            task.abort();
+        }
+    }
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Takes to Python what the runtime has for it.
+#[derive(Clone)]
+pub(crate) struct Courier(Sender<Parcel>);
+
+pub(crate) enum Parcel {
+    Completion(Completion),
+    /// Something short to be done while attached.
+    Errand(Box<dyn FnOnce(Python<'_>) + Send>),
+    Stop,
+}
+
+pub(crate) struct Completion {
+    home: Py<PyAny>,
+    future: Py<PyAny>,
+    outcome: Outcome,
+}
+
+/// Made only once attached.
+type Outcome = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+
+impl Courier {
+    pub(crate) fn send(&self, parcel: Parcel) {
+        // After the end nobody takes it, and nobody waits for it.
+        let _ = self.0.send(parcel);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.send(Parcel::Stop);
+    }
+}
+
+pub(crate) fn start() -> io::Result<(Courier, JoinHandle<()>)> {
+    let (courier, parcels) = channel();
+    let thread = std::thread::Builder::new().name("keyswap-courier".into()).spawn(move || {
+        let _ = Python::try_attach(|py| deliver(py, parcels));
+    })?;
+    Ok((Courier(courier), thread))
+}
+
+fn deliver(py: Python<'_>, mut parcels: Receiver<Parcel>) {
+    loop {
+        let first;
+        (parcels, first) = py.detach(move || {
+            let first = parcels.recv();
+            (parcels, first)
+        });
+        let Ok(mut parcel) = first else { return };
+        let mut homes: Vec<(Py<PyAny>, Bound<'_, PyList>)> = Vec::new();
+        for _ in 0..BATCH {
+            match parcel {
+                Parcel::Stop => return,
+                Parcel::Errand(errand) => errand(py),
+                Parcel::Completion(completion) => sort(py, completion, &mut homes),
+            }
+            match parcels.try_recv() {
+                Ok(next) => parcel = next,
+                Err(_) => break,
+            }
+        }
+        for (home, completions) in homes {
+            let Ok(complete) = completer(py) else { continue };
+            // A loop that was closed has nobody left who waits.
+            let _ =
+                home.call_method1(py, intern!(py, "call_soon_threadsafe"), (complete, completions));
+        }
+    }
+}
+
+fn sort<'py>(
+    py: Python<'py>,
+    completion: Completion,
+    homes: &mut Vec<(Py<PyAny>, Bound<'py, PyList>)>,
+) {
+    let Completion { home, future, outcome } = completion;
+    let (is_error, value) = match outcome(py) {
+        Ok(value) => (false, value),
+        Err(error) => (true, error.into_value(py).into_any()),
+    };
+    let Ok(entry) = (future, is_error, value).into_pyobject(py) else { return };
+    let list = match homes.iter().find(|(known, _)| known.is(&home)) {
+        Some((_, list)) => list,
+        None => {
+            homes.push((home, PyList::empty(py)));
+            &homes[homes.len() - 1].1
+        }
+    };
+    let _ = list.append(entry);
+}
+
+fn completer(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static COMPLETE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let complete = COMPLETE.get_or_try_init(py, || {
+        wrap_pyfunction!(complete, py).map(|function| function.into_any().unbind())
+    });
+    Ok(complete?.bind(py))
+}
+
+/// Runs on the loop: completes each future that was not cancelled meanwhile.
+#[pyfunction]
+fn complete(completions: Bound<'_, PyList>) -> PyResult<()> {
+    let py = completions.py();
+    for completion in completions.iter() {
+        let completion: Bound<'_, PyTuple> = completion.cast_into()?;
+        let future = completion.get_item(0)?;
+        if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+            continue;
+        }
+        let method = match completion.get_item(1)?.is_truthy()? {
+            true => intern!(py, "set_exception"),
+            false => intern!(py, "set_result"),
+        };
+        future.call_method1(method, (completion.get_item(2)?,))?;
+    }
+    Ok(())
+}

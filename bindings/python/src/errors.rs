@@ -1,0 +1,49 @@
+//! Errors of the core as exceptions.
+
+use keyswap::{Error, ErrorKind};
+use pyo3::{prelude::*, sync::PyOnceLock};
+
+/// The exception that an error is. Each code has a class of its own, in Python.
+pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
+    static FROM_CORE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let seconds = error.retry_after().map(|wait| wait.as_secs_f64());
+    let made = FROM_CORE
+        .import(py, "keyswap._errors", "from_core")
+        .and_then(|make| make.call1((error.code(), error.to_string(), error.status(), seconds)));
+    match made {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(error) => error,
+    }
+}
+
+/// An error of the program's own making.
+pub(crate) fn invalid(py: Python<'_>, what: impl Into<String>) -> PyErr {
+    raise(py, &Error::new(ErrorKind::InvalidConfig, what))
+}
+
+/// The class of an exception and where it was raised. Its message may hold anything, so it is not shown.
+pub(crate) fn describe(py: Python<'_>, error: &PyErr) -> String {
+    let class = error.get_type(py).name().map_or_else(|_| "an exception".into(), |n| n.to_string());
+    let place = || -> PyResult<String> {
+        let mut frame = error.traceback(py).ok_or_else(|| PyErr::fetch(py))?.into_any();
+        while let Ok(next) = frame.getattr("tb_next")
+            && !next.is_none()
+        {
+            frame = next;
+        }
+        let code = frame.getattr("tb_frame")?.getattr("f_code")?;
+        let file: String = code.getattr("co_filename")?.extract()?;
+        let file = file.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
+        Ok(format!("{file}:{}", frame.getattr("tb_lineno")?.extract::<u32>()?))
+    };
+    match error.traceback(py).is_some().then(place) {
+        Some(Ok(place)) => format!("{class} at {place}"),
+        _ => class,
+    }
+}
+
+/// Every code that an exception may have.
+#[pyfunction]
+pub(crate) fn error_codes() -> Vec<&'static str> {
+    ErrorKind::ALL.iter().map(|kind| kind.code()).collect()
+}

@@ -1,0 +1,192 @@
+//! Where sets come from, as a recipe: a forked child makes its own source from it.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use keyswap::{Error, Secret, Source as CoreSource};
+use pyo3::prelude::*;
+
+use crate::{
+    credential::no_pickle,
+    errors::{invalid, raise},
+    function::Function,
+};
+
+/// How to make a source.
+#[derive(Clone)]
+pub(crate) enum Recipe {
+    Endpoint(Arc<EndpointRecipe>),
+    File(PathBuf),
+    Env { variable: String, id: Option<String> },
+    Function(Function),
+}
+
+pub(crate) struct EndpointRecipe {
+    url: String,
+    bootstrap: Bootstrap,
+    timeout: Option<Duration>,
+    plain_http: bool,
+    push: bool,
+    signed_by: Option<String>,
+}
+
+enum Bootstrap {
+    Environment,
+    Given(Secret),
+    File(PathBuf),
+    Function(Function),
+    Nowhere,
+}
+
+impl Recipe {
+    pub(crate) fn make(&self, in_child: bool) -> Result<Arc<dyn CoreSource>, Error> {
+        Ok(match self {
+            Self::File(path) => Arc::new(keyswap::source::File::new(path)),
+            Self::Env { variable, id } => {
+                let env = keyswap::source::Env::new(variable);
+                Arc::new(match id {
+                    Some(id) => env.id(id),
+                    None => env,
+                })
+            }
+            Self::Function(function) => Arc::new(match in_child {
+                true => function.in_child(),
+                false => function.clone(),
+            }),
+            Self::Endpoint(recipe) => Arc::new(recipe.make(in_child)?),
+        })
+    }
+}
+
+impl EndpointRecipe {
+    fn make(&self, in_child: bool) -> Result<keyswap::Endpoint, Error> {
+        let mut endpoint = keyswap::Endpoint::new(&self.url)?;
+        if self.plain_http {
+            endpoint = endpoint.plain_http_allowed();
+        }
+        if let Some(timeout) = self.timeout {
+            endpoint = endpoint.timeout(timeout);
+        }
+        if !self.push {
+            endpoint = endpoint.no_push();
+        }
+        if let Some(key) = &self.signed_by {
+            endpoint = endpoint.signed_by(key)?;
+        }
+        Ok(match &self.bootstrap {
+            Bootstrap::Environment => endpoint,
+            Bootstrap::Given(secret) => endpoint.bootstrap(secret.clone()),
+            Bootstrap::File(path) => endpoint.bootstrap_file(path),
+            Bootstrap::Nowhere => endpoint.no_bootstrap(),
+            Bootstrap::Function(function) => {
+                let function = if in_child { function.in_child() } else { function.clone() };
+                endpoint.bootstrap_fn(move || function.clone().text())
+            }
+        })
+    }
+}
+
+/// Seconds as Python counts them.
+pub(crate) fn duration(py: Python<'_>, seconds: f64, what: &str) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| invalid(py, format!("{what} must be a number of seconds, zero or more")))
+}
+
+/// A rotation endpoint that speaks `keyswap/1`, at the URL of the set itself.
+///
+/// The bootstrap credential comes from the environment variable KEYSWAP_BOOTSTRAP, unless `bootstrap` is
+/// a string, a function that returns one (also an asynchronous one), or False for none at all, or
+/// `bootstrap_file` names a file. `timeout` is in seconds, 10 by default. Push is followed where the set
+/// offers it, unless `push` is False. With `signed_by`, the provider's public key, answers that it did not
+/// sign are refused. `plain_http_allowed` allows plain HTTP to other machines.
+///
+/// Raises InvalidConfigError for a URL that is none.
+#[pyclass(frozen, module = "keyswap")]
+pub(crate) struct Endpoint {
+    pub(crate) recipe: Arc<EndpointRecipe>,
+}
+
+#[pymethods]
+impl Endpoint {
+    #[new]
+    #[expect(clippy::too_many_arguments, reason = "all but one are keywords")]
+    #[pyo3(signature = (url, *, bootstrap = None, bootstrap_file = None, timeout = None, push = true, signed_by = None, plain_http_allowed = false))]
+    fn new(
+        py: Python<'_>,
+        url: String,
+        bootstrap: Option<Bound<'_, PyAny>>,
+        bootstrap_file: Option<PathBuf>,
+        timeout: Option<f64>,
+        push: bool,
+        signed_by: Option<String>,
+        plain_http_allowed: bool,
+    ) -> PyResult<Self> {
+        let bootstrap = match (bootstrap, bootstrap_file) {
+            (Some(_), Some(_)) => {
+                return Err(invalid(py, "pass bootstrap or bootstrap_file, not both"));
+            }
+            (None, None) => Bootstrap::Environment,
+            (None, Some(path)) => Bootstrap::File(path),
+            (Some(given), None) => match given.extract::<String>() {
+                Ok(secret) => Bootstrap::Given(Secret::from(secret)),
+                Err(_) if given.is_callable() => Bootstrap::Function(Function::new(&given)?),
+                Err(_) if given.extract::<bool>().is_ok_and(|given| !given) => Bootstrap::Nowhere,
+                Err(_) => {
+                    return Err(invalid(py, "bootstrap must be a string, a function, or False"));
+                }
+            },
+        };
+        let timeout = timeout.map(|timeout| duration(py, timeout, "timeout")).transpose()?;
+        let plain_http = plain_http_allowed;
+        let recipe = EndpointRecipe { url, bootstrap, timeout, plain_http, push, signed_by };
+        // A bad URL is told here and not in the background.
+        recipe.make(false).map_err(|error| raise(py, &error))?;
+        Ok(Self { recipe: Arc::new(recipe) })
+    }
+
+    fn __repr__(&self) -> String {
+        let shown = self.recipe.make(false).map(|endpoint| format!("{endpoint:?}"));
+        format!("<keyswap.{}>", shown.unwrap_or_else(|_| "Endpoint".into()))
+    }
+
+    fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        no_pickle("Endpoint")
+    }
+}
+
+/// A file or a folder that something else keeps fresh: a key, a folder of pieces, or a document.
+#[pyclass(frozen, module = "keyswap")]
+pub(crate) struct File {
+    pub(crate) path: PathBuf,
+}
+
+#[pymethods]
+impl File {
+    #[new]
+    fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<keyswap.File {}>", self.path.display())
+    }
+}
+
+/// A key in an environment variable, for development. It never rotates.
+#[pyclass(frozen, module = "keyswap")]
+pub(crate) struct Env {
+    pub(crate) variable: String,
+    pub(crate) id: Option<String>,
+}
+
+#[pymethods]
+impl Env {
+    #[new]
+    #[pyo3(signature = (variable, *, id = None))]
+    fn new(variable: String, id: Option<String>) -> Self {
+        Self { variable, id }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<keyswap.Env {}>", self.variable)
+    }
+}
