@@ -219,7 +219,7 @@ def _flow(keys: Keys, request: httpx.Request) -> Flow:
     # What is not held as bytes can be read once.
     stream = request.stream
     content = b"".join(stream) if isinstance(stream, httpx.ByteStream) else None
-    timeout = request.extensions.get("timeout") or {}
+    timeout: dict[str, float | None] = request.extensions.get("timeout") or {}
     return keys.flow(
         request.method,
         _origin(request),

@@ -15,7 +15,6 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.auth import AuthBase
-from requests.cookies import extract_cookies_to_jar
 from requests.sessions import SessionRedirectMixin
 from requests.utils import get_environ_proxies, requote_uri, select_proxy
 from urllib3.util import parse_url
@@ -121,12 +120,11 @@ class _Course:
         # Read to its end, so that its connection can be used again.
         response.content
         response.close()
-        again = request.copy()
-        untyped: Any = again
-        keep: Any = extract_cookies_to_jar
-        keep(untyped._cookies, request, response.raw)
+        again: Any = request.copy()
+        library: Any = requests
+        library.cookies.extract_cookies_to_jar(again._cookies, request, response.raw)
         again.headers.pop("Cookie", None)
-        again.prepare_cookies(untyped._cookies)
+        again.prepare_cookies(again._cookies)
         self._apply(again, order)
         connection: Any = response.connection
         try:
