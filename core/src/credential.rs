@@ -199,7 +199,7 @@ impl Credential {
         self.id == other.id && self.material == other.material
     }
 
-    /// How many requests the API accepted with it.
+    /// What requests count of it: those that the API accepted, before all.
     pub(crate) fn accepted(&self) -> &Tally {
         &self.accepted
     }
@@ -218,15 +218,30 @@ pub(crate) struct Tally(Arc<Apart>);
 
 #[derive(Default)]
 #[repr(align(128))]
-struct Apart(AtomicU64);
+struct Apart {
+    accepted: AtomicU64,
+    resent: AtomicU64,
+}
 
 impl Tally {
+    /// A request was accepted.
     pub(crate) fn add(&self) {
-        self.0.0.fetch_add(1, Relaxed);
+        self.0.accepted.fetch_add(1, Relaxed);
     }
 
+    /// How many requests were accepted.
     pub(crate) fn count(&self) -> u64 {
-        self.0.0.load(Relaxed)
+        self.0.accepted.load(Relaxed)
+    }
+
+    /// A request that another credential did not get through carries this one.
+    pub(crate) fn resend(&self) {
+        self.0.resent.fetch_add(1, Relaxed);
+    }
+
+    /// A number that is another one whenever a request was seen to carry it since.
+    pub(crate) fn trace(&self) -> u64 {
+        self.count().wrapping_add(self.0.resent.load(Relaxed))
     }
 
     /// Whether both are one count.
@@ -495,7 +510,7 @@ mod tests {
         counted.clone().accepted().add();
         assert_eq!((counted.accepted().count(), fresh.accepted().count()), (1, 0));
         assert_eq!(counted, fresh);
-        let apart = std::ptr::from_ref(&counted.accepted.0.0).addr();
+        let apart = std::ptr::from_ref(&counted.accepted.0.accepted).addr();
         assert_eq!(apart % 128, 0, "it shares no cache line");
     }
 

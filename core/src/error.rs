@@ -193,6 +193,11 @@ impl Error {
         self.kind().is_lasting() || self.status() == Some(400)
     }
 
+    /// The same error, with more at the end of its text.
+    pub(crate) fn with_remark(self, remark: &str) -> Self {
+        self.change(|inner| inner.message += remark)
+    }
+
     fn change(self, edit: impl FnOnce(&mut Inner)) -> Self {
         let mut inner = Inner {
             kind: self.0.kind,

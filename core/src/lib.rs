@@ -61,7 +61,7 @@ pub use secret::{Material, Secret};
 pub use source::{Endpoint, Source};
 pub use store::Current;
 
-/// The README's examples, compiled.
-#[cfg(doctest)]
+/// The README's examples, compiled when all that they show is there.
+#[cfg(all(doctest, feature = "reqwest-middleware", feature = "tower"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

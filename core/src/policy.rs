@@ -58,7 +58,8 @@ pub struct Policy {
     /// A `Retry-After` is never taken as less than this. 1 s.
     #[serde(with = "seconds")]
     pub retry_after_min: Duration,
-    /// Nor as more than this. 5 min.
+    /// Nor as more than this. 5 min. A fetch comes at that time or up to as much later, and at most
+    /// [`backoff_max`](Self::backoff_max) later: a fleet that was told one instant must not come at it.
     #[serde(with = "seconds")]
     pub retry_after_max: Duration,
     /// First delay after a failure that looks permanent; it doubles and never stops. 60 s.

@@ -4,6 +4,7 @@
 //! Python needs to live with a runtime of threads: forks, the end of the interpreter, signals, event
 //! loops. Nothing starts at import. No panic and no key material leaves it.
 
+mod attempt;
 mod authorizer;
 mod bridge;
 mod client;
@@ -29,7 +30,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     log::install();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<authorizer::Authorizer>()?;
-    module.add_class::<authorizer::Attempt>()?;
+    module.add_class::<attempt::Attempt>()?;
     module.add_class::<authorizer::Patch>()?;
     module.add_class::<authorizer::Snapshot>()?;
     module.add_class::<bridge::Job>()?;

@@ -342,8 +342,10 @@ BLOCKS = {
 @pytest.mark.parametrize("call", BLOCKS)
 def test_ctrl_c_ends_each_blocking_call(world: World, call: str) -> None:
     code = f"""
-        import sys, threading, time, keyswap
+        import signal, sys, threading, keyswap
         from keyswap import _native
+        # A shell starts what runs in its background with the signal ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         set_url, api_url, bootstrap = sys.argv[1:]
         keys = keyswap.KeySwap(set_url, bootstrap=bootstrap, policy={{"wait": 60}})
         keys.ready(10)

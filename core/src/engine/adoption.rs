@@ -4,8 +4,8 @@
 //!
 //! An operator may retire a key once no program uses it any more. So each credential that is or was held
 //! has a record here, which every step brings up to date: it is *active* while it is in use or tried as
-//! the candidate, and for one drain time after anything last showed that a request carried it; then
-//! *drained*. One that the API rejects, and that is not in use, is *rejected*; one that was never handed
+//! the candidate, and for one drain time after anything last showed that a request carried it: what the API
+//! said of it, or a send that fell back to it; then *drained*. One that the API rejects, and that is not in use, is *rejected*; one that was never handed
 //! out is *received*. The credential in use is active even while it is rejected: telling otherwise would
 //! invite an operator to retire what requests still carry.
 //!
@@ -63,7 +63,7 @@ struct Record {
     credential: Arc<Credential>,
     /// What was counted for other material of this id.
     earlier: u64,
-    /// What was counted when it was last looked at.
+    /// What requests had left of a trace when it was last looked at.
     seen: u64,
     rejected: u64,
     used_at: Option<Moment>,
@@ -175,10 +175,11 @@ impl Reporting {
     fn look(&mut self, now: Moment, held: &Held, hand: &InHand<'_>) {
         for record in &mut self.records {
             // What was handed out until this step was carried until now.
-            if record.is_handed_out || record.credential.accepted().count() > record.seen {
+            let trace = record.credential.accepted().trace();
+            if record.is_handed_out || trace != record.seen {
                 record.used_at = Some(now);
             }
-            record.seen = record.credential.accepted().count();
+            record.seen = trace;
             (record.is_held, record.is_handed_out) = (false, false);
         }
         if let Some(set) = &held.set {
@@ -218,7 +219,7 @@ impl Reporting {
         let record = &mut self.records[at];
         if !record.credential.accepted().is(credential.accepted()) {
             record.earlier += record.credential.accepted().count();
-            record.seen = 0;
+            record.seen = credential.accepted().trace();
         }
         record.credential = credential.clone();
         record
@@ -275,7 +276,7 @@ impl Reporting {
 impl Record {
     fn new(credential: Arc<Credential>) -> Self {
         Self {
-            seen: credential.accepted().count(),
+            seen: credential.accepted().trace(),
             credential,
             earlier: 0,
             rejected: 0,

@@ -263,6 +263,10 @@ impl Course {
 
     fn send(&mut self, credential: Arc<Credential>) -> Next {
         self.sends += 1;
+        if self.sends > 1 {
+            // A first send carries what is in use or the candidate. Any other is seen by this alone.
+            credential.accepted().resend();
+        }
         self.state = State::Sent;
         self.assigned = Some(credential.clone());
         Next::Send(credential)

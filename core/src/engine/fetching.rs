@@ -157,7 +157,11 @@ impl Fetching {
         };
         if let Some(asked) = error.retry_after() {
             let asked = asked.clamp(policy.retry_after_min, policy.retry_after_max);
-            self.not_before = now.saturating_add(millis(asked));
+            // It is the least wait. A whole fleet may have been told the same instant, and must not come
+            // at it: within as long again, and within what a backoff would spread it over.
+            let longest = if urgent { policy.backoff_max_urgent } else { policy.backoff_max };
+            let spread = asked.min(longest).mul_f64(fastrand::Rng::with_seed(!seed).f64());
+            self.not_before = now.saturating_add(millis(asked.saturating_add(spread)));
         }
         self.regular = now.saturating_add(millis(delay));
         self.due().0

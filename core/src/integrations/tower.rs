@@ -37,7 +37,7 @@ use crate::{
     scheme::Patch,
 };
 
-/// The error of an [`Authorize`] service: that of the service beneath, or an [`Error`](crate::Error) of
+/// The error of an [`Authorize`] service: that of the service beneath, or an [`Error`] of
 /// this crate, to which it can be downcast.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -90,7 +90,7 @@ impl<B: 'static> AuthorizeLayer<B> {
     /// ```
     /// # fn example(authorizer: &keyswap::Authorizer) {
     /// use keyswap::integrations::tower::AuthorizeLayer;
-    /// let layer = AuthorizeLayer::replaying(authorizer, |_: &hyper::body::Incoming| None);
+    /// let layer = AuthorizeLayer::replaying(authorizer, |_: &reqwest::Body| None);
     /// # }
     /// ```
     pub fn replaying(

@@ -6,7 +6,7 @@
 use std::{
     fmt::Write,
     process,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use http::StatusCode;
@@ -27,7 +27,7 @@ const SDK: &str = concat!("keyswap/", env!("CARGO_PKG_VERSION"));
 #[derive(Default)]
 pub(super) struct Acks {
     app: Option<Box<str>>,
-    instance: Mutex<Option<(u32, String)>>,
+    instance: Arc<Mutex<Option<(u32, String)>>>,
 }
 
 impl Endpoint {
@@ -58,6 +58,12 @@ impl Endpoint {
 }
 
 impl Acks {
+    /// Reports as the same instance as another one does: what it is told of, both are.
+    pub(super) fn report_as(&mut self, other: &Acks) {
+        self.instance = other.instance.clone();
+        self.app = self.app.take().or_else(|| other.app.clone());
+    }
+
     fn document(&self, report: &Report) -> Result<Vec<u8>, Error> {
         let observations = report.observations.iter().map(|it| Observed {
             credential: &it.credential,

@@ -232,6 +232,11 @@ impl Endpoint {
         Self { heartbeat: None, ..self }
     }
 
+    /// Whether its push channel is to be followed.
+    pub(super) fn is_pushed(&self) -> bool {
+        self.heartbeat.is_some()
+    }
+
     /// What it takes to follow its push channel, unless it is not to be followed.
     pub(super) fn push(&self, heard: impl Fn() + Send + 'static) -> Option<Push> {
         Some(Push {

@@ -8,13 +8,20 @@ mod file;
 mod http;
 mod line;
 mod push;
+mod regions;
 mod signature;
-mod structured;
+pub(crate) mod structured;
 mod tls;
 mod wire;
 
 pub(crate) use self::http::{is_loopback, retry_after, tls_config};
-pub use self::{endpoint::Endpoint, env::Env, file::File, wire::parse};
+pub use self::{
+    endpoint::Endpoint,
+    env::Env,
+    file::File,
+    regions::{RegionHealth, Regions},
+    wire::parse,
+};
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 

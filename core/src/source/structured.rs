@@ -1,5 +1,5 @@
-//! Structured field values (RFC 9651), as far as signed answers need them: dictionaries of items and inner
-//! lists, read strictly, and written in the one canonical way.
+//! Structured field values (RFC 9651), as far as signed answers and announcements need them: items, and
+//! dictionaries of items and inner lists, read strictly, and written in the one canonical way.
 //!
 //! Strict means that a value which breaks a rule anywhere is no value at all: two readers of a signed
 //! field must not understand two things. Display strings, which no such field has, are not read.
@@ -12,7 +12,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 pub(super) type Dictionary<'a> = Vec<(&'a str, Member<'a>)>;
 
 /// Parameters, in their order.
-pub(super) type Params<'a> = Vec<(&'a str, Bare<'a>)>;
+pub(crate) type Params<'a> = Vec<(&'a str, Bare<'a>)>;
 
 /// What a name in a dictionary stands for.
 #[derive(Debug, PartialEq)]
@@ -23,9 +23,9 @@ pub(super) enum Member<'a> {
 
 /// A value with its parameters.
 #[derive(Debug, PartialEq)]
-pub(super) struct Item<'a> {
-    pub(super) value: Bare<'a>,
-    pub(super) params: Params<'a>,
+pub(crate) struct Item<'a> {
+    pub(crate) value: Bare<'a>,
+    pub(crate) params: Params<'a>,
 }
 
 /// A list in parentheses, with the parameters of the whole.
@@ -36,7 +36,7 @@ pub(super) struct InnerList<'a> {
 }
 
 #[derive(Debug, PartialEq)]
-pub(super) enum Bare<'a> {
+pub(crate) enum Bare<'a> {
     Integer(i64),
     /// In thousandths, which is all the precision that there is.
     Decimal(i64),
@@ -72,6 +72,13 @@ pub(super) fn dictionary(text: &str) -> Option<Dictionary<'_>> {
         }
     }
     Some(members)
+}
+
+/// Reads an item. None if it is not one.
+pub(crate) fn item(text: &str) -> Option<Item<'_>> {
+    let mut input = Input(text.trim_matches(' '));
+    let item = input.item()?;
+    input.0.is_empty().then_some(item)
 }
 
 impl InnerList<'_> {
@@ -324,6 +331,15 @@ mod tests {
         assert_eq!(members[0].1, item(Bare::Boolean(false), vec![]));
         assert_eq!(members[1].1, item(Bare::Boolean(true), vec![("q", Bare::Integer(2))]));
         assert_eq!(dictionary("  "), Some(vec![]));
+    }
+
+    #[test]
+    fn an_item_stands_alone() {
+        let read = item(" tok;n=1 ").expect("an item");
+        assert_eq!(read, Item { value: Bare::Token("tok"), params: vec![("n", Bare::Integer(1))] });
+        for text in ["", "tok, tok", "tok;", "tok x", "(tok)"] {
+            assert_eq!(item(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -482,6 +482,7 @@ impl Life {
             Next::Send(credential) => {
                 self.check_send(at, &credential, snapshot, is_fresh)?;
                 self.sends += 1;
+                self.reports.sent(&credential, self.moment().boot);
                 let request = &mut self.requests[at];
                 request.stage = Stage::Sent;
                 request.sent = self.sends;

@@ -23,7 +23,7 @@ pub(crate) struct Reports {
     rng: Rng,
     seen: Option<Arc<Snapshot>>,
     generation: Option<u64>,
-    /// When requests could last be given each credential, whatever else they tried.
+    /// When requests were last given each credential, or could have been.
     carried: BTreeMap<String, u64>,
     /// Gone, and told as drained.
     settled: BTreeSet<String>,
@@ -49,6 +49,11 @@ impl Reports {
     pub(crate) fn time_to(&mut self, report: &Report) -> u64 {
         self.underway = Some(report.clone());
         self.rng.u64(1..12_000)
+    }
+
+    /// A request carries this credential now.
+    pub(crate) fn sent(&mut self, credential: &Credential, now: u64) {
+        self.carried.insert(credential.id().to_owned(), now);
     }
 
     pub(crate) fn answer(&mut self) -> Input {

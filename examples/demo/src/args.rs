@@ -10,7 +10,8 @@ cargo demo --source URL [--api URL] [--header NAME]
 
   --seconds N      how long, 4 or more (20)
   --workers N      how many send requests at once (64)
-  --scenario NAME  overlap, cut, revoke, propagation, outage, rollback, storm, or all of them (all)
+  --scenario NAME  overlap, cut, revoke, propagation, outage, rollback (all: each of these in turn);
+                   storm; or with a push channel: emergency, push-lost
   --plot FILE      where the timeline picture goes (target/demo.svg)
   --json           the last line of standard output is one JSON object
   --source URL     follow this rotation endpoint instead of the embedded one (KEYSWAP_BOOTSTRAP)

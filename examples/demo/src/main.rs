@@ -26,7 +26,7 @@ use crate::{
     load::{BUCKET_MS, Load},
     plot::Mark,
     report::Report,
-    script::{Act, script},
+    script::{Act, pushes, script},
     view::{Now, View},
 };
 
@@ -121,7 +121,10 @@ async fn start(args: &Args) -> Result<(Option<Running>, KeySwap), Failure> {
     if let Some(source) = &args.source {
         return Ok((None, KeySwap::follow(Endpoint::new(source)?).await?));
     }
-    let world = serde_json::from_str(r#"{"replicas": 2, "grace_ms": 60000, "api_latency_ms": 2}"#)?;
+    let levels = if pushes(&args.scenario) { r#"["events"]"# } else { "[]" };
+    let world =
+        format!(r#"{{"replicas": 2, "grace_ms": 60000, "api_latency_ms": 2, "levels": {levels}}}"#);
+    let world = serde_json::from_str(&world)?;
     let running = Embedded::start(world).await?;
     let endpoint = Endpoint::new(running.set_url())?.bootstrap(running.bootstrap().as_str());
     let policy: Policy = serde_json::from_str(PACE)?;

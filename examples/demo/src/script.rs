@@ -3,8 +3,22 @@
 use serde_json::{Value, json};
 
 /// The kinds of rotation that can be shown alone.
-pub(crate) const SCENARIOS: &[&str] =
-    &["overlap", "cut", "revoke", "propagation", "outage", "rollback", "storm"];
+pub(crate) const SCENARIOS: &[&str] = &[
+    "overlap",
+    "cut",
+    "revoke",
+    "propagation",
+    "outage",
+    "rollback",
+    "storm",
+    "emergency",
+    "push-lost",
+];
+
+/// Whether the endpoint of this scenario pushes: without it, the others show what polls and rejections do.
+pub(crate) fn pushes(scenario: &str) -> bool {
+    matches!(scenario, "emergency" | "push-lost")
+}
 
 /// Each kind at least once, and eleven rotations in all.
 const ALL: &[&str] = &[
@@ -53,7 +67,15 @@ fn act(kind: &str, at_ms: u64, slot: u64) -> Vec<Act> {
         "storm" => {
             vec![Act { storm: true, ..does("cut", at_ms, json!({"do": "cut"})) }]
         }
-        "revoke" => vec![does("revoked", at_ms, json!({"do": "revoke"}))],
+        "revoke" | "emergency" => vec![does("revoked", at_ms, json!({"do": "revoke"}))],
+        "push-lost" => {
+            let lost = slot / 2;
+            let silent = json!({"do": "endpoint", "fault": "events_dropped", "for_ms": lost});
+            vec![
+                Act { fault_ms: Some(lost), ..does("push lost", at_ms, silent) },
+                does("revoked", at_ms + lost / 2, json!({"do": "revoke"})),
+            ]
+        }
         "propagation" => {
             let slow = json!({"do": "rotate", "propagation_ms": [slot / 5, slot / 2]});
             vec![does("slow propagation", at_ms, slow)]

@@ -4,7 +4,7 @@ mod http;
 
 use std::collections::BTreeSet;
 
-use http::{Answer, ask};
+use http::{Answer, Stream, ask};
 use keyswap_endpoint::server::{Endpoint, Running};
 use keyswap_endpoint::world::WorldConfig;
 use serde_json::Value;
@@ -35,6 +35,7 @@ impl Document {
         let response = self.response(method, path, &answer.status.to_string());
         if let Some(headers) = response.get("headers").and_then(Value::as_object) {
             for (name, header) in headers {
+                let header = self.resolve(header);
                 match answer.header(&name.to_ascii_lowercase()) {
                     Some(value) => {
                         self.valid(&format!("{about} {name}"), &header["schema"], &value.into());
@@ -75,7 +76,12 @@ impl Document {
         let length = || value.as_array().map(|list| list.len() as f64);
         for (keyword, rule) in schema.as_object().expect("a schema") {
             let holds = match keyword.as_str() {
-                "description" | "default" | "properties" | "items" | "required" => true,
+                "description"
+                | "default"
+                | "properties"
+                | "additionalProperties"
+                | "items"
+                | "required" => true,
                 "type" => match rule {
                     Value::Array(kinds) => kinds.iter().any(|kind| is(kind, value)),
                     kind => is(kind, value),
@@ -103,8 +109,11 @@ impl Document {
                 fail(format!("{name} is missing"));
             }
         }
+        let others = schema.get("additionalProperties");
         for (name, value) in value.as_object().into_iter().flatten() {
-            let Some(property) = schema.get("properties").map(|all| all.get(name)) else {
+            let Some(property) =
+                schema.get("properties").map(|all| all.get(name)).or(others.map(Some))
+            else {
                 continue;
             };
             match property {
@@ -139,16 +148,40 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The patterns of the document, written out: an engine for three of them would be too much.
+fn id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=128).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+fn base64(text: &str, before: &str, length: usize, after: &str) -> bool {
+    let digits = text.strip_prefix(before).and_then(|text| text.strip_suffix(after));
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
+    digits.is_some_and(|digits| digits.len() == length && digits.bytes().all(allowed))
+}
+
+/// The patterns of the document, written out: an engine for a handful would be too much.
 fn matches(pattern: &Value, text: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match pattern.as_str().expect("a pattern") {
-        r#"^"g[0-9]+"$"# => {
-            text.strip_prefix("\"g").and_then(|text| text.strip_suffix('"')).is_some_and(digits)
+        r#"^"g[0-9]+(\.[A-Za-z0-9._-]{1,128})?"$"# => {
+            let tag = text.strip_prefix("\"g").and_then(|text| text.strip_suffix('"'));
+            tag.is_some_and(|tag| match tag.split_once('.') {
+                Some((generation, lineage)) => digits(generation) && id(lineage),
+                None => digits(tag),
+            })
         }
-        "^[A-Za-z0-9._-]{1,128}$" => {
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-            (1..=128).contains(&text.len()) && text.bytes().all(allowed)
+        "^[A-Za-z0-9._-]{1,128}$" => id(text),
+        "^sha-256=:[A-Za-z0-9+/]{43}=:$" => base64(text, "sha-256=:", 43, "=:"),
+        "^keyswap=:[A-Za-z0-9+/]{86}==:$" => base64(text, "keyswap=:", 86, "==:"),
+        r#"^keyswap=\("@status" "(content-digest|etag)"\);created=[0-9]+;keyid="[^"]+";alg="ed25519"$"# =>
+        {
+            let rest = ["content-digest", "etag"].into_iter().find_map(|covered| {
+                text.strip_prefix(&format!("keyswap=(\"@status\" \"{covered}\");created="))
+            });
+            let rest = rest.and_then(|rest| rest.strip_suffix("\";alg=\"ed25519\""));
+            rest.and_then(|rest| rest.split_once(";keyid=\"")).is_some_and(|(created, key)| {
+                digits(created) && !key.is_empty() && !key.contains('"')
+            })
         }
         "^[0-9]+$" => digits(text),
         other => panic!("the check does not know the pattern {other}"),
@@ -156,6 +189,9 @@ fn matches(pattern: &Value, text: &str) -> bool {
 }
 
 const SET: &str = "/sets/{id}";
+const EVENTS: &str = "/sets/{id}/events";
+const ACKS: &str = "/sets/{id}/acks";
+const ADOPTION: &str = "/sets/{id}/adoption";
 const ROTATIONS: &str = "/sets/{id}/rotations";
 const REVOKE: &str = "/sets/{id}/credentials/{cid}/revoke";
 
@@ -165,7 +201,7 @@ fn apply(running: &Running, step: &str) {
 
 #[tokio::test]
 async fn answers_are_as_the_document_says() {
-    let config = r#"{"ttl_ms": 60000, "refresh_after_ms": 500, "splay_seconds": 3, "scopes": ["a"],
+    let config = r#"{"levels": ["wait", "events", "acks"], "signed": true, "ttl_ms": 60000, "refresh_after_ms": 500, "splay_seconds": 3, "scopes": ["a"],
         "scheme": {"scheme": "api_key", "params": {"header": "x-api-key"}}}"#;
     let config: WorldConfig = serde_json::from_str(config).expect("a world");
     let running = Endpoint::start(config).await.expect("loopback sockets");
@@ -181,6 +217,7 @@ async fn answers_are_as_the_document_says() {
     document.check("GET", SET, &ask("GET", &url, &[], "").await.expect("an answer"));
     let unknown = ask("GET", &format!("{url}x"), &[token], "").await.expect("an answer");
     document.check("GET", SET, &unknown);
+    push_and_adoption(&running, &mut document).await;
 
     let lists = url.trim_end_matches("/trading");
     for who in [operator, token] {
@@ -225,6 +262,10 @@ async fn answers_are_as_the_document_says() {
         apply(&running, fault);
         document.check("GET", SET, &ask("GET", &url, &[token], "").await.expect("an answer"));
     }
+    apply(&running, r#"{"do": "lose_history"}"#);
+    let again = ask("GET", &url, &[token], "").await.expect("an answer");
+    document.check("GET", SET, &again);
+    assert_eq!(again.header("etag"), Some("\"g1.a2\""));
     apply(&running, r#"{"do": "revoke_set"}"#);
     document.check("GET", SET, &ask("GET", &url, &[token], "").await.expect("an answer"));
     let revoke = format!("{url}/credentials/k1/revoke");
@@ -242,6 +283,63 @@ async fn answers_are_as_the_document_says() {
         }
     }
     assert_eq!(document.seen, documented, "everything that is documented was seen, and no more");
+}
+
+/// Levels 1 and 2, in a world that has not changed yet.
+async fn push_and_adoption(running: &Running, document: &mut Document) {
+    let token = ("Authorization", "Bearer bootstrap");
+    let operator = ("Authorization", "Bearer operator");
+    let url = running.set_url();
+    let waits = format!("{url}?wait=99");
+    document.check("GET", SET, &ask("GET", &waits, &[token], "").await.expect("an answer"));
+
+    let events = format!("{url}/events");
+    let (mut head, mut stream) = Stream::open(&events, &[token]).await.expect("an answer");
+    let event = stream.event().await.expect("an event");
+    // To the document, an event is its data.
+    let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+    head.body = data.expect("data").into();
+    document.check("GET", EVENTS, &head);
+    document.check("GET", EVENTS, &ask("GET", &events, &[], "").await.expect("an answer"));
+    let unknown = format!("{url}x/events");
+    document.check("GET", EVENTS, &ask("GET", &unknown, &[token], "").await.expect("an answer"));
+
+    let acks = format!("{url}/acks");
+    let report = serde_json::json!({
+        "instance": "bot-1", "app": "bot/2.1", "sdk": "keyswap/0.1", "lease_seconds": 0.5,
+        "generation": 1, "observations": [
+            {"credential": "k1", "status": "active", "last_used_at": "2026-11-23T18:00:00Z", "ok": 3,
+             "rejected": 0},
+        ],
+    });
+    document.valid("a report", &document.root["components"]["schemas"]["Ack"], &report);
+    let report = report.to_string();
+    for (who, body) in [(token, report.as_str()), (token, "no JSON"), (operator, &report)] {
+        document.check("POST", ACKS, &ask("POST", &acks, &[who], body).await.expect("an answer"));
+    }
+    let unknown = format!("{url}x/acks");
+    document.check("POST", ACKS, &ask("POST", &unknown, &[token], "").await.expect("an answer"));
+
+    // It shows a credential to retire, too.
+    apply(running, r#"{"do": "rotate", "publish_after_ms": 60000}"#);
+    let adoption = format!("{url}/adoption");
+    for (who, url) in
+        [(operator, &adoption), (token, &adoption), (operator, &format!("{url}x/adoption"))]
+    {
+        let answer = ask("GET", url, &[who], "").await.expect("an answer");
+        document.check("GET", ADOPTION, &answer);
+    }
+    apply(running, r#"{"do": "rollback"}"#);
+    for fault in [
+        r#"{"do":"endpoint","fault":"rate_limited","retry_after":1}"#,
+        r#"{"do":"endpoint","fault":"server_error"}"#,
+    ] {
+        apply(running, fault);
+        document.check("GET", EVENTS, &ask("GET", &events, &[token], "").await.expect("an answer"));
+        let answer = ask("POST", &acks, &[token], &report).await.expect("an answer");
+        document.check("POST", ACKS, &answer);
+    }
+    apply(running, r#"{"do":"endpoint","fault":"none"}"#);
 }
 
 #[test]

@@ -103,7 +103,7 @@ enum Happening {
     /// The nth request of a caller begins.
     Begins { caller: usize, nth: u64 },
     /// A region brings a set, or nothing new, or fails.
-    RegionAnswers { tour: Tour, region: usize, outcome: Outcome },
+    RegionAnswers(Box<RegionAnswer>),
     /// The API's answer arrives.
     Answered { turn: Turn, reply: ApiReply },
     /// The connection to the API breaks.
@@ -118,6 +118,13 @@ enum Happening {
     GivesUp(u64),
     /// A push channel speaks.
     Hinted(Option<u64>),
+}
+
+/// What a region answered to a fetch on its way.
+struct RegionAnswer {
+    tour: Tour,
+    region: usize,
+    outcome: Outcome,
 }
 
 /// A request, and how often it was its turn: what was meant for an earlier turn comes too late.
@@ -286,9 +293,7 @@ impl<'a> Play<'a> {
     fn happen(&mut self, what: Happening) {
         match what {
             Happening::Begins { caller, nth } => self.request(caller, nth),
-            Happening::RegionAnswers { tour, region, outcome } => {
-                self.region_answers(tour, region, outcome);
-            }
+            Happening::RegionAnswers(answer) => self.region_answers(*answer),
             Happening::Answered { turn, reply } => self.answered(turn, reply),
             Happening::Broke(turn) => self.judged(turn, Last::Broken, Verdict::Other),
             Happening::Resumes(turn) => self.resumes(turn),
@@ -387,10 +392,14 @@ impl<'a> Play<'a> {
                 (patience, Err(Error::new(ErrorKind::Timeout, "no answer from this region")))
             }
         };
-        self.later(wait, Happening::RegionAnswers { tour, region, outcome });
+        self.later(
+            wait,
+            Happening::RegionAnswers(Box::new(RegionAnswer { tour, region, outcome })),
+        );
     }
 
-    fn region_answers(&mut self, mut tour: Tour, region: usize, outcome: Outcome) {
+    fn region_answers(&mut self, answer: RegionAnswer) {
+        let RegionAnswer { mut tour, region, outcome } = answer;
         let held = self.held();
         let ticket = tour.ticket;
         match self.regions.judge(self.now, &mut tour, region, held, outcome) {

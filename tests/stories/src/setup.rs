@@ -1,6 +1,6 @@
 //! How a story sets the client up: its `policy` and its `client`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode};
 use keyswap::{Attention, Classifier, DefaultClassifier, Policy, Scheme, Verdict};
@@ -86,9 +86,12 @@ pub(crate) struct TimedHint {
 
 impl Setup {
     pub(crate) fn of(story: &Story) -> Result<Self, PlayError> {
-        let policy: Policy = serde_json::from_value(Value::Object(story.policy.clone()))?;
+        let mut policy: Policy = serde_json::from_value(Value::Object(story.policy.clone()))?;
+        let client: ClientSetup = serde_json::from_value(Value::Object(story.client.clone()))?;
+        if let Some(ms) = client.lease_ms {
+            policy.lease = Duration::from_millis(ms);
+        }
         policy.validate()?;
-        let client = serde_json::from_value(Value::Object(story.client.clone()))?;
         Ok(Self { policy, client })
     }
 }

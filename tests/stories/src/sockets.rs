@@ -11,12 +11,13 @@ use std::{
     cell::RefCell,
     mem,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use keyswap::{Events, KeySwap, source};
+use keyswap::{Events, KeySwap, Source, source};
 use keyswap_endpoint::{
-    server::Endpoint,
+    server::{Endpoint, Running},
     story::{Caller, Story},
 };
 use tokio::task::{JoinSet, LocalSet};
@@ -25,7 +26,7 @@ pub use crate::sender::Through;
 use crate::{
     PlayError, Report,
     sender::Sender,
-    setup::{Setup, Start},
+    setup::{ClientSetup, Setup, Start},
     tally::Tally,
 };
 
@@ -50,8 +51,7 @@ async fn run(story: &Story, through: Through) -> Result<Report, PlayError> {
     if setup.start == Start::Cold {
         endpoint.begin();
     }
-    let source = source::Endpoint::new(endpoint.set_url())?.bootstrap(endpoint.bootstrap());
-    let keys = KeySwap::follow(source).policy(policy).start()?;
+    let keys = KeySwap::follow(source(&endpoint, &setup)?).policy(policy).start()?;
     // Nothing was awaited since: no event can have been missed.
     let mut events = keys.events();
     let sender = Sender::new(through, &keys, endpoint.api_url(), &setup)?;
@@ -90,6 +90,36 @@ async fn run(story: &Story, through: Through) -> Result<Report, PlayError> {
         mem::take(&mut *count.borrow_mut()).close(stats.in_use.as_deref(), stats.generation);
     let verdict = endpoint.finish(counted);
     Ok(Report { counted: verdict.counters, mismatches: verdict.mismatches, errors: verdict.errors })
+}
+
+/// The endpoint as the story wants it followed, with all its regions.
+fn source(endpoint: &Running, setup: &ClientSetup) -> Result<Arc<dyn Source>, keyswap::Error> {
+    let first = region(endpoint.set_url().as_str(), endpoint, setup)?;
+    let urls = endpoint.set_urls();
+    let Some((second, more)) = urls[1..].split_first() else { return Ok(Arc::new(first)) };
+    let mut regions = first.or(region(second, endpoint, setup)?);
+    for url in more {
+        regions = regions.or(region(url, endpoint, setup)?);
+    }
+    Ok(Arc::new(regions))
+}
+
+fn region(
+    url: &str,
+    endpoint: &Running,
+    setup: &ClientSetup,
+) -> Result<source::Endpoint, keyswap::Error> {
+    let mut source = source::Endpoint::new(url)?.bootstrap(endpoint.bootstrap());
+    if !setup.push {
+        source = source.no_push();
+    }
+    if let Some(ms) = setup.heartbeat_ms {
+        source = source.heartbeat(Duration::from_millis(ms));
+    }
+    if setup.signed_by_endpoint {
+        source = source.signed_by(&endpoint.public_key())?;
+    }
+    Ok(source)
 }
 
 async fn listen(mut events: Events, count: Count) {

@@ -13,7 +13,7 @@ import atexit as _atexit
 import logging as _logging
 
 from . import _native
-from ._client import AsyncClient, Client, Headers, Response
+from ._client import AsyncClient, Client
 from ._errors import (
     BodyError,
     BootstrapRejectedError,
@@ -55,6 +55,7 @@ from ._native import (
     Stats,
     __version__,
 )
+from ._response import Headers, Response
 
 __all__ = [
     "AsyncClient",

@@ -683,25 +683,21 @@ fn permanent_failures_are_tried_slowly_for_ever() {
 }
 
 #[test]
-fn retry_after_is_honoured_and_clamped() {
-    for (asked, granted) in [(0, 20), (100, 100), (86_400, 300)] {
+fn retry_after_is_honoured_clamped_and_spread() {
+    // Asked for, granted, and the latest that a client of the fleet comes.
+    for (asked, granted, latest) in [(0, 1, 2), (20, 20, 40), (100, 100, 160), (86_400, 300, 360)] {
         let mut life = Life::holding(set(1, "k1", &[]));
         life.pass(10.0);
         life.step(Input::RefreshRequested);
         life.failed(outage().with_retry_after(Duration::from_secs(asked)));
         life.rejected("k1");
-        if asked > 0 {
-            life.hint(Some(9));
-            life.step(Input::RefreshRequested);
-        } else {
-            life.pass(1.0);
-            assert!(life.live.is_some(), "at least a second");
-            continue;
-        }
-        life.pass(granted as f64 - 0.1);
-        assert!(life.live.is_none(), "{asked}");
-        life.pass(0.2);
-        assert!(life.live.is_some(), "{asked}");
+        life.hint(Some(9));
+        life.step(Input::RefreshRequested);
+        let before = life.starts.len();
+        life.pass(f64::from(granted) - 0.1);
+        assert_eq!(life.starts.len(), before, "{asked}");
+        life.pass(f64::from(latest - granted) + 0.2);
+        assert!(life.starts.len() > before, "{asked}");
     }
 }
 

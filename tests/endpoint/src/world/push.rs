@@ -267,6 +267,7 @@ impl World {
                 && notice.due_at <= now
             {
                 stream.passed += 1;
+                // One that came to be visible when a newer one was there already was never seen.
                 if notice.place > stream.told {
                     stream.told = notice.place;
                     frames.push(self.news(notice.place));

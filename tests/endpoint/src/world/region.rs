@@ -70,10 +70,6 @@ impl World {
         self.unannounced.retain(|place| self.published[*place].visible_at > now);
         for place in due {
             let at = self.published[place].visible_at;
-            // A newer one was there before, so nobody ever saw this one.
-            if self.published[place + 1..].iter().any(|newer| newer.visible_at <= at) {
-                continue;
-            }
             for region in &mut self.regions {
                 let late = match region.fault.at(at) {
                     Some(EndpointFault::EventsSlow { ms } | EndpointFault::Behind { ms }) => ms,

@@ -142,6 +142,19 @@ fn a_fallback_that_requests_carry_is_active_for_as_long() {
 }
 
 #[test]
+fn a_fallback_that_is_on_its_way_is_active_before_the_api_has_said_anything() {
+    let mut life = told(set(2, "k2", &["k1"]));
+    let previous = life.rotation.snapshot().usable[1].clone();
+    previous.accepted().resend();
+    life.refresh(set(3, "k2", &[]).with_revoked("k1"));
+    life.pass_well(2);
+    assert_eq!(life.reported(), [("k2", Active), ("k1", Active)]);
+    life.pass_well(31);
+    assert_eq!(life.reported(), [("k2", Active), ("k1", Drained)]);
+    assert_eq!(life.observed("k1").ok, 0);
+}
+
+#[test]
 fn counts_go_on_when_the_same_key_is_fetched_again() {
     let mut life = told(set(1, "k1", &[]));
     let carried = life.rotation.snapshot().in_use.clone().expect("in use");

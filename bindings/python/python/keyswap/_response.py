@@ -1,0 +1,145 @@
+"""What an API answered."""
+
+from __future__ import annotations
+
+import json as _json
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any
+
+from . import _native
+from ._bridge import run
+
+
+class Headers(Mapping[str, str]):
+    """The headers of a response. Names are compared without regard to case."""
+
+    __slots__ = ("_pairs", "_known")
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        self._pairs = [(name.lower(), value) for name, value in pairs]
+        known: dict[str, str] = {}
+        for name, value in self._pairs:
+            known[name] = f"{known[name]}, {value}" if name in known else value
+        self._known = known
+
+    def __getitem__(self, name: str) -> str:
+        return self._known[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get_list(self, name: str) -> list[str]:
+        """Each value of this name, for headers that stand several times."""
+        return [value for known, value in self._pairs if known == name.lower()]
+
+    def __repr__(self) -> str:
+        return f"<keyswap.Headers {', '.join(self._known)}>"
+
+
+class Response:
+    """What the API answered: whole, or on its way if it comes from `stream`."""
+
+    __slots__ = ("_native", "_headers", "_content")
+
+    def __init__(self, native: _native.Reply) -> None:
+        self._native = native
+        self._headers: Headers | None = None
+        self._content: bytes | None = native.content
+
+    @property
+    def status_code(self) -> int:
+        """The HTTP status."""
+        return self._native.status
+
+    @property
+    def headers(self) -> Headers:
+        """The headers."""
+        if self._headers is None:
+            self._headers = Headers(self._native.headers)
+        return self._headers
+
+    @property
+    def url(self) -> str:
+        """The URL that answered, after redirects; without what a scheme added."""
+        return self._native.url
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is from 200 to 299."""
+        return 200 <= self._native.status < 300
+
+    @property
+    def content(self) -> bytes:
+        """The body. Of a streamed response, once it was read with `read` or `aread`."""
+        if self._content is None:
+            raise RuntimeError("the body is on its way: call read() or aread() first")
+        return self._content
+
+    @property
+    def text(self) -> str:
+        """The body as text, in the charset that the response names, else UTF-8."""
+        kind = self.headers.get("content-type", "")
+        charset = kind.partition("charset=")[2].partition(";")[0].strip(" \"'") or "utf-8"
+        try:
+            return self.content.decode(charset, "replace")
+        except LookupError:
+            return self.content.decode("utf-8", "replace")
+
+    def json(self, **kwargs: Any) -> Any:
+        """The body, from JSON. Raises ValueError if it is none."""
+        return _json.loads(self.content, **kwargs)
+
+    def raise_for_status(self) -> Response:
+        """The response itself. Raises StatusError if its status is 400 or more."""
+        error = self._native.error
+        if error is None:
+            return self
+        raise error
+
+    def read(self) -> bytes:
+        """Reads the rest of a streamed body, and keeps it."""
+        if self._content is None:
+            self._content = b"".join(self.iter_bytes())
+        return self._content
+
+    async def aread(self) -> bytes:
+        """`read`, for an event loop."""
+        if self._content is None:
+            self._content = b"".join([part async for part in self.aiter_bytes()])
+        return self._content
+
+    def iter_bytes(self) -> Iterator[bytes]:
+        """The parts of the body as they arrive. Raises BodyError if the connection broke."""
+        if self._content is not None:
+            yield self._content
+            return
+        while (part := self._native.next()) is not None:
+            yield part
+
+    async def aiter_bytes(self) -> AsyncIterator[bytes]:
+        """`iter_bytes`, for an event loop."""
+        if self._content is not None:
+            yield self._content
+            return
+        while (part := await run(self._native._next)) is not None:
+            yield part
+
+    def close(self) -> None:
+        """Leaves the rest of a streamed body unread."""
+        self._native.close()
+
+    async def aclose(self) -> None:
+        """`close`, for an event loop. It does not wait."""
+        self._native.close()
+
+    def __repr__(self) -> str:
+        return f"<keyswap.Response [{self.status_code}]>"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("a Response cannot be pickled or copied: take what you need from it")
