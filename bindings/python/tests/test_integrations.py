@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -34,23 +34,61 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
+class Elsewhere(HTTPServer):
+    """A server that always says the same."""
+
+    def __init__(self, status: int, location: str = "") -> None:
+        self.asked: list[str] = []
+        asked = self.asked
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(str(self.headers))
+                self.send_response(status)
+                self.send_header("content-length", "0")
+                if location:
+                    self.send_header("location", location)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None: ...
+
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def __exit__(self, *_: Any) -> None:
+        self.shutdown()
+        self.server_close()
+
+
 Get = Callable[..., Any]
 """Sends a GET and returns the library's response."""
 
 
-def by_httpx(world: World, keys: keyswap.KeySwap, stack: ExitStack, **options: Any) -> Get:
-    transport = for_httpx.Transport(keys, allowed_origins=[world.api_url], **options)
-    return stack.enter_context(httpx.Client(transport=transport, follow_redirects=True, timeout=30)).get
+def by_httpx(
+    world: World, keys: keyswap.KeySwap, stack: ExitStack, more: Sequence[str] = (), **options: Any
+) -> Get:
+    transport = for_httpx.Transport(keys, allowed_origins=[world.api_url, *more], **options)
+    http = httpx.Client(transport=transport, follow_redirects=True, timeout=30)
+    return stack.enter_context(http).get
 
 
-def by_httpx_auth(world: World, keys: keyswap.KeySwap, stack: ExitStack, scheme: Any = None) -> Get:
-    auth = for_httpx.Auth(keys, allowed_origins=[world.api_url])
+def by_httpx_auth(
+    world: World,
+    keys: keyswap.KeySwap,
+    stack: ExitStack,
+    more: Sequence[str] = (),
+    scheme: Any = None,
+) -> Get:
+    auth = for_httpx.Auth(keys, allowed_origins=[world.api_url, *more])
     http = httpx.Client(auth=auth, follow_redirects=True, timeout=30, trust_env=False)
     return stack.enter_context(http).get
 
 
-def by_requests(world: World, keys: keyswap.KeySwap, stack: ExitStack, **options: Any) -> Get:
-    auth = for_requests.Auth(keys, allowed_origins=[world.api_url], **options)
+def by_requests(
+    world: World, keys: keyswap.KeySwap, stack: ExitStack, more: Sequence[str] = (), **options: Any
+) -> Get:
+    auth = for_requests.Auth(keys, allowed_origins=[world.api_url, *more], **options)
 
     def get(url: str) -> Any:
         with requests.Session() as session:
@@ -180,28 +218,29 @@ async def test_a_redirect_of_a_coroutine_carries_nothing(world: World, library: 
     assert world.counters()["leaks"] == 0
 
 
+@pytest.mark.parametrize("is_allowed", [False, True])
 @pytest.mark.parametrize("library", [by_httpx, by_requests])
 def test_a_redirect_from_elsewhere_to_an_allowed_origin_is_authorized(
-    world: World, library: Any
+    world: World, library: Any, is_allowed: bool
 ) -> None:
-    asked: list[str] = []
+    keys = world.ready()
+    with Elsewhere(302, f"{world.api_url}/v1/price") as server, ExitStack() as stack:
+        more = [server.url] if is_allowed else []
+        get = library(world, keys, stack, scheme=keyswap.Bearer(), more=more)
+        assert get(server.url).status_code == 200
+    assert len(server.asked) == 1 and (MATERIAL in server.asked[0]) == is_allowed
+    assert keys.stats.rejections == 0, "a hop without a credential says nothing of one"
 
-    class Elsewhere(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(str(self.headers))
-            self.send_response(302)
-            self.send_header("location", f"{world.api_url}/v1/price")
-            self.send_header("content-length", "0")
-            self.end_headers()
 
-        def log_message(self, *_: Any) -> None: ...
-
-    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server, ExitStack() as stack:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        get = library(world, world.ready(), stack, scheme=KEY)
-        assert get(f"http://127.0.0.1:{server.server_port}/").status_code == 200
-        server.shutdown()
-    assert len(asked) == 1 and MATERIAL not in asked[0]
+@pytest.mark.parametrize("library", SYNC)
+def test_what_another_origin_rejects_says_nothing(world: World, library: Any) -> None:
+    keys = world.ready()
+    with Elsewhere(401) as last, Elsewhere(302, last.url) as server, ExitStack() as stack:
+        get = library(world, keys, stack, scheme=keyswap.Bearer(), more=[server.url])
+        assert get(server.url).status_code == 401
+    assert MATERIAL in server.asked[0] and len(server.asked) == 1
+    assert MATERIAL not in last.asked[0] and len(last.asked) == 1
+    assert keys.stats.rejections == 0
 
 
 def test_a_classifier_may_read_the_body(world: World) -> None:
