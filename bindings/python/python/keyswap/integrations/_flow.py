@@ -1,0 +1,166 @@
+"""What happens to one request that another library sends.
+
+A flow is a generator: it yields what the library is to do, and is told what came of it. The same flow
+serves threads and event loops, and no rule of rotation is in it: the core's attempt says what is next.
+On the happy path it patches from the snapshot, and begins no attempt.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import TYPE_CHECKING, Final, Union
+
+from .. import _native
+
+if TYPE_CHECKING:
+    from .._client import Classifier
+
+Pairs = list[tuple[str, str]]
+Answer = tuple[int, Pairs]
+"""The status and the headers of a response."""
+SMALL: Final = 64 * 1024
+"""Bytes of a rejection that are read to keep its connection: less costly than to open another."""
+
+
+class Send:
+    """Send the request with this on it (None: with nothing), and answer with an `Answer`."""
+
+    __slots__ = ("patch",)
+
+    def __init__(self, patch: _native.Patch | None) -> None:
+        self.patch = patch
+
+
+class Peek:
+    """Answer with the first bytes of the body, at most `limit`, and keep the body whole."""
+
+    __slots__ = ("limit",)
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+
+Order = Union[Send, Peek, _native.Attempt]
+"""An attempt is to be waited for."""
+Flow = Generator[Order, Union[Answer, bytes, None], None]
+"""It ends when the last response is the one to return, and raises if there is none to return."""
+
+
+class Keys:
+    """Keys, where they may go, and what says that one was rejected."""
+
+    __slots__ = ("_authorizer", "_headers", "_statuses")
+
+    def __init__(
+        self,
+        keys: _native.KeySwap,
+        scheme: _native.Scheme | None,
+        allowed_origins: Sequence[str],
+        classifier: Classifier | None,
+        plain_http_allowed: bool,
+    ) -> None:
+        if isinstance(allowed_origins, str):
+            raise TypeError("allowed_origins is a list of URLs, not one string")
+        self._authorizer = _native.Authorizer(
+            keys,
+            scheme=scheme,
+            allowed_origins=list(allowed_origins),
+            plain_http_allowed=plain_http_allowed,
+            classifier=classifier,
+        )
+        self._statuses = frozenset(self._authorizer.attention)
+        self._headers = frozenset(self._authorizer.attention_headers)
+
+    def admits(self, origin: str) -> bool:
+        """Whether credentials may go to this origin now."""
+        return self._authorizer.admits(f"{origin}/")
+
+    def flow(
+        self,
+        method: str,
+        origin: str,
+        path: str,
+        headers: Callable[[], Pairs],
+        body: bytes | None = None,
+        *,
+        replayable: bool,
+        deadline: float | None = None,
+    ) -> Flow:
+        """The flow of one hop. `origin` is what the library connects to, by its own reading of the URL.
+
+        `headers` is asked only where a scheme may sign them, and `body` is None for a stream.
+        """
+        host, url = self._authorizer, f"{origin}{path}"
+        snapshot = host.snapshot
+        if origin not in snapshot.admitted:
+            if not host.admits(f"{origin}/"):
+                yield Send(None)
+                return
+            snapshot.admitted.add(origin)
+        answer: Answer | bytes | None
+        patch = snapshot.patch
+        if patch is None or snapshot.probing:
+            attempt = host.begin(url, replayable=replayable, deadline=deadline)
+            step, answer = attempt.step, None
+        else:
+            answer = yield Send(patch)
+            assert isinstance(answer, tuple)
+            if not self.attends(answer):
+                return
+            attempt = host.begin_after(snapshot, url, replayable=replayable, deadline=deadline)
+            step = attempt.response(*answer)
+        try:
+            while True:
+                if step == attempt.SEND:
+                    patch = attempt.apply(method, url, headers(), body)
+                    try:
+                        answer = yield Send(patch)
+                    except Exception:
+                        # The library's own error passes through: it says nothing of the credential.
+                        attempt.failed()
+                        raise
+                    assert isinstance(answer, tuple)
+                    step = attempt.response(*answer)
+                elif step == attempt.NEED_BODY:
+                    seen = yield Peek(attempt.body_limit)
+                    assert isinstance(seen, bytes) and isinstance(answer, tuple)
+                    step = attempt.response(*answer, seen)
+                elif step == attempt.WAIT:
+                    yield attempt
+                    step = attempt.step
+                elif step == attempt.FAIL:
+                    error = attempt.error
+                    assert error is not None
+                    raise error
+                else:
+                    return
+        finally:
+            attempt.close()
+
+    def attends(self, answer: Answer) -> bool:
+        """Whether an attempt has to be shown this response."""
+        status, headers = answer
+        return status in self._statuses or any(name.lower() in self._headers for name, _ in headers)
+
+
+def plain(body: bytes, encoding: str, limit: int) -> bytes:
+    """The beginning of a body as a classifier reads it: without compression, where that is known."""
+    if encoding.lower() in ("gzip", "x-gzip", "deflate"):
+        try:
+            return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, limit)
+        except zlib.error:
+            pass
+    return body[:limit]
+
+
+def first(parts: Iterable[bytes], limit: int) -> list[bytes]:
+    """Parts of a body, until they hold so many bytes."""
+    seen: list[bytes] = []
+    size = 0
+    for part in parts:
+        seen.append(part)
+        size += len(part)
+        if size >= limit:
+            break
+    return seen

@@ -1,0 +1,397 @@
+"""Plays the stories of `tests/scenarios` through what Python programs send with.
+
+The endpoint knows a story, makes its steps happen by its own clock, and says at the end whether the
+counts came out. Here are the callers: a thread each, or a task each. `python stories.py THROUGH STORY`
+plays one in a process of its own, so that several at once keep their times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import keyswap
+from conftest import ROOT, World
+
+SCENARIOS = ROOT / "tests" / "scenarios"
+ORDER = b'{"order": 1}'
+STACK = 256 * 1024
+"""Bytes: a story has up to a thousand callers."""
+
+
+def names() -> list[str]:
+    """The stories that are played over sockets."""
+    files = sorted(SCENARIOS.glob("*.json"))
+    return [file.stem for file in files if not read(file.stem).get("virtual_only")]
+
+
+def read(name: str) -> dict[str, Any]:
+    story: dict[str, Any] = json.loads((SCENARIOS / f"{name}.json").read_text())
+    return story
+
+
+def not_run(through: str) -> dict[str, str]:
+    """What the support matrix says is not run, and why."""
+    matrix = (ROOT / "tests" / "support-matrix.yaml").read_text()
+    block = re.search(rf"^  {through}:\n    not_run:(?: \{{\}})?\n((?:      .*\n)*)", matrix, re.M)
+    assert block, f"the matrix does not speak of {through}"
+    return dict(line.strip().split(": ", 1) for line in block[1].splitlines())
+
+
+class Tally:
+    """What callers and the client count, by the keys of `expect`."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.lock = threading.Lock()
+
+    def add(self, *keys: str) -> None:
+        with self.lock:
+            self.counts.update(keys)
+
+    def answered(self, status: int) -> None:
+        self.add(f"status.{status}", *(["failed"] if status >= 400 else []))
+
+    def failed(self, error: Exception) -> None:
+        code = error.code if isinstance(error, keyswap.KeyswapError) else code_of(error)
+        self.add("failed", f"error.{code}")
+
+
+def code_of(error: Exception) -> str:
+    """Another library's error, in the words of a story."""
+    kinds = " ".join(kind.__name__ for kind in type(error).__mro__)
+    return "timeout" if "Timeout" in kinds else "transport"
+
+
+class Sender(ABC):
+    """Sends one request of a caller and reads the answer to its end. Returns the status."""
+
+    def __init__(self, world: World, keys: keyswap.KeySwap, client: dict[str, Any]) -> None:
+        self.base = world.api_url
+        schemes: dict[str, keyswap.Scheme | None] = {
+            "header": keyswap.Header("x-api-key"),
+            "bearer": keyswap.Bearer(),
+            "query": keyswap.Query("api_key"),
+            "set": None,
+        }
+        self.options: dict[str, Any] = {"scheme": schemes[client.get("scheme", "header")]}
+        if client.get("classifier") == "code_in_body":
+            self.options["classifier"] = code_in_body
+        self.open(keys, client.get("retries", 0))
+
+    @abstractmethod
+    def open(self, keys: keyswap.KeySwap, retries: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class SyncSender(Sender):
+    @abstractmethod
+    def send(self, caller: dict[str, Any]) -> int: ...
+
+
+class AsyncSender(Sender):
+    @abstractmethod
+    async def send(self, caller: dict[str, Any]) -> int: ...
+
+    async def aclose(self) -> None: ...
+
+
+def code_in_body(status: int, headers: dict[str, str], body: bytes | None) -> str:
+    if status == 200:
+        return "need_body" if body is None else "rejected" if b'"bad_key"' in body else "accepted"
+    return "rejected" if status == 401 else "accepted" if status < 400 else "other"
+
+
+code_in_body.statuses = [200, 401]  # type: ignore[attr-defined]
+code_in_body.body_limit = 256  # type: ignore[attr-defined]
+
+
+class ThroughClient(SyncSender):
+    def open(self, keys: keyswap.KeySwap, retries: int) -> None:
+        self.api = keyswap.Client(keys, base_url=self.base, retries=retries, **self.options)
+
+    def send(self, caller: dict[str, Any]) -> int:
+        return self.api.request(**what(caller)).status_code
+
+
+class ThroughAsyncClient(AsyncSender):
+    def open(self, keys: keyswap.KeySwap, retries: int) -> None:
+        self.api = keyswap.AsyncClient(keys, base_url=self.base, retries=retries, **self.options)
+
+    async def send(self, caller: dict[str, Any]) -> int:
+        return (await self.api.request(**what(caller, once_async))).status_code
+
+
+class ThroughHttpx(SyncSender):
+    def open(self, keys: keyswap.KeySwap, retries: int) -> None:
+        import httpx
+        from keyswap.integrations.httpx import Transport
+
+        many = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        transport = Transport(
+            keys,
+            allowed_origins=[self.base],
+            inner=httpx.HTTPTransport(limits=many),
+            **self.options,
+        )
+        self.api = httpx.Client(base_url=self.base, transport=transport, follow_redirects=True)
+
+    def send(self, caller: dict[str, Any]) -> int:
+        return self.api.request(**unscoped(caller, once)).status_code
+
+    def close(self) -> None:
+        self.api.close()
+
+
+class ThroughAsyncHttpx(AsyncSender):
+    def open(self, keys: keyswap.KeySwap, retries: int) -> None:
+        import httpx
+        from keyswap.integrations.httpx import AsyncTransport
+
+        many = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        transport = AsyncTransport(
+            keys,
+            allowed_origins=[self.base],
+            inner=httpx.AsyncHTTPTransport(limits=many),
+            **self.options,
+        )
+        self.api = httpx.AsyncClient(base_url=self.base, transport=transport, follow_redirects=True)
+
+    async def send(self, caller: dict[str, Any]) -> int:
+        # httpx has a timeout for each phase, a story one for the whole request.
+        sending = self.api.request(**unscoped(caller, once_async))
+        return (await asyncio.wait_for(sending, caller["timeout_ms"] / 1000)).status_code
+
+    async def aclose(self) -> None:
+        await self.api.aclose()
+
+
+class ThroughRequests(SyncSender):
+    def open(self, keys: keyswap.KeySwap, retries: int) -> None:
+        import requests
+        from keyswap.integrations.requests import Auth
+
+        self.auth = Auth(keys, allowed_origins=[self.base], **self.options)
+        self.local = threading.local()
+        self.new = requests.Session
+
+    def send(self, caller: dict[str, Any]) -> int:
+        # A session for each caller, as programs with threads have it.
+        if not hasattr(self.local, "session"):
+            self.local.session = self.new()
+            self.local.session.auth = self.auth
+            self.local.session.trust_env = False
+        options = unscoped(caller, once)
+        options["data"], options["url"] = options.pop("content"), self.base + caller["path"]
+        return int(self.local.session.request(**options).status_code)
+
+
+class ThroughAiohttp(AsyncSender):
+    def open(self, keys: keyswap.KeySwap, retries: int) -> None:
+        import aiohttp
+        from keyswap.integrations.aiohttp import middleware
+
+        self.limit = aiohttp.ClientTimeout
+        keyed = middleware(keys, allowed_origins=[self.base], **self.options)
+        connector = aiohttp.TCPConnector(limit=0)
+        self.api = aiohttp.ClientSession(connector=connector, middlewares=[keyed])
+
+    async def send(self, caller: dict[str, Any]) -> int:
+        options = unscoped(caller, once_async)
+        options["data"], options["url"] = options.pop("content"), self.base + caller["path"]
+        options["timeout"] = self.limit(total=options["timeout"])
+        async with self.api.request(**options) as response:
+            await response.read()
+            return response.status
+
+    async def aclose(self) -> None:
+        await self.api.close()
+
+
+def once() -> Iterator[bytes]:
+    yield ORDER
+
+
+async def once_async() -> AsyncIterator[bytes]:
+    yield ORDER
+
+
+def what(caller: dict[str, Any], stream: Any = once) -> dict[str, Any]:
+    """The options of a request."""
+    body = {"none": None, "replayable": ORDER, "one_shot": stream}[caller.get("body", "none")]
+    return {
+        "method": caller["method"],
+        "url": caller["path"],
+        "content": body() if callable(body) else body,
+        "timeout": caller["timeout_ms"] / 1000,
+        "scopes": caller.get("scopes") or (),
+    }
+
+
+def unscoped(caller: dict[str, Any], stream: Any) -> dict[str, Any]:
+    options = what(caller, stream)
+    del options["scopes"]
+    return options
+
+
+THROUGH: dict[str, type[SyncSender] | type[AsyncSender]] = {
+    "python": ThroughClient,
+    "python-async": ThroughAsyncClient,
+    "python-httpx": ThroughHttpx,
+    "python-httpx-async": ThroughAsyncHttpx,
+    "python-requests": ThroughRequests,
+    "python-aiohttp": ThroughAiohttp,
+}
+
+
+class Play:
+    """One story."""
+
+    def __init__(self, through: str, name: str) -> None:
+        self.world = World()
+        self.told = self.world.control("story", read(name))
+        self.client: dict[str, Any] = self.told["client"]
+        self.tally = Tally()
+        self.drained = threading.Event()
+        self.through = THROUGH[through]
+
+    def run(self) -> dict[str, Any]:
+        """The verdict of the endpoint: `counters`, `mismatches` and `errors`."""
+        cold = self.client.get("start") == "cold"
+        if cold:
+            self.world.control("start", {})
+        keys = self.follow()
+        events = keys.events()
+        if not cold:
+            keys.ready(10)
+        threading.Thread(target=self.listen, args=(events, not cold), daemon=True).start()
+        if not cold:
+            # What was told before the client was ready is no part of the story.
+            assert self.drained.wait(10), "the events do not end"
+        if issubclass(self.through, SyncSender):
+            self.play_in_threads(keys, self.through(self.world, keys, self.client), cold)
+        else:
+            asyncio.run(self.play_in_tasks(keys, self.through, cold))
+        time.sleep(0.03)
+        stats = keys.stats
+        last = {"in_use": stats.in_use or "none", "generation": stats.generation or 0}
+        verdict = self.world.control("finish", {**self.tally.counts, **last})
+        keys.close()
+        self.world.stop()
+        return verdict
+
+    def follow(self) -> keyswap.KeySwap:
+        client, policy = self.client, dict(self.told["policy"])
+        if "lease_ms" in client:
+            policy["lease"] = client["lease_ms"] / 1000
+        assert len(self.told["set_urls"]) == 1 and "heartbeat_ms" not in client
+        source = keyswap.Endpoint(
+            self.told["set_url"],
+            bootstrap=self.told["bootstrap"],
+            push=client.get("push", True),
+            signed_by=self.told["public_key"] if client.get("signed_by_endpoint") else None,
+        )
+        return keyswap.KeySwap(source, policy=policy)
+
+    def listen(self, events: keyswap.Events, drain: bool) -> None:
+        if drain:
+            try:
+                while events.next(0) is not None:
+                    pass
+            except keyswap.TimeoutError:
+                pass
+        self.drained.set()
+        for event in events:
+            self.tally.add(f"event.{event.name}")
+
+    def start(self, cold: bool) -> None:
+        if not cold:
+            self.world.control("start", {})
+        self.begin = time.monotonic()
+
+    def left(self, at: float) -> float:
+        """Seconds until then."""
+        return max(0.0, self.begin + at / 1000 - time.monotonic())
+
+    # ---- a thread for each caller ----
+
+    def play_in_threads(self, keys: keyswap.KeySwap, sender: SyncSender, cold: bool) -> None:
+        threading.stack_size(STACK)
+        go = threading.Event()
+        callers = [caller for caller in self.told["callers"] for _ in range(caller["count"])]
+        work = [(self.call, (sender, caller, go)) for caller in callers]
+        work += [(self.hint, (keys, hint, go)) for hint in self.client.get("hints", [])]
+        threads = [threading.Thread(target=run, args=args, daemon=True) for run, args in work]
+        for thread in threads:
+            thread.start()
+        self.start(cold)
+        go.set()
+        time.sleep(self.left(self.told["run_ms"]))
+        for thread in threads:
+            thread.join()
+        sender.close()
+
+    def call(self, sender: SyncSender, caller: dict[str, Any], go: threading.Event) -> None:
+        go.wait()
+        for nth in range(caller["repeat"]):
+            time.sleep(self.left(caller["at"] + nth * caller["every"]))
+            self.tally.add("requests")
+            try:
+                self.tally.answered(sender.send(caller))
+            except Exception as error:
+                self.tally.failed(error)
+
+    def hint(self, keys: keyswap.KeySwap, hint: dict[str, Any], go: threading.Event) -> None:
+        go.wait()
+        time.sleep(self.left(hint["at"]))
+        keys.hint(hint.get("generation"))
+
+    # ---- a task for each caller ----
+
+    async def play_in_tasks(
+        self, keys: keyswap.KeySwap, through: type[AsyncSender], cold: bool
+    ) -> None:
+        sender = through(self.world, keys, self.client)
+        self.start(cold)
+        callers = [caller for caller in self.told["callers"] for _ in range(caller["count"])]
+        tasks = [asyncio.create_task(self.acall(sender, caller)) for caller in callers]
+        hints = self.client.get("hints", [])
+        tasks += [asyncio.create_task(self.ahint(keys, hint)) for hint in hints]
+        await asyncio.sleep(self.left(self.told["run_ms"]))
+        await asyncio.gather(*tasks)
+        await sender.aclose()
+
+    async def acall(self, sender: AsyncSender, caller: dict[str, Any]) -> None:
+        patience = caller.get("cancel_after_ms")
+        for nth in range(caller["repeat"]):
+            await asyncio.sleep(self.left(caller["at"] + nth * caller["every"]))
+            self.tally.add("requests")
+            request = asyncio.create_task(sender.send(caller))
+            if patience is not None:
+                await asyncio.wait([request], timeout=patience / 1000)
+                if not request.done():
+                    request.cancel()
+                    await asyncio.wait([request])
+                    self.tally.add("cancelled")
+                    continue
+            try:
+                self.tally.answered(await request)
+            except Exception as error:
+                self.tally.failed(error)
+
+    async def ahint(self, keys: keyswap.KeySwap, hint: dict[str, Any]) -> None:
+        await asyncio.sleep(self.left(hint["at"]))
+        keys.hint(hint.get("generation"))
+
+
+if __name__ == "__main__":
+    print(json.dumps(Play(sys.argv[1], sys.argv[2]).run()))

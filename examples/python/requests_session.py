@@ -1,0 +1,19 @@
+"""A session of requests that other code uses: only its `auth` is new."""
+
+import os
+
+import requests
+
+import keyswap
+from keyswap.integrations.requests import Auth
+
+keys = keyswap.KeySwap(os.environ["KEYSWAP_SET_URL"])
+api_url = os.environ["API_URL"]
+
+with requests.Session() as session:
+    session.auth = Auth(keys, scheme=keyswap.Header("x-api-key"), allowed_origins=[api_url])
+    response = session.get(f"{api_url}/v1/price/BTC", timeout=10)
+    response.raise_for_status()
+
+print(f"{response.json()['credential']} was accepted, and is not kept: {response.request.headers}")
+assert "x-api-key" not in response.request.headers
