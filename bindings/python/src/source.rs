@@ -27,6 +27,12 @@ pub(crate) struct EndpointRecipe {
     plain_http: bool,
     push: bool,
     signed_by: Option<String>,
+    heartbeat: Option<Duration>,
+    root_certificates: Option<Vec<u8>>,
+    client_certificate: Option<Secret>,
+    app: Option<String>,
+    /// Further regions, in order.
+    regions: Vec<Arc<EndpointRecipe>>,
 }
 
 enum Bootstrap {
@@ -52,7 +58,17 @@ impl Recipe {
                 true => function.in_child(),
                 false => function.clone(),
             }),
-            Self::Endpoint(recipe) => Arc::new(recipe.make(in_child)?),
+            Self::Endpoint(recipe) => {
+                let first = recipe.make(in_child)?;
+                let Some((second, more)) = recipe.regions.split_first() else {
+                    return Ok(Arc::new(first));
+                };
+                let mut regions = first.or(second.make(in_child)?);
+                for region in more {
+                    regions = regions.or(region.make(in_child)?);
+                }
+                Arc::new(regions)
+            }
         })
     }
 }
@@ -69,8 +85,20 @@ impl EndpointRecipe {
         if !self.push {
             endpoint = endpoint.no_push();
         }
+        if let Some(heartbeat) = self.heartbeat.filter(|_| self.push) {
+            endpoint = endpoint.heartbeat(heartbeat);
+        }
         if let Some(key) = &self.signed_by {
             endpoint = endpoint.signed_by(key)?;
+        }
+        if let Some(pem) = &self.root_certificates {
+            endpoint = endpoint.root_certificates(pem)?;
+        }
+        if let Some(pem) = &self.client_certificate {
+            endpoint = endpoint.client_certificate(pem.reveal().as_bytes())?;
+        }
+        if let Some(app) = &self.app {
+            endpoint = endpoint.app(app);
         }
         Ok(match &self.bootstrap {
             Bootstrap::Environment => endpoint,
@@ -96,8 +124,12 @@ pub(crate) fn duration(py: Python<'_>, seconds: f64, what: &str) -> PyResult<Dur
 /// The bootstrap credential comes from the environment variable KEYSWAP_BOOTSTRAP, unless `bootstrap` is
 /// a string, a function that returns one (also an asynchronous one), or False for none at all, or
 /// `bootstrap_file` names a file. `timeout` is in seconds, 10 by default. Push is followed where the set
-/// offers it, unless `push` is False. With `signed_by`, the provider's public key, answers that it did not
-/// sign are refused. `plain_http_allowed` allows plain HTTP to other machines.
+/// offers it, unless `push` is False; after `heartbeat` seconds of silence, 45 by default, it counts as
+/// lost. With `signed_by`, the provider's public key, answers that it did not sign are refused.
+/// `root_certificates` (PEM) are trusted instead of the machine's; `client_certificate` (PEM: a chain and
+/// its key) is shown to the endpoint. `app` is what the provider's operators see this program as.
+/// `regions` are further endpoints that show the same set, asked in order when this one fails.
+/// `plain_http_allowed` allows plain HTTP to other machines.
 ///
 /// Raises InvalidConfigError for a URL that is none.
 #[pyclass(frozen, module = "keyswap")]
@@ -109,7 +141,7 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "all but one are keywords")]
-    #[pyo3(signature = (url, *, bootstrap = None, bootstrap_file = None, timeout = None, push = true, signed_by = None, plain_http_allowed = false))]
+    #[pyo3(signature = (url, *, bootstrap = None, bootstrap_file = None, timeout = None, push = true, heartbeat = None, signed_by = None, root_certificates = None, client_certificate = None, app = None, regions = Vec::new(), plain_http_allowed = false))]
     fn new(
         py: Python<'_>,
         url: String,
@@ -117,7 +149,12 @@ impl Endpoint {
         bootstrap_file: Option<PathBuf>,
         timeout: Option<f64>,
         push: bool,
+        heartbeat: Option<f64>,
         signed_by: Option<String>,
+        root_certificates: Option<Vec<u8>>,
+        client_certificate: Option<Vec<u8>>,
+        app: Option<String>,
+        regions: Vec<PyRef<'_, Self>>,
         plain_http_allowed: bool,
     ) -> PyResult<Self> {
         let bootstrap = match (bootstrap, bootstrap_file) {
@@ -136,8 +173,33 @@ impl Endpoint {
             },
         };
         let timeout = timeout.map(|timeout| duration(py, timeout, "timeout")).transpose()?;
-        let plain_http = plain_http_allowed;
-        let recipe = EndpointRecipe { url, bootstrap, timeout, plain_http, push, signed_by };
+        let heartbeat =
+            heartbeat.map(|heartbeat| duration(py, heartbeat, "heartbeat")).transpose()?;
+        let client_certificate = client_certificate
+            .map(|pem| match String::from_utf8(pem) {
+                Ok(pem) => Ok(Secret::from(pem)),
+                Err(_) => Err(invalid(py, "client_certificate must be PEM")),
+            })
+            .transpose()?;
+        if regions.iter().any(|region| !region.recipe.regions.is_empty()) {
+            return Err(invalid(
+                py,
+                "a region has no regions of its own: list them all in one place",
+            ));
+        }
+        let recipe = EndpointRecipe {
+            url,
+            bootstrap,
+            timeout,
+            plain_http: plain_http_allowed,
+            push,
+            signed_by,
+            heartbeat,
+            root_certificates,
+            client_certificate,
+            app,
+            regions: regions.iter().map(|region| region.recipe.clone()).collect(),
+        };
         // A bad URL is told here and not in the background.
         recipe.make(false).map_err(|error| raise(py, &error))?;
         Ok(Self { recipe: Arc::new(recipe) })

@@ -293,13 +293,19 @@ class Play:
         client, policy = self.client, dict(self.told["policy"])
         if "lease_ms" in client:
             policy["lease"] = client["lease_ms"] / 1000
-        assert len(self.told["set_urls"]) == 1 and "heartbeat_ms" not in client
-        source = keyswap.Endpoint(
-            self.told["set_url"],
-            bootstrap=self.told["bootstrap"],
-            push=client.get("push", True),
-            signed_by=self.told["public_key"] if client.get("signed_by_endpoint") else None,
-        )
+
+        def region(url: str, regions: list[keyswap.Endpoint]) -> keyswap.Endpoint:
+            return keyswap.Endpoint(
+                url,
+                bootstrap=self.told["bootstrap"],
+                push=client.get("push", True),
+                heartbeat=client["heartbeat_ms"] / 1000 if "heartbeat_ms" in client else None,
+                signed_by=self.told["public_key"] if client.get("signed_by_endpoint") else None,
+                regions=regions,
+            )
+
+        first, *more = self.told["set_urls"]
+        source = region(first, [region(url, []) for url in more])
         return keyswap.KeySwap(source, policy=policy)
 
     def listen(self, events: keyswap.Events, drain: bool) -> None:

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         checking("stories_are_named_like_their_files", &files, named_like_their_files),
         checking("few_stories_are_virtual_only", &files, few_are_virtual_only),
         checking("the_support_matrix_names_what_is_not_run", &files, matrix_is_true),
+        checking("the_readme_shows_the_support_matrix", &files, matrix_is_shown),
         checking("every_step_and_every_fault_has_a_story", &files, everything_has_a_story),
     ];
     for file in files.iter() {
@@ -179,6 +180,23 @@ fn matrix_is_true(files: &[File]) -> Result<(), Failed> {
         let left_out: BTreeSet<_> = left_out.map(|file| file.name.as_str()).collect();
         if skipped != left_out {
             return Err(format!("{language}: says {skipped:?}, leaves out {left_out:?}").into());
+        }
+    }
+    Ok(())
+}
+
+fn matrix_is_shown(files: &[File]) -> Result<(), Failed> {
+    let text = fs::read_to_string(folder().join("../support-matrix.yaml"))?;
+    let matrix: Matrix = serde_saphyr::from_str(&text)?;
+    let page = fs::read_to_string(folder().join("../../README.md"))?;
+    let played =
+        |name: &str| files.iter().any(|file| file.name == name && !file.story.virtual_only);
+    let total = files.iter().filter(|file| !file.story.virtual_only).count();
+    for (language, Language { not_run }) in &matrix.languages {
+        let but: Vec<_> = not_run.keys().filter(|name| played(name)).map(String::as_str).collect();
+        let row = format!("| {language} | {} of {total} | {} |", total - but.len(), but.join(", "));
+        if !page.lines().any(|line| line == row) {
+            return Err(format!("the README lacks this row: {row}").into());
         }
     }
     Ok(())

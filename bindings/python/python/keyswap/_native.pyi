@@ -80,7 +80,12 @@ class Endpoint:
         bootstrap_file: str | os.PathLike[str] | None = None,
         timeout: float | None = None,
         push: bool = True,
+        heartbeat: float | None = None,
         signed_by: str | None = None,
+        root_certificates: bytes | None = None,
+        client_certificate: bytes | None = None,
+        app: str | None = None,
+        regions: Sequence[Endpoint] = ...,
         plain_http_allowed: bool = False,
     ) -> Endpoint: ...
     def __reduce_ex__(self, _protocol: SupportsIndex, /) -> NoReturn: ...
