@@ -78,7 +78,7 @@ class _Course:
         self._keys = keys
         # The flow of the hop under way; None if that carries nothing.
         self._flow: Flow | None = None
-        self._put: list[tuple[Request, dict[str, str | None]]] = []
+        self._put: list[tuple[Request, dict[str, Any]]] = []
 
     def carry(self, request: Request) -> None:
         """Puts a credential on a request that is about to be sent."""
@@ -164,7 +164,7 @@ class _Course:
         if order.patch is None:
             self._flow = None
             return
-        before = {name: request.headers.get(name) for name in order.patch.names}
+        before: dict[str, Any] = {name: request.headers.get(name) for name in order.patch.names}
         order.patch.put(request.headers)
         self._put.append((request, before))
 
