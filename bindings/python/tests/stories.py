@@ -8,8 +8,10 @@ plays one in a process of its own, so that several at once keep their times.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import re
+import ssl
 import sys
 import threading
 import time
@@ -23,6 +25,8 @@ from conftest import ROOT, World
 
 SCENARIOS = ROOT / "tests" / "scenarios"
 ORDER = b'{"order": 1}'
+NO_ROOTS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Stories need no TLS, and to load the roots takes httpx longer than some of them poll."""
 STACK = 256 * 1024
 """Bytes: a story has up to a thousand callers."""
 
@@ -73,6 +77,9 @@ def code_of(error: Exception) -> str:
 
 class Sender(ABC):
     """Sends one request of a caller and reads the answer to its end. Returns the status."""
+
+    library = ""
+    """What is imported before the story begins, as a program would have done."""
 
     def __init__(self, world: World, keys: keyswap.KeySwap, client: dict[str, Any]) -> None:
         self.base = world.api_url
@@ -132,6 +139,8 @@ class ThroughAsyncClient(AsyncSender):
 
 
 class ThroughHttpx(SyncSender):
+    library = "keyswap.integrations.httpx"
+
     def open(self, keys: keyswap.KeySwap, retries: int) -> None:
         import httpx
         from keyswap.integrations.httpx import Transport
@@ -140,7 +149,7 @@ class ThroughHttpx(SyncSender):
         transport = Transport(
             keys,
             allowed_origins=[self.base],
-            inner=httpx.HTTPTransport(limits=many),
+            inner=httpx.HTTPTransport(limits=many, verify=NO_ROOTS),
             **self.options,
         )
         self.api = httpx.Client(base_url=self.base, transport=transport, follow_redirects=True)
@@ -153,6 +162,8 @@ class ThroughHttpx(SyncSender):
 
 
 class ThroughAsyncHttpx(AsyncSender):
+    library = "keyswap.integrations.httpx"
+
     def open(self, keys: keyswap.KeySwap, retries: int) -> None:
         import httpx
         from keyswap.integrations.httpx import AsyncTransport
@@ -161,7 +172,7 @@ class ThroughAsyncHttpx(AsyncSender):
         transport = AsyncTransport(
             keys,
             allowed_origins=[self.base],
-            inner=httpx.AsyncHTTPTransport(limits=many),
+            inner=httpx.AsyncHTTPTransport(limits=many, verify=NO_ROOTS),
             **self.options,
         )
         self.api = httpx.AsyncClient(base_url=self.base, transport=transport, follow_redirects=True)
@@ -176,6 +187,8 @@ class ThroughAsyncHttpx(AsyncSender):
 
 
 class ThroughRequests(SyncSender):
+    library = "keyswap.integrations.requests"
+
     def open(self, keys: keyswap.KeySwap, retries: int) -> None:
         import requests
         from keyswap.integrations.requests import Auth
@@ -196,6 +209,8 @@ class ThroughRequests(SyncSender):
 
 
 class ThroughAiohttp(AsyncSender):
+    library = "keyswap.integrations.aiohttp"
+
     def open(self, keys: keyswap.KeySwap, retries: int) -> None:
         import aiohttp
         from keyswap.integrations.aiohttp import middleware
@@ -262,25 +277,21 @@ class Play:
         self.client: dict[str, Any] = self.told["client"]
         self.tally = Tally()
         self.drained = threading.Event()
+        self.is_cold = self.client.get("start") == "cold"
         self.through = THROUGH[through]
+        if self.through.library:
+            importlib.import_module(self.through.library)
 
     def run(self) -> dict[str, Any]:
         """The verdict of the endpoint: `counters`, `mismatches` and `errors`."""
-        cold = self.client.get("start") == "cold"
-        if cold:
-            self.world.control("start", {})
+        if self.is_cold:
+            self.start()
         keys = self.follow()
         events = keys.events()
-        if not cold:
-            keys.ready(10)
-        threading.Thread(target=self.listen, args=(events, not cold), daemon=True).start()
-        if not cold:
-            # What was told before the client was ready is no part of the story.
-            assert self.drained.wait(10), "the events do not end"
         if issubclass(self.through, SyncSender):
-            self.play_in_threads(keys, self.through(self.world, keys, self.client), cold)
+            self.play_in_threads(keys, events, self.through(self.world, keys, self.client))
         else:
-            asyncio.run(self.play_in_tasks(keys, self.through, cold))
+            asyncio.run(self.play_in_tasks(keys, events, self.through))
         time.sleep(0.03)
         stats = keys.stats
         last = {"in_use": stats.in_use or "none", "generation": stats.generation or 0}
@@ -319,9 +330,19 @@ class Play:
         for event in events:
             self.tally.add(f"event.{event.name}")
 
-    def start(self, cold: bool) -> None:
-        if not cold:
-            self.world.control("start", {})
+    def settle(self, keys: keyswap.KeySwap, events: keyswap.Events) -> None:
+        """The story begins. All that takes time was done before, since the client polls by then."""
+        if not self.is_cold:
+            keys.ready(10)
+        told = threading.Thread(target=self.listen, args=(events, not self.is_cold), daemon=True)
+        told.start()
+        if not self.is_cold:
+            # What was told before the client was ready is no part of the story.
+            assert self.drained.wait(10), "the events do not end"
+            self.start()
+
+    def start(self) -> None:
+        self.world.control("start", {})
         self.begin = time.monotonic()
 
     def left(self, at: float) -> float:
@@ -330,7 +351,9 @@ class Play:
 
     # ---- a thread for each caller ----
 
-    def play_in_threads(self, keys: keyswap.KeySwap, sender: SyncSender, cold: bool) -> None:
+    def play_in_threads(
+        self, keys: keyswap.KeySwap, events: keyswap.Events, sender: SyncSender
+    ) -> None:
         threading.stack_size(STACK)
         go = threading.Event()
         callers = [caller for caller in self.told["callers"] for _ in range(caller["count"])]
@@ -339,7 +362,7 @@ class Play:
         threads = [threading.Thread(target=run, args=args, daemon=True) for run, args in work]
         for thread in threads:
             thread.start()
-        self.start(cold)
+        self.settle(keys, events)
         go.set()
         time.sleep(self.left(self.told["run_ms"]))
         for thread in threads:
@@ -364,10 +387,10 @@ class Play:
     # ---- a task for each caller ----
 
     async def play_in_tasks(
-        self, keys: keyswap.KeySwap, through: type[AsyncSender], cold: bool
+        self, keys: keyswap.KeySwap, events: keyswap.Events, through: type[AsyncSender]
     ) -> None:
         sender = through(self.world, keys, self.client)
-        self.start(cold)
+        self.settle(keys, events)
         callers = [caller for caller in self.told["callers"] for _ in range(caller["count"])]
         tasks = [asyncio.create_task(self.acall(sender, caller)) for caller in callers]
         hints = self.client.get("hints", [])
