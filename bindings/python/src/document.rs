@@ -1,8 +1,7 @@
 //! A mapping that a program's own source returned, as a `keyswap/1` document.
 //!
-//! The core reads and judges the document; this only writes it. What Python writes shorter is allowed:
-//! `key=`, `secret=` and `passphrase=` for the material, and times as `datetime` or as seconds since 1970.
-//! Nothing of the mapping is quoted in an error.
+//! The core reads and judges the document, shorter forms included; this only writes it, and a `datetime`
+//! as the protocol's text. Nothing of the mapping is quoted in an error.
 
 use jiff::Timestamp;
 use keyswap::{CredentialSet, Error, ErrorKind};
@@ -12,19 +11,6 @@ use pyo3::{
 };
 use zeroize::Zeroizing;
 
-/// Pieces of material that may stand beside the id.
-const PIECES: [&str; 3] = ["key", "secret", "passphrase"];
-/// Fields that are times.
-const TIMES: [&str; 8] = [
-    "server_time",
-    "refresh_after",
-    "stale_ok_until",
-    "created_at",
-    "not_before",
-    "activate_at",
-    "expires_at",
-    "grace_expires_at",
-];
 /// No document of the protocol is deeper; one that holds itself would not end.
 const MAX_DEPTH: u32 = 8;
 
@@ -39,7 +25,7 @@ pub(crate) fn read(value: &Bound<'_, PyAny>) -> Result<CredentialSet, Error> {
     }
     let mut out = Zeroizing::new(Vec::with_capacity(1024));
     write(value, None, 0, &mut out)?;
-    keyswap::source::parse(&out)
+    keyswap::source::parse_short(&out)
 }
 
 fn write(
@@ -55,14 +41,7 @@ fn write(
     if depth > MAX_DEPTH {
         return odd();
     }
-    if let Some(field) = field.filter(|field| TIMES.contains(field) && !value.is_none()) {
-        let text = time(value).map_err(|()| {
-            let what =
-                "must be an RFC 3339 string, a datetime with a time zone, or seconds since 1970";
-            malformed(format!("{field} {what}"))
-        })?;
-        text_to(&text, out);
-    } else if value.is_none() {
+    if value.is_none() {
         out.extend_from_slice(b"null");
     } else if let Ok(truth) = value.cast::<PyBool>() {
         out.extend_from_slice(if truth.is_true() { b"true" } else { b"false" });
@@ -82,6 +61,12 @@ fn write(
         out.extend_from_slice(number.as_bytes());
     } else if let Ok(mapping) = value.cast::<PyMapping>() {
         write_mapping(mapping, field, depth, out)?;
+    } else if value.hasattr("tzinfo").unwrap_or(false) {
+        let text = time(value).map_err(|()| {
+            let field = field.unwrap_or("the document");
+            malformed(format!("{field} must be a datetime with a time zone"))
+        })?;
+        text_to(&text, out);
     } else {
         let Ok(items) = value.try_iter() else { return odd() };
         out.push(b'[');
@@ -104,54 +89,31 @@ fn write_mapping(
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
     let broken = |_| malformed("the mapping that the source returned cannot be read");
-    let is_credential = matches!(field, Some("current" | "previous" | "next"));
-    let mut pieces = Vec::new();
-    let mut first = true;
     out.push(b'{');
-    for item in mapping.items().map_err(broken)?.iter() {
+    for (index, item) in mapping.items().map_err(broken)?.iter().enumerate() {
         let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract().map_err(broken)?;
         let Ok(name) = name.extract::<String>() else {
             return Err(malformed("the names of fields must be strings"));
         };
-        if is_credential && PIECES.contains(&name.as_str()) {
-            pieces.push((name, value));
-            continue;
-        }
-        if !std::mem::take(&mut first) {
+        if index > 0 {
             out.push(b',');
         }
         text_to(&name, out);
         out.push(b':');
-        // A name inside `material` may be anything, also one that elsewhere is a time.
+        // A piece of material is not named: where names and values are mixed up, a name is a secret.
         let field = if field == Some("material") { "material" } else { &name };
         write(&value, Some(field), depth + 1, out)?;
-    }
-    if !pieces.is_empty() {
-        out.extend_from_slice(if first { b"\"material\":{" } else { b",\"material\":{" });
-        for (index, (name, value)) in pieces.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            text_to(name, out);
-            out.push(b':');
-            write(value, Some("material"), depth + 1, out)?;
-        }
-        out.push(b'}');
     }
     out.push(b'}');
     Ok(())
 }
 
 fn time(value: &Bound<'_, PyAny>) -> Result<String, ()> {
-    if let Ok(text) = value.extract::<String>() {
-        return Ok(text);
+    if value.getattr("tzinfo").map_err(drop)?.is_none() {
+        return Err(());
     }
-    let seconds = match value.getattr("tzinfo") {
-        Ok(zone) if zone.is_none() => return Err(()),
-        Ok(_) => value.call_method0("timestamp").and_then(|at| at.extract::<f64>()),
-        Err(_) => value.extract::<f64>(),
-    };
-    let micros = seconds.map_err(drop)? * 1e6;
+    let seconds: f64 = value.call_method0("timestamp").and_then(|at| at.extract()).map_err(drop)?;
+    let micros = seconds * 1e6;
     if !micros.is_finite() {
         return Err(());
     }

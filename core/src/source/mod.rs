@@ -20,7 +20,7 @@ pub use self::{
     env::Env,
     file::File,
     regions::{RegionHealth, Regions},
-    wire::parse,
+    wire::{parse, parse_short},
 };
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};

@@ -7,7 +7,7 @@
 
 use std::{fmt, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use zeroize::Zeroizing;
@@ -22,6 +22,8 @@ use crate::{
 pub(super) const MAX_DOCUMENT: usize = 64 * 1024;
 /// The most previous credentials that one document may list.
 const MAX_PREVIOUS: usize = 2;
+/// The pieces of material that a program may write beside the id.
+const PIECES: [&str; 3] = ["key", "secret", "passphrase"];
 /// A longer splay is taken as this: it spreads a fleet's refreshes and must not stop them.
 const MAX_SPLAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -46,6 +48,29 @@ const MAX_SPLAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub fn parse(document: &[u8]) -> Result<CredentialSet, Error> {
     let root = read(document)?;
     set(&Object::root(&root)?)
+}
+
+/// Reads a document that a program wrote itself, as the function that it passed as its source returned it.
+///
+/// As [`parse`], but shorter forms are allowed: a credential's `key`, `secret` and `passphrase` may stand
+/// beside its `id`, and times may be seconds since 1970. This is how bindings read what their languages'
+/// functions return.
+///
+/// ```
+/// let set = keyswap::source::parse_short(br#"{
+///     "current": { "id": "k2", "key": "abc", "secret": "def", "expires_at": 1795442400 }
+/// }"#)?;
+/// let current = set.primary().expect("a credential");
+/// assert_eq!(current.reveal("secret"), Some("def"));
+/// assert_eq!(current.expires_at(), Some("2026-11-23T14:00:00Z".parse().unwrap()));
+/// # Ok::<(), keyswap::Error>(())
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Malformed`], naming the field and what it must be. It never quotes the document.
+pub fn parse_short(document: &[u8]) -> Result<CredentialSet, Error> {
+    let root = read(document)?;
+    set(&Object { is_short: true, ..Object::root(&root)? })
 }
 
 /// Reads the answer of an endpoint that was asked for this set, if the URL says which. A signed one must
@@ -118,8 +143,19 @@ fn set(root: &Object<'_>) -> Result<CredentialSet, Error> {
 fn credential(from: &Object<'_>) -> Result<Credential, Error> {
     let id = from.text("id")?.ok_or_else(|| from.fault("id", "is missing"))?;
     let mut credential = Credential::bare(id);
-    let material = from.object("material")?.ok_or_else(|| from.fault("material", "is missing"))?;
-    for (name, value) in material.fields {
+    let pieces = from.pieces();
+    let material = from.object("material")?;
+    if material.is_none() && pieces.is_empty() {
+        return Err(from.fault("material", "is missing"));
+    }
+    let written =
+        material.iter().flat_map(|material| material.fields).map(|(name, value)| (&**name, value));
+    for (name, value) in written.chain(pieces) {
+        if credential.reveal(name).is_some() {
+            return Err(
+                from.fault("material", "must not name a piece that stands beside the id too")
+            );
+        }
         // The piece is not named: in a document that mixes up names and values, a name is a secret.
         let Json::Text(value) = value else {
             return Err(from.fault("material", "must be an object whose values are all strings"));
@@ -164,13 +200,15 @@ fn is_known_protocol(protocol: &str) -> bool {
 struct Object<'a> {
     path: String,
     fields: &'a [(Box<str>, Json)],
+    /// Whether shorter forms are allowed.
+    is_short: bool,
 }
 
 /// Absent and `null` are the same: many serializers write `null` for what they do not have.
 impl<'a> Object<'a> {
     fn root(json: &'a Json) -> Result<Self, Error> {
         match json {
-            Json::Object(fields) => Ok(Self { path: String::new(), fields }),
+            Json::Object(fields) => Ok(Self { path: String::new(), fields, is_short: false }),
             _ => Err(malformed("it must be an object")),
         }
     }
@@ -184,7 +222,8 @@ impl<'a> Object<'a> {
         match self.get(name) {
             None => Ok(None),
             Some(Json::Object(fields)) => {
-                Ok(Some(Object { path: format!("{}{name}.", self.path), fields }))
+                let path = format!("{}{name}.", self.path);
+                Ok(Some(Object { path, fields, is_short: self.is_short }))
             }
             Some(_) => Err(self.fault(name, "must be an object")),
         }
@@ -220,10 +259,31 @@ impl<'a> Object<'a> {
     }
 
     fn time(&self, name: &str) -> Result<Option<Timestamp>, Error> {
+        if self.is_short && !matches!(self.get(name), None | Some(Json::Text(_))) {
+            return self.epoch_seconds(name).map(Some);
+        }
         let Some(text) = self.text(name)? else { return Ok(None) };
         text.parse()
             .map(Some)
             .map_err(|_| self.fault(name, "must be an RFC 3339 time, such as 2026-11-23T18:00:00Z"))
+    }
+
+    fn epoch_seconds(&self, name: &str) -> Result<Timestamp, Error> {
+        let seconds = match self.get(name) {
+            Some(Json::Whole(number)) => *number as f64,
+            Some(Json::Fraction(number)) => *number,
+            _ => f64::NAN,
+        };
+        let span = SignedDuration::try_from_secs_f64(seconds).ok();
+        let at = span.and_then(|span| Timestamp::from_duration(span).ok());
+        at.ok_or_else(|| self.fault(name, "must be an RFC 3339 time, or seconds since 1970"))
+    }
+
+    /// The pieces of material that stand beside the id, where that is allowed.
+    fn pieces(&self) -> Vec<(&'a str, &'a Json)> {
+        let is_piece = |name: &str| self.is_short && PIECES.contains(&name);
+        let fields = self.fields.iter().map(|(name, value)| (&**name, value));
+        fields.filter(|(name, value)| is_piece(name) && !matches!(value, Json::Null)).collect()
     }
 
     fn list(&self, name: &str) -> Result<&'a [Json], Error> {
@@ -250,7 +310,8 @@ impl<'a> Object<'a> {
             .enumerate()
             .map(|(index, item)| match item {
                 Json::Object(fields) => {
-                    Ok(Object { path: format!("{}{name}[{index}].", self.path), fields })
+                    let path = format!("{}{name}[{index}].", self.path);
+                    Ok(Object { path, fields, is_short: self.is_short })
                 }
                 _ => Err(self.fault(name, "must be a list of objects")),
             })
@@ -406,6 +467,45 @@ mod tests {
         assert_eq!(next.activate_at(), at("2026-11-30T00:00:00Z"));
         assert_eq!(next.expires_at(), None);
         assert!(!format!("{set:?}").contains("s3cr3t"));
+    }
+
+    #[test]
+    fn what_a_program_wrote_may_be_shorter() {
+        let short = br#"{"current": {"id": "k2", "key": "a", "secret": "b", "passphrase": null,
+            "material": {"c": "d"}, "expires_at": 1795442400.5, "created_at": "2026-11-01T00:00:00Z"},
+            "previous": [{"id": "k1", "key": "e", "grace_expires_at": 1795442400}]}"#;
+        let set = parse_short(short).expect("well-formed");
+        let current = set.primary().expect("current");
+        let revealed = ["key", "secret", "passphrase", "c"].map(|name| current.reveal(name));
+        assert_eq!(revealed, [Some("a"), Some("b"), None, Some("d")]);
+        assert_eq!(current.expires_at(), at("2026-11-23T14:00:00.5Z"));
+        assert_eq!(current.created_at(), at("2026-11-01T00:00:00Z"));
+        let previous = set.previous().next().expect("previous");
+        assert_eq!(previous.grace_expires_at(), at("2026-11-23T14:00:00Z"));
+        assert!(parse(short).is_err(), "an endpoint writes the whole of it");
+    }
+
+    #[test]
+    fn faults_of_what_a_program_wrote_quote_nothing() {
+        let cases = [
+            (r#"{"current": {"id": "k", "expires_at": 1}}"#, "current.material is missing"),
+            (r#"{"current": {"id": "k", "key": ["s3cr3t"]}}"#, "current.material must be"),
+            (
+                r#"{"current": {"id": "k", "key": "s3cr3t", "material": {"key": "s3cr3t"}}}"#,
+                "current.material must not",
+            ),
+            (r#"{"current": {"id": "k", "key": "s3cr3t", "expires_at": 1e300}}"#, "since 1970"),
+            (r#"{"current": {"id": "k", "key": "s3cr3t", "expires_at": []}}"#, "since 1970"),
+            (
+                r#"{"refresh_after": true, "current": {"id": "k", "key": "s3cr3t"}}"#,
+                "refresh_after must",
+            ),
+        ];
+        for (document, words) in cases {
+            let error = parse_short(document.as_bytes()).expect_err(words);
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains(words) && !shown.contains("s3cr3t"), "{words}: {shown}");
+        }
     }
 
     #[test]
