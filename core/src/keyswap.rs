@@ -299,7 +299,8 @@ impl Follow {
     pub fn start(self) -> Result<KeySwap, Error> {
         self.policy.validate()?;
         let runtime = self.runtime.map_or_else(Handle::try_current, Ok).map_err(|_| {
-            let what = "no tokio runtime here: start inside one, or pass .runtime(handle)";
+            let what =
+                "no tokio runtime here: start inside one, or pass a handle as the option `runtime`";
             Error::new(ErrorKind::InvalidConfig, what)
         })?;
         let policy = Arc::new(self.policy);

@@ -299,5 +299,5 @@ async fn the_set_may_name_the_scheme() {
         Client::builder(&silent.keys).base_url(silent.running.api_url()).unwrap().build().unwrap();
     let error = client.get("/v1/price").send().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SchemeFailed);
-    assert!(error.to_string().contains("Scheme::"), "it says what to do: {error}");
+    assert!(error.to_string().contains("such as bearer"), "it says what to do: {error}");
 }

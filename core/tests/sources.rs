@@ -189,7 +189,10 @@ async fn plain_http_to_another_machine_is_refused_before_anything_is_sent() {
     });
     let error = failed(&endpoint, None).await;
     assert_eq!(error.kind(), ErrorKind::InsecureUrl);
-    assert!(error.to_string().contains("use https://, or .plain_http_allowed()"), "{error}");
+    assert!(
+        error.to_string().contains("use https://, or the option `plain_http_allowed`"),
+        "{error}"
+    );
 }
 
 // ---- the bootstrap credential ----
@@ -281,7 +284,7 @@ async fn an_endpoint_without_bootstrap_is_shown_none() {
     assert!(!server.requests()[0].to_ascii_lowercase().contains("authorization"));
     let error = failed(&endpoint, None).await;
     assert_eq!(error.kind(), ErrorKind::BootstrapRejected);
-    assert!(error.to_string().contains("instead of .no_bootstrap()"), "{error}");
+    assert!(error.to_string().contains("that none is needed"), "{error}");
 }
 
 /// The environment can only be set for another process, so these two run in one: this test's own.
@@ -313,7 +316,7 @@ async fn child_with() {
     assert_eq!(first.bearers(), [BOOTSTRAP, BOOTSTRAP]);
     let error = failed(&second.endpoint(), None).await;
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
-    assert!(error.to_string().contains("with .bootstrap(...)"), "{error}");
+    assert!(error.to_string().contains("as the option `bootstrap`"), "{error}");
     assert!(second.requests().is_empty());
     fetched(second.endpoint().bootstrap("its-own").fetch(None).await);
     assert_eq!(second.bearers(), ["its-own"]);
@@ -322,7 +325,7 @@ async fn child_with() {
     assert_eq!(
         error.to_string(),
         format!(
-            "bootstrap credential rejected (401) by {origin}: set KEYSWAP_BOOTSTRAP or .bootstrap(...)"
+            "bootstrap credential rejected (401) by {origin}: set KEYSWAP_BOOTSTRAP or the option `bootstrap`"
         )
     );
 }
@@ -333,7 +336,7 @@ async fn child_without() {
     let server = serve([answer(200, "", DOCUMENT)]).await;
     let error = failed(&server.endpoint(), None).await;
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
-    let words = "bootstrap credential missing: set KEYSWAP_BOOTSTRAP or .bootstrap(...)";
+    let words = "bootstrap credential missing: set KEYSWAP_BOOTSTRAP or the option `bootstrap`";
     assert_eq!(error.to_string(), words);
     assert!(server.requests().is_empty());
 }

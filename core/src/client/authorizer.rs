@@ -227,7 +227,7 @@ impl AuthorizerBuilder {
             scheme.check()?;
         }
         if self.0.origins.is_empty() {
-            let what = "no allowed origin: say where these keys may go, with .base_url(...) or .allow_origin(...)";
+            let what = "no allowed origin: say where these keys may go, with a base URL or allowed origins";
             return Err(Error::new(ErrorKind::InvalidConfig, what));
         }
         Ok(Authorizer(Arc::new(self.0)))

@@ -160,8 +160,9 @@ impl Client {
         let authorizer = match &request.keys {
             None => &self.0.authorizer,
             Some(name) => self.0.named.get(name).ok_or_else(|| {
-                let what =
-                    format!("the client has no keys named {name:?}: add them with .named(...)");
+                let what = format!(
+                    "the client has no keys named {name:?}: add them with the option `named`"
+                );
                 Error::new(ErrorKind::InvalidConfig, what)
             })?,
         };

@@ -61,7 +61,7 @@ impl Origins {
             true => format!("the set's audience does not include {origin}: nothing was sent"),
             false => format!(
                 "{origin} is not an allowed origin of this client: nothing was sent; \
-                 if these keys may go there, add .allow_origin(\"{origin}\")"
+                 if these keys may go there, add {origin} to the allowed origins"
             ),
         };
         Error::new(ErrorKind::OriginNotAllowed, what)

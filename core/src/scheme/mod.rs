@@ -74,7 +74,7 @@ impl Scheme {
         let id = credential.id();
         let scheme = credential.scheme().ok_or_else(|| {
             refused(format!(
-                "neither the program nor {id} names a scheme: pass one, such as Scheme::bearer()"
+                "neither the program nor {id} names a scheme: pass one, such as bearer"
             ))
         })?;
         match (&*scheme.name, &scheme.header) {

@@ -93,11 +93,13 @@ impl Bootstrap {
     /// What a person can do about a credential that is missing or rejected.
     pub(super) fn advice(&self) -> String {
         match &self.from {
-            Place::Environment => format!("set {VARIABLE} or .bootstrap(...)"),
-            Place::Fixed(_) => "pass another one to .bootstrap(...)".into(),
+            Place::Environment => format!("set {VARIABLE} or the option `bootstrap`"),
+            Place::Fixed(_) => "pass another one as the option `bootstrap`".into(),
             Place::File(path) => format!("put the right one into {}", path.display()),
-            Place::Callback(_) => "have the .bootstrap_fn(...) return another one".into(),
-            Place::Nowhere => "pass one with .bootstrap(...) instead of .no_bootstrap()".into(),
+            Place::Callback(_) => "have the function that returns it return another one".into(),
+            Place::Nowhere => {
+                "pass one as the option `bootstrap`: the program said that none is needed".into()
+            }
         }
     }
 
@@ -176,7 +178,7 @@ fn claim_environment(serves: &Mutex<Option<String>>, origin: &str) -> Result<(),
         served => Err(Error::new(
             ErrorKind::InvalidConfig,
             format!(
-                "{VARIABLE} already serves {served} in this process: pass the credential of {origin} with .bootstrap(...)"
+                "{VARIABLE} already serves {served} in this process: pass the credential of {origin} as the option `bootstrap`"
             ),
         )),
     }
@@ -198,7 +200,9 @@ mod tests {
         claim_environment(&serves, "https://a.example.com").expect("the same");
         let error = claim_environment(&serves, "https://b.example.com").expect_err("a second");
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
-        for words in ["serves https://a.example.com", "https://b.example.com with .bootstrap("] {
+        for words in
+            ["serves https://a.example.com", "https://b.example.com as the option `bootstrap`"]
+        {
             assert!(error.to_string().contains(words), "{error}");
         }
     }

@@ -89,7 +89,9 @@ impl Endpoint {
             return invalid("is neither https nor http");
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return invalid("has a user name or a password in it, where .bootstrap(...) belongs");
+            return invalid(
+                "has a user name or a password in it, which belongs into the option `bootstrap`",
+            );
         }
         if url.fragment().is_some() {
             return invalid("has a fragment (#), which is never sent");

@@ -43,7 +43,7 @@ impl Env {
         let id = self.id.as_ref().unwrap_or(&self.variable);
         let set = CredentialSet::new(Credential::new(id, Secret::from(value)));
         set.check().map_err(|error| {
-            self.invalid(&format!("is not usable: {error}; name it with .id(...)"))
+            self.invalid(&format!("is not usable: {error}; name it with the option `id`"))
         })?;
         Ok(set)
     }
@@ -108,6 +108,6 @@ mod tests {
         assert!(error.to_string().contains("KEYSWAP_TEST_UNSET is unset or empty"), "{error}");
         let error = Env::new(SET).id("not an id").fetch(None).await.expect_err("the id");
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
-        assert!(error.to_string().contains(".id(...)"), "{error}");
+        assert!(error.to_string().contains("`id`"), "{error}");
     }
 }

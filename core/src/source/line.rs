@@ -75,7 +75,7 @@ impl Line {
             return Err(Error::new(
                 ErrorKind::InsecureUrl,
                 format!(
-                    "{} is plain http: use https://, or .plain_http_allowed() in a network where nobody listens",
+                    "{} is plain http: use https://, or the option `plain_http_allowed` in a network where nobody listens",
                     self.shown()
                 ),
             ));
@@ -208,7 +208,7 @@ impl Line {
         // With TLS 1.3 a server judges the client's certificate when the client has begun to ask.
         if let Some(Cause::RefusedByServer) = cause {
             let what = format!(
-                "{origin} refused this program's TLS certificate: pass one that it accepts with .client_certificate(...)"
+                "{origin} refused this program's TLS certificate: pass one that it accepts as the option `client_certificate`"
             );
             return Error::new(ErrorKind::Forbidden, what);
         }

@@ -240,13 +240,13 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unsigned => "no signature, and one by the pinned key is needed: have the provider sign its answers, or leave out .signed_by(...)",
+            Self::Unsigned => "no signature, and one by the pinned key is needed: have the provider sign its answers, or leave out the option `signed_by`",
             Self::Unreadable => "a signature that cannot be read (RFC 9421)",
             Self::Digest => "no SHA-256 Content-Digest that matches the body (RFC 9530)",
             Self::Validator => "a 304 whose ETag is not the one that was asked with",
             Self::Uncovered => "a signature that does not cover what it must, or covers what cannot be checked: @status with content-digest, or with etag for a 304",
             Self::Algorithm => "a signature of another algorithm than ed25519",
-            Self::Forged => "a signature that does not hold for the pinned key: check the key that .signed_by(...) has",
+            Self::Forged => "a signature that does not hold for the pinned key: check the key of the option `signed_by`",
             Self::Undated => "a signature without the time of its creation",
             Self::Old => "an old signature, as if an earlier answer were played again",
             Self::Expired => "a signature that has expired: check this machine's clock",

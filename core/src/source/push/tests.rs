@@ -345,7 +345,11 @@ impl Life {
 
     /// A connection that is made without any time passing.
     async fn connection(&self) -> Connection {
-        let (mut stream, _) = in_time(self.listener.accept()).await.expect("a connection");
+        let (stream, _) = in_time(self.listener.accept()).await.expect("a connection");
+        Self::heard(stream).await
+    }
+
+    async fn heard(mut stream: TcpStream) -> Connection {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(stream.read_u8().await.expect("a head"));
@@ -359,11 +363,15 @@ impl Life {
         loop {
             // What sockets do takes a real moment.
             let moment = tokio::task::spawn_blocking(|| {
-                std::thread::sleep(Duration::from_millis(3));
+                std::thread::sleep(Duration::from_millis(5));
             });
             tokio::select! {
                 biased;
-                connection = self.connection() => return (connection, millis(waited)),
+                accepted = self.listener.accept() => {
+                    // No more time passes until its head has come.
+                    let (stream, _) = accepted.expect("a connection");
+                    return (Self::heard(stream).await, millis(waited));
+                }
                 _ = moment => {
                     let step = if waited < Duration::from_secs(2) { 100 } else { 500 };
                     let step = Duration::from_millis(step);
