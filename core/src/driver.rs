@@ -27,7 +27,6 @@ use crate::{
     clock::Clock,
     credential::CredentialId,
     engine::rotation::{Action, Announcement, Counts, Evidence, Input, Rotation},
-    engine::snapshot::Snapshot,
     error::{Error, ErrorKind},
     event::Event,
     policy::Policy,
@@ -173,7 +172,7 @@ impl Running {
             Some(Message::Close) => {
                 let closed = Error::new(ErrorKind::Closed, "the handle was closed");
                 self.step(Input::Closed);
-                self.driver.store.publish(Arc::new(Snapshot::nothing(closed)));
+                self.driver.store.end(closed);
             }
             None => self.step(Input::Closed),
         }

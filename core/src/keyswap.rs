@@ -27,7 +27,7 @@ use crate::{
     event::Event,
     policy::Policy,
     source::{Hint, Source},
-    store::{Current, Store},
+    store::{Current, Store, Watcher},
 };
 
 /// Events that a slow observer may be behind before it loses the oldest.
@@ -77,6 +77,7 @@ impl KeySwap {
             runtime: None,
             seed: None,
             inherited: None,
+            watcher: None,
             name: "default".into(),
         }
     }
@@ -93,6 +94,13 @@ impl KeySwap {
     /// What was published last.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.store.snapshot())
+    }
+
+    /// The [epoch](Snapshot::epoch) of what was published last, for caches: cheaper to read than
+    /// [`snapshot`](Self::snapshot), which is then of this epoch or a newer one.
+    #[inline]
+    pub fn epoch(&self) -> u64 {
+        self.store.epoch()
     }
 
     /// The set that is held: none before the first fetch, and after the provider revoked it.
@@ -216,6 +224,7 @@ pub struct Follow {
     runtime: Option<Handle>,
     seed: Option<u64>,
     inherited: Option<CredentialSet>,
+    watcher: Option<Watcher>,
     name: Box<str>,
 }
 
@@ -286,6 +295,14 @@ impl Follow {
         self
     }
 
+    /// A function that is told each new [epoch](KeySwap::epoch) once it can be read, for languages that
+    /// keep what they made of the snapshot. It runs on the background task: it must be quick, and must
+    /// not wait.
+    pub fn on_publish(mut self, watcher: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        self.watcher = Some(Watcher(Box::new(watcher)));
+        self
+    }
+
     /// Makes all jitter reproducible, for tests.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -313,7 +330,7 @@ impl Follow {
             set.as_of = None;
             rotation.inherit(self.clock.now(), set);
         }
-        let store = Arc::new(Store::new(rotation.snapshot().clone()));
+        let store = Arc::new(Store::new(rotation.snapshot().clone(), self.watcher));
         let counts = Arc::new(Mutex::new(Counts::default()));
         let (outbox, inbox) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(EVENT_BUFFER);

@@ -5,7 +5,10 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 
@@ -21,7 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Store {
     /// On cache lines of its own: reading it must not be slowed by the counters that requests write.
-    snapshot: Alone<ArcSwap<Snapshot>>,
+    published: Alone<Published>,
     sends: AtomicU64,
     extra_sends: AtomicU64,
     waiting: AtomicUsize,
@@ -33,10 +36,29 @@ pub(crate) struct Store {
 #[repr(align(128))]
 struct Alone<T>(T);
 
+#[derive(Debug)]
+struct Published {
+    snapshot: ArcSwap<Snapshot>,
+    /// That of the snapshot, told once it can be read.
+    epoch: AtomicU64,
+    watcher: Option<Watcher>,
+}
+
+/// Who is told of each new epoch.
+pub(crate) struct Watcher(pub(crate) Box<dyn Fn(u64) + Send + Sync>);
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watcher(..)")
+    }
+}
+
 impl Store {
-    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, watcher: Option<Watcher>) -> Self {
+        let epoch = AtomicU64::new(snapshot.epoch());
+        let snapshot = ArcSwap::new(snapshot);
         Self {
-            snapshot: Alone(ArcSwap::new(snapshot)),
+            published: Alone(Published { snapshot, epoch, watcher }),
             sends: AtomicU64::new(0),
             extra_sends: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
@@ -46,11 +68,29 @@ impl Store {
 
     #[inline]
     pub(crate) fn snapshot(&self) -> Guard<Arc<Snapshot>> {
-        self.snapshot.0.load()
+        self.published.0.snapshot.load()
+    }
+
+    /// The epoch of a snapshot that can be read: what is read afterwards is that one or a newer one.
+    #[inline]
+    pub(crate) fn epoch(&self) -> u64 {
+        self.published.0.epoch.load(Acquire)
     }
 
     pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
-        self.snapshot.0.store(snapshot);
+        let Published { snapshot: place, epoch, watcher } = &self.published.0;
+        let told = snapshot.epoch();
+        place.store(snapshot);
+        epoch.store(told, Release);
+        if let Some(Watcher(watcher)) = watcher {
+            watcher(told);
+        }
+    }
+
+    /// The last one: nothing is usable any more, for this reason.
+    pub(crate) fn end(&self, cause: Error) {
+        let epoch = self.epoch() + 1;
+        self.publish(Arc::new(Snapshot { epoch, ..Snapshot::nothing(cause) }));
     }
 
     #[inline]

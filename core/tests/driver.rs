@@ -235,6 +235,30 @@ async fn dropping_the_last_handle_ends_the_task_even_in_a_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_epoch_is_told_once_it_can_be_read_and_the_end_is_one() {
+    let script = Script::new([Answer::Set(set(1)), Answer::Set(set(2))]);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let keys = KeySwap::follow(script)
+        .on_publish({
+            let told = told.clone();
+            move |epoch| told.lock().unwrap().push(epoch)
+        })
+        .start()
+        .unwrap();
+    assert_eq!(keys.epoch(), keys.snapshot().epoch());
+    keys.ready().await.unwrap();
+    advance(6.0).await;
+    keys.refresh().await.unwrap();
+    assert_eq!(keys.epoch(), keys.snapshot().epoch());
+    keys.shutdown().await;
+    let told = told.lock().unwrap().clone();
+    assert!(told.len() >= 3, "{told:?}");
+    assert!(told.is_sorted_by(|a, b| a < b), "{told:?}");
+    assert_eq!(told.last(), Some(&keys.epoch()));
+    assert_eq!(keys.snapshot().epoch(), keys.epoch(), "the end is published as well");
+}
+
+#[tokio::test(start_paused = true)]
 async fn closing_settles_everybody_with_a_typed_error() {
     let script = Script::new([Answer::Hang]);
     let keys = start(&script);

@@ -165,7 +165,7 @@ impl Attempt {
             .map_err(|_| invalid(py, "not the name of an HTTP method"))?;
         self.with(py, |attempt| {
             let patch = attempt.apply(&method, &url, &headers, body);
-            patch.map(Patch).map_err(|error| raise(py, &error))
+            patch.map(|patch| Patch::new(patch, None)).map_err(|error| raise(py, &error))
         })
     }
 

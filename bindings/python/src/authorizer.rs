@@ -1,14 +1,18 @@
 //! Credentials for requests that another HTTP library sends.
 //!
-//! A host reads `authorizer.snapshot` (a few atomic loads, one object an epoch) and patches its request
-//! from it. It begins an `Attempt` while the snapshot is probing, when the scheme signs (the snapshot then
-//! has no patch), or with `begin_after` when a response matches the attention.
+//! A host asks for what is `prepared` (a few atomic loads, one object an epoch) and patches its request
+//! with it. It begins an `Attempt` where there is none, because the snapshot is probing or the scheme signs,
+//! and with `begin_after` when a response matches the attention.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
-use pyo3::{prelude::*, types::PySet};
+use pyo3::{
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PySet, PyString},
+};
 use url::Url;
 
 use crate::{
@@ -19,6 +23,9 @@ use crate::{
     process::{Here, PerProcess},
     scheme::{Classifier, Scheme},
 };
+
+/// The most origins that are noted, for a host that passes whole URLs.
+const MOST_ORIGINS: usize = 64;
 
 /// What an authorizer, or a client, is made of.
 pub(crate) struct Recipe {
@@ -90,6 +97,42 @@ impl Authority {
     }
 }
 
+impl Authorizer {
+    /// Shows the patch of the newest snapshot, if a request to this origin may be sent with it alone.
+    #[inline]
+    fn with_prepared<T>(
+        &self,
+        origin: &Bound<'_, PyString>,
+        found: impl FnOnce(&Bound<'_, Patch>) -> PyResult<T>,
+    ) -> PyResult<Option<T>> {
+        let py = origin.py();
+        let live = self.0.live(py)?;
+        let cached = live.cached.load();
+        let held;
+        let snapshot = match &*cached {
+            Some(cached) if cached.epoch == live.inner.keys().epoch() => cached.snapshot.get(),
+            _ => {
+                held = self.snapshot(py)?;
+                held.get()
+            }
+        };
+        let Some(patch) = snapshot.patch.as_ref().filter(|_| !snapshot.inner.is_probing()) else {
+            return Ok(None);
+        };
+        let admitted = snapshot.admitted.bind(py);
+        if !admitted.contains(origin)? {
+            let url = Url::parse(origin.to_str()?).ok();
+            if !url.is_some_and(|url| live.inner.admits(&url)) {
+                return Ok(None);
+            }
+            if admitted.len() < MOST_ORIGINS {
+                admitted.add(origin)?;
+            }
+        }
+        found(patch.bind(py)).map(Some)
+    }
+}
+
 #[pymethods]
 impl Authorizer {
     /// Raises InvalidConfigError and InsecureUrlError.
@@ -113,20 +156,41 @@ impl Authorizer {
     #[getter]
     fn snapshot(&self, py: Python<'_>) -> PyResult<Py<Snapshot>> {
         let live = self.0.live(py)?;
-        let inner = live.inner.snapshot();
         if let Some(cached) = &*live.cached.load()
-            && cached.epoch == inner.epoch()
+            && cached.epoch == live.inner.keys().epoch()
         {
             return Ok(cached.snapshot.clone_ref(py));
         }
+        let inner = live.inner.snapshot();
         let patch = live.inner.prepare(&inner).map_err(|error| raise(py, &error))?;
-        let patch = patch.map(|patch| Py::new(py, Patch(patch))).transpose()?;
+        let patch = patch.map(|patch| Py::new(py, Patch::new(patch, Some(inner.clone()))));
+        let patch = patch.transpose()?;
         let epoch = inner.epoch();
         let admitted = PySet::empty(py)?.unbind();
         let snapshot = Py::new(py, Snapshot { inner, patch, admitted })?;
         let cached = Cached { epoch, snapshot: snapshot.clone_ref(py) };
         live.cached.store(Some(Arc::new(cached)));
         Ok(snapshot)
+    }
+
+    /// What a request to this origin, such as "https://api.example.com", is sent with, without an attempt.
+    /// None where it takes an attempt: the snapshot is probing, or has no patch; and for an origin that
+    /// credentials may not go to.
+    fn prepared(&self, origin: &Bound<'_, PyString>) -> PyResult<Option<Py<Patch>>> {
+        self.with_prepared(origin, |patch| Ok(patch.clone().unbind()))
+    }
+
+    /// Puts what a request to this origin is sent with on its headers, and returns it. None where `prepared`
+    /// has nothing: nothing is put then.
+    fn put(
+        &self,
+        origin: &Bound<'_, PyString>,
+        headers: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Py<Patch>>> {
+        self.with_prepared(origin, |patch| {
+            patch.get().put(headers)?;
+            Ok(patch.clone().unbind())
+        })
     }
 
     /// The statuses of the responses that an attempt has to be shown.
@@ -172,21 +236,24 @@ impl Authorizer {
         Ok(Attempt::new(self.0.clone(), attempt, url, replayable, deadline))
     }
 
-    /// A request was sent with the patch of `snapshot`, and the response matches the attention.
+    /// A request was sent with this patch of a snapshot, and the response matches the attention.
     ///
     /// Raises OriginNotAllowedError.
-    #[pyo3(signature = (snapshot, url, *, replayable = true, deadline = None))]
+    #[pyo3(signature = (patch, url, *, replayable = true, deadline = None))]
     fn begin_after(
         &self,
         py: Python<'_>,
-        snapshot: &Bound<'_, Snapshot>,
+        patch: &Bound<'_, Patch>,
         url: &str,
         replayable: bool,
         deadline: Option<f64>,
     ) -> PyResult<Attempt> {
         let (url, deadline) = (parse(py, url)?, limit(py, deadline)?);
         let live = self.0.live(py)?;
-        let attempt = live.inner.begin_after(&snapshot.get().inner, &url, replayable, deadline);
+        let Some(snapshot) = &patch.get().snapshot else {
+            return Err(invalid(py, "not the patch of a snapshot"));
+        };
+        let attempt = live.inner.begin_after(snapshot, &url, replayable, deadline);
         let attempt = attempt.map_err(|error| raise(py, &error))?;
         Ok(Attempt::new(self.0.clone(), attempt, url, replayable, deadline))
     }
@@ -205,6 +272,7 @@ impl Authorizer {
 pub(crate) struct Snapshot {
     inner: Arc<keyswap::Snapshot>,
     patch: Option<Py<Patch>>,
+    /// Origins that were found admitted; gone with the epoch, because a set may change them.
     admitted: Py<PySet>,
 }
 
@@ -235,12 +303,6 @@ impl Snapshot {
         self.patch.as_ref().map(|patch| patch.clone_ref(py))
     }
 
-    /// The origins that the host has found admitted; its own notes, gone with the epoch.
-    #[getter]
-    fn admitted(&self, py: Python<'_>) -> Py<PySet> {
-        self.admitted.clone_ref(py)
-    }
-
     fn __repr__(&self) -> String {
         let in_use = self.credential_id().unwrap_or("nothing");
         format!("<keyswap.Snapshot {}, {in_use} in use>", self.inner.epoch())
@@ -249,26 +311,44 @@ impl Snapshot {
 
 /// What a scheme adds to a request. It prints the names of what it adds, never the values.
 #[pyclass(frozen, module = "keyswap._native")]
-pub(crate) struct Patch(pub(crate) keyswap::Patch);
+pub(crate) struct Patch {
+    inner: keyswap::Patch,
+    /// Where it is from; None if an attempt made it.
+    snapshot: Option<Arc<keyswap::Snapshot>>,
+    /// Its headers as Python has them, made when first put.
+    pairs: PyOnceLock<Vec<(Py<PyString>, Py<PyString>)>>,
+}
+
+impl Patch {
+    pub(crate) fn new(inner: keyswap::Patch, snapshot: Option<Arc<keyswap::Snapshot>>) -> Self {
+        Self { inner, snapshot, pairs: PyOnceLock::new() }
+    }
+}
 
 #[pymethods]
 impl Patch {
     /// The names of the headers that it sets, in lower case.
     #[getter]
     fn names(&self) -> Vec<&str> {
-        self.0.headers().map(|(name, _)| name.as_str()).collect()
+        self.inner.headers().map(|(name, _)| name.as_str()).collect()
     }
 
     /// The headers that it sets, in the clear: for the request, and nothing else.
     fn reveal(&self) -> Vec<(&str, String)> {
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        self.0.headers().map(|(name, value)| (name.as_str(), text(value))).collect()
+        self.inner.headers().map(|(name, value)| (name.as_str(), text(value))).collect()
     }
 
     /// Sets the headers on a mapping of headers.
     fn put(&self, headers: &Bound<'_, PyAny>) -> PyResult<()> {
-        for (name, value) in self.reveal() {
-            headers.set_item(name, value)?;
+        let py = headers.py();
+        let pairs = self.pairs.get_or_init(py, || {
+            let text = |text: &str| PyString::new(py, text).unbind();
+            let pairs = self.reveal().into_iter();
+            pairs.map(|(name, value)| (PyString::intern(py, name).unbind(), text(&value))).collect()
+        });
+        for (name, value) in pairs {
+            headers.set_item(name.bind(py), value.bind(py))?;
         }
         Ok(())
     }
@@ -276,21 +356,21 @@ impl Patch {
     /// The URL with the query parameters that it sets.
     fn url(&self, py: Python<'_>, url: &str) -> PyResult<String> {
         let mut url = parse(py, url)?;
-        self.0.apply_query(&mut url);
+        self.inner.apply_query(&mut url);
         Ok(url.into())
     }
 
     /// The URL without them: a server may have copied them into a redirect.
     fn clean(&self, py: Python<'_>, url: &str) -> PyResult<String> {
         let mut url = parse(py, url)?;
-        self.0.remove_query(&mut url);
+        self.inner.remove_query(&mut url);
         Ok(url.into())
     }
 
     /// Whether it adds nothing, as for an origin that is not allowed.
     #[getter]
     fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.inner.is_empty()
     }
 
     fn __repr__(&self) -> String {

@@ -85,6 +85,16 @@ impl Handle {
     }
 }
 
+impl KeySwap {
+    /// Nothing is usable from now on. What is left to close, in this process.
+    fn ended(&self) -> Option<keyswap::KeySwap> {
+        self.handle.closed.store(true, Ordering::Relaxed);
+        let live = self.handle.live.get_if_made()?;
+        live.cached.store(None);
+        Some(live.keys.clone())
+    }
+}
+
 /// Follows one source and always holds a fresh credential.
 #[pyclass(frozen, subclass, weakref, module = "keyswap._native")]
 pub(crate) struct KeySwap {
@@ -146,13 +156,13 @@ impl KeySwap {
     #[getter]
     fn current(&self, py: Python<'_>) -> PyResult<Py<Credential>> {
         let live = self.handle.live(py)?;
-        let current = live.keys.current().map_err(|error| raise(py, &error))?;
-        let epoch = current.snapshot().epoch();
         if let Some(cached) = &*live.cached.load()
-            && cached.epoch == epoch
+            && cached.epoch == live.keys.epoch()
         {
             return Ok(cached.credential.clone_ref(py));
         }
+        let current = live.keys.current().map_err(|error| raise(py, &error))?;
+        let epoch = current.snapshot().epoch();
         let credential = Py::new(py, Credential::new(current.to_owned()))?;
         let cached = Cached { epoch, credential: credential.clone_ref(py) };
         live.cached.store(Some(Arc::new(cached)));
@@ -168,7 +178,7 @@ impl KeySwap {
     /// The local number of what requests see: it rises whenever that changes. Cache by it.
     #[getter]
     fn epoch(&self, py: Python<'_>) -> PyResult<u64> {
-        Ok(self.handle.live_or_closed(py)?.keys.snapshot().epoch())
+        Ok(self.handle.live_or_closed(py)?.keys.epoch())
     }
 
     /// What was counted so far.
@@ -267,12 +277,21 @@ impl KeySwap {
         Events::new(py, &self.handle)
     }
 
+    /// `close`, and waits until the provider was told that this program uses none of its credentials any
+    /// more, if it asks for that: for a second at most.
+    fn shutdown(&self, py: Python<'_>) -> PyResult<()> {
+        bridge::block(py, goodbye(self.ended()))
+    }
+
+    /// `shutdown`, for an event loop.
+    fn _shutdown(&self, py: Python<'_>, future: &Bound<'_, PyAny>) -> PyResult<Job> {
+        bridge::spawn(py, future, goodbye(self.ended()), |py, ()| Ok(py.None()))
+    }
+
     /// Ends it, for all that use it. Afterwards nothing is usable.
     fn close(&self) {
-        self.handle.closed.store(true, Ordering::Relaxed);
-        if let Some(live) = self.handle.live.get_if_made() {
-            live.keys.close();
-            live.cached.store(None);
+        if let Some(keys) = self.ended() {
+            keys.close();
         }
     }
 
@@ -295,6 +314,13 @@ impl KeySwap {
     fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         no_pickle("KeySwap")
     }
+}
+
+async fn goodbye(keys: Option<keyswap::KeySwap>) -> Result<(), Error> {
+    if let Some(keys) = keys {
+        keys.shutdown().await;
+    }
+    Ok(())
 }
 
 /// A limit in seconds; none is no limit.

@@ -18,6 +18,7 @@ mod log;
 mod process;
 mod runtime;
 mod scheme;
+mod sign;
 mod source;
 
 use pyo3::prelude::*;
@@ -48,6 +49,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<scheme::Bearer>()?;
     module.add_class::<scheme::Basic>()?;
     module.add_class::<scheme::Query>()?;
+    module.add_class::<sign::Sign>()?;
+    module.add_class::<sign::Unsigned>()?;
     module.add_class::<source::Endpoint>()?;
     module.add_class::<source::Env>()?;
     module.add_class::<source::File>()?;

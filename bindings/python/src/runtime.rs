@@ -1,4 +1,5 @@
-//! The one runtime of a process: two threads, made at first use, ended with the interpreter.
+//! The one runtime of a process: one thread that waits for sockets and timers. It is made at first use and
+//! ended with the interpreter.
 //!
 //! A forked child makes its own and leaks its parent's. When the interpreter ends, what still runs is
 //! dropped within half a second, and nothing touches Python afterwards: a thread that did would be killed
@@ -25,8 +26,8 @@ use crate::{
     process::{Here, PerProcess, generation},
 };
 
-/// Threads of the runtime. They wait for sockets and timers; the work is in Python.
-const WORKERS: usize = 2;
+/// Threads of the runtime. The work is in Python; a second one would mostly wake the first.
+const WORKERS: usize = 1;
 /// How long the end of the interpreter waits for what runs.
 const SHUTDOWN: Duration = Duration::from_millis(500);
 /// How long it waits for each thread that talks to Python.

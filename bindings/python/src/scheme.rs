@@ -10,7 +10,7 @@ use tracing::Level;
 
 use crate::{errors::describe, log};
 
-/// How a credential goes onto a request: a Header, Bearer, Basic, or Query.
+/// How a credential goes onto a request: a Header, Bearer, Basic, Query, or Sign.
 #[pyclass(frozen, subclass, module = "keyswap")]
 pub(crate) struct Scheme {
     pub(crate) inner: keyswap::Scheme,
@@ -18,7 +18,10 @@ pub(crate) struct Scheme {
 }
 
 impl Scheme {
-    fn new(inner: keyswap::Scheme, shown: impl Into<String>) -> PyClassInitializer<Self> {
+    pub(crate) fn new(
+        inner: keyswap::Scheme,
+        shown: impl Into<String>,
+    ) -> PyClassInitializer<Self> {
         PyClassInitializer::from(Self { inner, shown: shown.into() })
     }
 }

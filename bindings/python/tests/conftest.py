@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,35 @@ class World:
     def async_client(self, keys: keyswap.KeySwap, **options: Any) -> keyswap.AsyncClient:
         options.setdefault("scheme", keyswap.Header("x-api-key"))
         return keyswap.AsyncClient(keys, base_url=self.api_url, **options)
+
+
+ONLY_ALONE: list[str] = []
+"""Stories that did not come out among others, and did alone."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where nothing may be skipped, a skipped test has failed."""
+    report = yield
+    if report.skipped and os.environ.get("KEYSWAP_NO_SKIP"):
+        report.outcome = "failed"
+        report.longrepr = f"nothing may be skipped here, but: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a whole file."""
+    report = yield
+    if report.skipped and os.environ.get("KEYSWAP_NO_SKIP"):
+        report.outcome = "failed"
+        report.longrepr = f"nothing may be skipped here, but: {report.longrepr}"  # type: ignore[assignment]
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if ONLY_ALONE:
+        terminalreporter.write_line(f"came out only alone: {', '.join(ONLY_ALONE)}")
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def code_of(error: Exception) -> str:
 class Sender(ABC):
     """Sends one request of a caller and reads the answer to its end. Returns the status."""
 
-    library = ""
+    libraries: tuple[str, ...] = ()
     """What is imported before the story begins, as a program would have done."""
 
     def __init__(self, world: World, keys: keyswap.KeySwap, client: dict[str, Any]) -> None:
@@ -139,7 +139,8 @@ class ThroughAsyncClient(AsyncSender):
 
 
 class ThroughHttpx(SyncSender):
-    library = "keyswap.integrations.httpx"
+    # httpx imports httpcore, and that trio, only once a transport is made.
+    libraries = ("keyswap.integrations.httpx", "httpcore")
 
     def open(self, keys: keyswap.KeySwap, retries: int) -> None:
         import httpx
@@ -162,7 +163,8 @@ class ThroughHttpx(SyncSender):
 
 
 class ThroughAsyncHttpx(AsyncSender):
-    library = "keyswap.integrations.httpx"
+    # httpx imports httpcore, and that trio, only once a transport is made.
+    libraries = ("keyswap.integrations.httpx", "httpcore")
 
     def open(self, keys: keyswap.KeySwap, retries: int) -> None:
         import httpx
@@ -187,7 +189,7 @@ class ThroughAsyncHttpx(AsyncSender):
 
 
 class ThroughRequests(SyncSender):
-    library = "keyswap.integrations.requests"
+    libraries = ("keyswap.integrations.requests",)
 
     def open(self, keys: keyswap.KeySwap, retries: int) -> None:
         import requests
@@ -209,7 +211,7 @@ class ThroughRequests(SyncSender):
 
 
 class ThroughAiohttp(AsyncSender):
-    library = "keyswap.integrations.aiohttp"
+    libraries = ("keyswap.integrations.aiohttp",)
 
     def open(self, keys: keyswap.KeySwap, retries: int) -> None:
         import aiohttp
@@ -279,8 +281,8 @@ class Play:
         self.drained = threading.Event()
         self.is_cold = self.client.get("start") == "cold"
         self.through = THROUGH[through]
-        if self.through.library:
-            importlib.import_module(self.through.library)
+        for library in self.through.libraries:
+            importlib.import_module(library)
 
     def run(self) -> dict[str, Any]:
         """The verdict of the endpoint: `counters`, `mismatches` and `errors`."""

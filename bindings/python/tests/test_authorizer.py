@@ -62,17 +62,20 @@ def test_a_host_patches_from_its_snapshot_and_begins_after_a_rejection(world: Wo
     assert host.attention_headers == ["credential-status"]
     assert snapshot.patch is not None and snapshot.patch.names == ["x-api-key"]
     assert snapshot.credential_id == "k1" and not snapshot.probing
-    snapshot.admitted.add("origin")
+    sent: dict[str, str] = {}
+    assert host.put(world.other_url, sent) is None and not sent, "an origin that is not allowed"
+    assert host.put(world.api_url, sent) is snapshot.patch and host.prepared(world.api_url)
+    assert sent == dict(snapshot.patch.reveal())
     assert send(url, snapshot.patch)[0] == 200
     world.do("cut")
     assert send(url, snapshot.patch)[0] == 401
-    attempt = host.begin_after(snapshot, url, deadline=10)
+    attempt = host.begin_after(snapshot.patch, url, deadline=10)
     assert attempt.credential_id == "k1"
     attempt.response(401)
     status, body = finish(attempt, url)
     assert (status, json.loads(body)["credential"]) == (200, "k2")
     assert attempt.sends == 2
-    assert host.snapshot is not snapshot and "origin" not in host.snapshot.admitted
+    assert host.snapshot is not snapshot and host.snapshot.patch is not snapshot.patch
 
 
 def test_a_hop_elsewhere_carries_nothing(world: World) -> None:

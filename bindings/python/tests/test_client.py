@@ -441,6 +441,6 @@ def test_both_clients_have_the_same_methods() -> None:
     for node in ast.walk(keys):
         if isinstance(node, ast.ClassDef) and node.name in ("KeySwap", "Events"):
             kind = getattr(keyswap, node.name)
-            for name in ("ready", "refresh", "key", "close", "next"):
+            for name in ("ready", "refresh", "key", "close", "shutdown", "next"):
                 if hasattr(kind, name):
                     assert inspect.iscoroutinefunction(getattr(kind, f"a{name}")), name

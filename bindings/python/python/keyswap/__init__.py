@@ -41,6 +41,8 @@ from ._errors import (
 )
 from ._keys import Events, KeySwap, Policy, Source
 from ._native import (
+    Attempt,
+    Authorizer,
     Basic,
     Bearer,
     Credential,
@@ -50,15 +52,21 @@ from ._native import (
     Event,
     File,
     Header,
+    Patch,
     Query,
     Scheme,
+    Sign,
+    Snapshot,
     Stats,
+    Unsigned,
     __version__,
 )
 from ._response import Headers, Response
 
 __all__ = [
     "AsyncClient",
+    "Attempt",
+    "Authorizer",
     "Basic",
     "Bearer",
     "BodyError",
@@ -85,13 +93,16 @@ __all__ = [
     "NotReadyError",
     "OlderGenerationError",
     "OriginNotAllowedError",
+    "Patch",
     "Policy",
     "Query",
     "Response",
     "Scheme",
     "SchemeFailedError",
     "SetRevokedError",
+    "Sign",
     "SignatureInvalidError",
+    "Snapshot",
     "Source",
     "SourceFailedError",
     "Stats",
@@ -101,6 +112,7 @@ __all__ = [
     "TransportError",
     "UnavailableError",
     "UnknownSetError",
+    "Unsigned",
     "__version__",
 ]
 

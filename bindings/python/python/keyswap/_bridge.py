@@ -1,8 +1,9 @@
-"""From the native module's work to coroutines."""
+"""From the native module's work to coroutines, of asyncio and of trio."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec
 
@@ -17,10 +18,51 @@ async def run(
     **kwargs: P.kwargs,
 ) -> Any:
     """Starts native work and waits for it. A caller that is cancelled takes the work along."""
-    future = asyncio.get_running_loop().create_future()
+    future: Any = _TrioFuture() if in_trio() else asyncio.get_running_loop().create_future()
     job = start(future, *args, **kwargs)
     try:
         return await future
     except BaseException:
         job.abort()
         raise
+
+
+def in_trio() -> bool:
+    """Whether a task of trio runs. trio is not imported for it: then none can run."""
+    trio = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_task()
+
+
+class _TrioFuture:
+    """What native work needs of an `asyncio.Future`, in trio."""
+
+    def __init__(self) -> None:
+        trio: Any = sys.modules["trio"]
+        self._token = trio.lowlevel.current_trio_token()
+        self._is_done = trio.Event()
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def get_loop(self) -> _TrioFuture:
+        return self
+
+    def call_soon_threadsafe(self, call: Callable[..., Any], *args: Any) -> None:
+        # A loop that has ended raises, and nobody is left who waits.
+        self._token.run_sync_soon(call, *args)
+
+    def done(self) -> bool:
+        return bool(self._is_done.is_set())
+
+    def set_result(self, value: Any) -> None:
+        self._value = value
+        self._is_done.set()
+
+    def set_exception(self, error: BaseException) -> None:
+        self._error = error
+        self._is_done.set()
+
+    def __await__(self) -> Any:
+        yield from self._is_done.wait().__await__()
+        if self._error is not None:
+            raise self._error
+        return self._value

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Union, cast
 
 from . import _native
-from ._bridge import run
+from ._bridge import in_trio, run
 from ._errors import ClosedError, KeyswapError
 from ._response import Response
 
@@ -239,7 +239,7 @@ class AsyncClient(_Base):
         async with keyswap.AsyncClient(keys, base_url="https://api.example.com") as api:
             (await api.get("/v1/price/BTC")).raise_for_status().json()
 
-    It may be used from several event loops. A caller that is cancelled takes its request along, and
+    It may be used from several event loops, of asyncio (uvloop too) and of trio. A caller that is cancelled takes its request along, and
     nothing else.
     """
 
@@ -350,6 +350,8 @@ def _send(client: _native.Client, order: Order, body: Any) -> _native.Reply:
 async def _asend(client: _native.Client, order: Order, body: Any) -> _native.Reply:
     if body is None or isinstance(body, bytes):
         return cast(_native.Reply, await run(client._send, order, body))
+    if in_trio() and hasattr(body, "__aiter__"):
+        raise TypeError("in trio, content is bytes, text, or an iterator that is not asynchronous")
     stream, errors = _native.Body(), list[BaseException]()
     pump: asyncio.Task[None] | None = None
     if hasattr(body, "__aiter__"):

@@ -145,6 +145,11 @@ class KeySwap(_native.KeySwap):
         """`close`, for an event loop. It does not wait."""
         self.close()
 
+    async def ashutdown(self) -> None:
+        """`close`, and waits until the provider was told that this program uses none of its credentials any
+        more, if it asks for that: for a second at most."""
+        await run(self._shutdown)
+
     def __enter__(self) -> KeySwap:
         return self
 

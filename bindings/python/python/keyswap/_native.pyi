@@ -1,6 +1,6 @@
 import os
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, NoReturn, SupportsIndex, final
 
@@ -28,8 +28,10 @@ __all__ = [
     "Query",
     "Reply",
     "Scheme",
+    "Sign",
     "Snapshot",
     "Stats",
+    "Unsigned",
     "__version__",
     "_exit",
     "error_codes",
@@ -69,6 +71,29 @@ class Basic(Scheme):
 @final
 class Query(Scheme):
     def __new__(cls, name: str) -> Query: ...
+
+@final
+class Unsigned:
+    @property
+    def method(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def headers(self) -> dict[str, str]: ...
+    @property
+    def body(self) -> bytes | None: ...
+    @property
+    def now(self) -> datetime: ...
+
+@final
+class Sign(Scheme):
+    def __new__(
+        cls,
+        function: Callable[
+            [Credential, Unsigned],
+            Mapping[str, str] | tuple[Mapping[str, str], Mapping[str, str]],
+        ],
+    ) -> Sign: ...
 
 @final
 class Endpoint:
@@ -239,6 +264,8 @@ class KeySwap:
     def hint(self, generation: int | None = None, *, immediate: bool = True) -> None: ...
     def wake(self) -> None: ...
     def _events(self) -> Events: ...
+    def shutdown(self) -> None: ...
+    def _shutdown(self, future: Future[Any]) -> Job: ...
     def close(self) -> None: ...
     def __reduce_ex__(self, _protocol: SupportsIndex, /) -> NoReturn: ...
 
@@ -264,8 +291,6 @@ class Snapshot:
     def credential_id(self) -> str | None: ...
     @property
     def patch(self) -> Patch | None: ...
-    @property
-    def admitted(self) -> set[str]: ...
 
 @final
 class Authorizer:
@@ -280,6 +305,8 @@ class Authorizer:
     ) -> Authorizer: ...
     @property
     def snapshot(self) -> Snapshot: ...
+    def prepared(self, origin: str) -> Patch | None: ...
+    def put(self, origin: str, headers: MutableMapping[str, str]) -> Patch | None: ...
     @property
     def attention(self) -> list[int]: ...
     @property
@@ -292,7 +319,7 @@ class Authorizer:
     ) -> Attempt: ...
     def begin_after(
         self,
-        snapshot: Snapshot,
+        patch: Patch,
         url: str,
         *,
         replayable: bool = True,

@@ -50,7 +50,7 @@ Flow = Generator[Order, Union[Answer, bytes, None], None]
 class Keys:
     """Keys, where they may go, and what says that one was rejected."""
 
-    __slots__ = ("_authorizer", "_headers", "_statuses")
+    __slots__ = ("_authorizer", "_headers", "_statuses", "prepared")
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class Keys:
             plain_http_allowed=plain_http_allowed,
             classifier=classifier,
         )
+        self.prepared = self._authorizer.prepared
         self._statuses = frozenset(self._authorizer.attention)
         self._headers = frozenset(self._authorizer.attention_headers)
 
@@ -91,16 +92,14 @@ class Keys:
 
         `headers` is asked only where a scheme may sign them, and `body` is None for a stream.
         """
-        host, url = self._authorizer, f"{origin}{path}"
-        snapshot = host.snapshot
-        if origin not in snapshot.admitted:
-            if not host.admits(f"{origin}/"):
-                yield Send(None)
-                return
-            snapshot.admitted.add(origin)
+        host = self._authorizer
         answer: Answer | bytes | None
-        patch = snapshot.patch
-        if patch is None or snapshot.probing:
+        patch = self.prepared(origin)
+        if patch is None and not host.admits(f"{origin}/"):
+            yield Send(None)
+            return
+        url = f"{origin}{path}"
+        if patch is None:
             attempt = host.begin(url, replayable=replayable, deadline=deadline)
             step, answer = attempt.step, None
         else:
@@ -108,7 +107,7 @@ class Keys:
             assert isinstance(answer, tuple)
             if not self.attends(answer):
                 return
-            attempt = host.begin_after(snapshot, url, replayable=replayable, deadline=deadline)
+            attempt = host.begin_after(patch, url, replayable=replayable, deadline=deadline)
             step = attempt.response(*answer)
         try:
             while True:

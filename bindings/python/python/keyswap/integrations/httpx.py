@@ -97,7 +97,7 @@ class Transport(httpx.BaseTransport):
 
 
 class AsyncTransport(httpx.AsyncBaseTransport):
-    """`Transport`, for `httpx.AsyncClient` on asyncio. `inner` is a `httpx.AsyncHTTPTransport()`."""
+    """`Transport`, for `httpx.AsyncClient` on asyncio or trio, around `inner` (a `httpx.AsyncHTTPTransport()`)."""
 
     def __init__(
         self,

@@ -1,0 +1,164 @@
+//! Credentials for requests that another HTTP library sends.
+//!
+//! A host keeps what `snapshot` shows as long as its epoch is that of the shared word, and patches its
+//! requests from it without a call. It begins an `Attempt` while the snapshot is probing, or has no
+//! headers, and with `begin_after` when a response matches the attention.
+
+use std::{sync::Arc, time::Duration};
+
+use napi::bindgen_prelude::{Function as JsFunction, *};
+use napi_derive::napi;
+use url::Url;
+
+use crate::{
+    attempt::NativeAttempt,
+    errors::{invalid, raise},
+    function::{Answer, Function},
+    keys::{NativeKeySwap, limit},
+    scheme::{Judge, SchemeSpec},
+};
+
+/// What an authorizer, or a client, is made of.
+#[napi(object)]
+pub struct AuthorizerSpec {
+    /// How credentials go onto requests; without one, as the set says.
+    pub scheme: Option<SchemeSpec>,
+    /// Where they may go.
+    pub allowed_origins: Vec<String>,
+    /// Plain HTTP to other machines.
+    pub plain_http_allowed: Option<bool>,
+    /// The responses that a function of the program judges; none if there is no such function.
+    pub judged: Option<Vec<u16>>,
+    /// How many bytes of a body it may ask for.
+    pub body_limit: Option<u32>,
+}
+
+impl AuthorizerSpec {
+    /// The function of the program, if there is one; it may be asked elsewhere.
+    pub(crate) fn judge(
+        &self,
+        function: Option<&JsFunction<'_, Answer, ()>>,
+    ) -> Result<Option<Judge>> {
+        let Some(statuses) = self.judged.clone() else { return Ok(None) };
+        let function = function.map(Function::new).transpose()?;
+        Ok(Some(Judge::new(statuses, self.body_limit.unwrap_or(0), function)))
+    }
+}
+
+/// Puts credentials on requests that another library sends, and learns from the responses.
+#[napi]
+pub struct NativeAuthorizer(keyswap::Authorizer);
+
+#[napi]
+impl NativeAuthorizer {
+    /// The verdicts of the program's function are passed to each attempt.
+    #[napi(constructor)]
+    pub fn new(keys: &NativeKeySwap, spec: AuthorizerSpec) -> Result<Self> {
+        let raised = |error: keyswap::Error| raise(&error);
+        let mut builder = keyswap::Authorizer::builder(&keys.keys);
+        if spec.plain_http_allowed == Some(true) {
+            builder = builder.plain_http_allowed();
+        }
+        if let Some(scheme) = &spec.scheme {
+            builder = builder.scheme(scheme.make()?);
+        }
+        if let Some(judge) = spec.judge(None)? {
+            builder = builder.classifier(judge);
+        }
+        for origin in &spec.allowed_origins {
+            builder = builder.allow_origin(origin).map_err(raised)?;
+        }
+        builder.build().map(Self).map_err(raised)
+    }
+
+    /// What requests see now.
+    #[napi]
+    pub fn snapshot(&self) -> Result<NativeSnapshot> {
+        let inner = self.0.snapshot();
+        let patch = self.0.prepare(&inner).map_err(|error| raise(&error))?;
+        let headers = patch.filter(|_| !inner.is_probing()).map(|patch| shown(&patch));
+        Ok(NativeSnapshot { inner, headers })
+    }
+
+    /// The statuses of the responses that an attempt has to be shown.
+    #[napi(getter)]
+    pub fn attention(&self) -> Vec<u16> {
+        self.0.attention().statuses
+    }
+
+    /// The names, in lower case, of the headers whose responses an attempt has to be shown.
+    #[napi(getter)]
+    pub fn attention_headers(&self) -> Vec<String> {
+        self.0.attention().headers.into_iter().map(String::from).collect()
+    }
+
+    /// Whether credentials may go to this URL now.
+    #[napi]
+    pub fn admits(&self, url: String) -> Result<bool> {
+        Ok(self.0.admits(&parse(&url)?))
+    }
+
+    /// A request is about to be sent.
+    #[napi]
+    pub fn begin(
+        &self,
+        url: String,
+        replayable: bool,
+        deadline: Option<f64>,
+    ) -> Result<NativeAttempt> {
+        let (url, deadline): (Url, Option<Duration>) = (parse(&url)?, limit(deadline)?);
+        let attempt = self.0.begin(&url, replayable, deadline);
+        attempt.map(NativeAttempt::new).map_err(|error| raise(&error))
+    }
+
+    /// A request was sent with the headers of `snapshot`, and the response matches the attention.
+    #[napi]
+    pub fn begin_after(
+        &self,
+        snapshot: &NativeSnapshot,
+        url: String,
+        replayable: bool,
+        deadline: Option<f64>,
+    ) -> Result<NativeAttempt> {
+        let (url, deadline) = (parse(&url)?, limit(deadline)?);
+        let attempt = self.0.begin_after(&snapshot.inner, &url, replayable, deadline);
+        attempt.map(NativeAttempt::new).map_err(|error| raise(&error))
+    }
+}
+
+/// What requests see in one epoch.
+#[napi]
+pub struct NativeSnapshot {
+    inner: Arc<keyswap::Snapshot>,
+    headers: Option<Vec<String>>,
+}
+
+#[napi]
+impl NativeSnapshot {
+    /// Its number, as the shared word shows it.
+    #[napi(getter)]
+    pub fn epoch(&self) -> i32 {
+        self.inner.epoch() as i32
+    }
+
+    /// What the credential in use adds to any request, by turns a name and its value, in the clear. None
+    /// if a request has to begin an attempt.
+    #[napi]
+    pub fn reveal(&self) -> Option<Vec<String>> {
+        self.headers.clone()
+    }
+}
+
+/// By turns a name, in lower case, and its value.
+pub(crate) fn shown(patch: &keyswap::Patch) -> Vec<String> {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    patch.headers().flat_map(|(name, value)| [name.as_str().to_owned(), text(value)]).collect()
+}
+
+pub(crate) fn parse(url: &str) -> Result<Url> {
+    // The text is not repeated: it may hold a user and a password.
+    match Url::parse(url) {
+        Ok(url) if url.has_host() => Ok(url),
+        _ => Err(invalid("not a whole URL")),
+    }
+}

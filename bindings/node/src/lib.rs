@@ -1,0 +1,18 @@
+//! The native half of the npm package `keyswap`.
+//!
+//! It translates types and nothing else: every rule of rotation is in the core. What it adds is what Node
+//! needs to live with a runtime of threads: nothing starts when it is loaded, nothing keeps an idle
+//! process alive, and no panic and no key material leaves it. The TypeScript beside it is what programs
+//! use; names and numbers here are for that alone.
+
+mod attempt;
+mod authorizer;
+mod client;
+mod credential;
+mod epochs;
+mod errors;
+mod function;
+mod keys;
+mod runtime;
+mod scheme;
+mod source;

@@ -1,0 +1,111 @@
+//! How credentials go onto requests, and what responses say of them.
+
+use std::{cell::Cell, fmt, time::Duration};
+
+use http::{HeaderMap, StatusCode};
+use keyswap::{Attention, Classifier, DefaultClassifier, Verdict};
+use napi_derive::napi;
+
+use crate::{errors::invalid, function::Function};
+
+/// How long a function of the program may take to judge a response, before that counts as "other".
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A scheme by its name; the header or the parameter that it needs.
+#[napi(object)]
+pub struct SchemeSpec {
+    /// `header`, `bearer`, `basic` or `query`.
+    pub kind: String,
+    /// The header or the parameter.
+    pub name: Option<String>,
+}
+
+impl SchemeSpec {
+    pub(crate) fn make(&self) -> napi::Result<keyswap::Scheme> {
+        Ok(match (self.kind.as_str(), &self.name) {
+            ("header", Some(name)) => keyswap::Scheme::header(name),
+            ("bearer", None) => keyswap::Scheme::bearer(),
+            ("basic", None) => keyswap::Scheme::basic(),
+            ("query", Some(name)) => keyswap::Scheme::query(name),
+            _ => return Err(invalid("a scheme is made by header, bearer, basic or query")),
+        })
+    }
+}
+
+thread_local! {
+    /// What the program's function said of the response that is shown right now.
+    static SAID: Cell<Option<Verdict>> = const { Cell::new(None) };
+}
+
+/// Runs it while the verdict of the program's function is at hand.
+pub(crate) fn having_said<T>(verdict: Option<Verdict>, run: impl FnOnce() -> T) -> T {
+    SAID.set(verdict);
+    let outcome = run();
+    SAID.set(None);
+    outcome
+}
+
+/// A function of the program that judges responses.
+pub(crate) struct Judge {
+    attention: Attention,
+    /// Asked where the verdict is not at hand: on a thread of the runtime.
+    function: Option<Function>,
+}
+
+impl Judge {
+    pub(crate) fn new(statuses: Vec<u16>, body_limit: u32, function: Option<Function>) -> Self {
+        let body_limit = body_limit as usize;
+        Self { attention: Attention { statuses, body_limit, ..Attention::default() }, function }
+    }
+}
+
+impl Classifier for Judge {
+    fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> Verdict {
+        if !self.attention.statuses.contains(&status.as_u16()) {
+            // What it does not want to be shown it cannot call rejected.
+            return match DefaultClassifier.classify(status, headers, body) {
+                Verdict::Rejected => Verdict::Other,
+                verdict => verdict,
+            };
+        }
+        if let Some(said) = SAID.take() {
+            return said;
+        }
+        let Some(function) = &self.function else { return Verdict::Other };
+        let shown = serde_json::json!({
+            "status": status.as_u16(), "headers": pairs(headers),
+            "body": body.map(|body| body.to_vec()),
+        });
+        // A thread of the runtime must not be held up by a program's function.
+        let said = tokio::task::block_in_place(|| function.ask(shown.to_string(), PATIENCE));
+        said.as_deref().and_then(verdict).unwrap_or(Verdict::Other)
+    }
+
+    fn attention(&self) -> Attention {
+        self.attention.clone()
+    }
+}
+
+impl fmt::Debug for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Judge(..)")
+    }
+}
+
+/// A verdict by its name.
+pub(crate) fn verdict(said: &str) -> Option<Verdict> {
+    Some(match said {
+        "accepted" => Verdict::Accepted,
+        "rejected" => Verdict::Rejected,
+        "throttled" => Verdict::Throttled,
+        "other" => Verdict::Other,
+        "need_body" => Verdict::NeedBody,
+        _ => return None,
+    })
+}
+
+/// Headers by turns: a name, its value.
+pub(crate) fn pairs(headers: &HeaderMap) -> Vec<String> {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.iter().flat_map(|(name, value)| [name.as_str().to_owned(), text(value)]).collect()
+}
