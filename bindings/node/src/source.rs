@@ -150,8 +150,8 @@ impl NativeSource {
 
     /// The program's own function.
     #[napi(factory)]
-    pub fn function(function: JsFunction<'_, Answer, ()>) -> Result<Self> {
-        Ok(Self::new(Made::Other(Arc::new(Function::new(&function)?))))
+    pub fn function(ask: JsFunction<'_, Answer, ()>) -> Result<Self> {
+        Ok(Self::new(Made::Other(Arc::new(Function::new(&ask)?))))
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::{fmt, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use zeroize::Zeroizing;
@@ -274,8 +274,10 @@ impl<'a> Object<'a> {
             Some(Json::Fraction(number)) => *number,
             _ => f64::NAN,
         };
-        let span = SignedDuration::try_from_secs_f64(seconds).ok();
-        let at = span.and_then(|span| Timestamp::from_duration(span).ok());
+        // What a program counts in milliseconds is not a whole number of them as a fraction.
+        let micros = (seconds * 1e6).round();
+        let at =
+            if micros.is_finite() { Timestamp::from_microsecond(micros as i64).ok() } else { None };
         at.ok_or_else(|| self.fault(name, "must be an RFC 3339 time, or seconds since 1970"))
     }
 

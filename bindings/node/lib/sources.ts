@@ -1,0 +1,188 @@
+import { inspect } from 'node:util'
+
+import * as native from '../native'
+import { calling } from './errors'
+
+/** A credential as a source's function writes it. Further names in `material` are for schemes of your own. */
+export interface CredentialDocument {
+  id: string
+  key?: string
+  secret?: string
+  passphrase?: string
+  material?: Record<string, string>
+  version?: string
+  scopes?: readonly string[]
+  scheme?: string
+  params?: { header?: string }
+  /** A time is a `Date`, RFC 3339 text, or seconds since 1970. */
+  created_at?: Time
+  not_before?: Time
+  activate_at?: Time
+  expires_at?: Time
+  grace_expires_at?: Time
+}
+
+export type Time = Date | string | number
+
+/** A set as a source's function returns it. */
+export interface Document {
+  current: CredentialDocument
+  previous?: readonly CredentialDocument[]
+  next?: CredentialDocument | null
+  revoked?: readonly string[]
+  generation?: number
+  refresh_after?: Time
+  stale_ok_until?: Time
+}
+
+/** A source of your own: it returns the set as it is now. One that throws is a failed fetch, and displaces nothing. */
+export type SourceFunction = () => Document | Promise<Document>
+
+/** Where sets come from: made by `endpoint`, `file` or `env`. */
+export class Source {
+  readonly #make: () => native.NativeSource
+  readonly #shown: string
+
+  /** @internal */
+  constructor(shown: string, make: () => native.NativeSource) {
+    this.#make = make
+    this.#shown = shown
+    // A bad URL is told here and not in the background.
+    calling(make)
+  }
+
+  /** @internal */
+  make(): native.NativeSource {
+    return calling(this.#make)
+  }
+
+  [inspect.custom](): string {
+    return `Source { ${this.#shown} }`
+  }
+}
+
+export interface EndpointOptions {
+  /**
+   * The credential that the endpoint is asked with, a function that returns it, or false for none. By
+   * default it is the environment variable KEYSWAP_BOOTSTRAP.
+   */
+  bootstrap?: string | (() => string | Promise<string>) | false
+  /** A file that holds it. */
+  bootstrapFile?: string
+  /** Of one fetch, in milliseconds: 10 000. */
+  timeout?: number
+  /** Whether push is followed where the set offers it: true. */
+  push?: boolean
+  /** After so many milliseconds of silence push counts as lost: 45 000. */
+  heartbeat?: number
+  /** The provider's public key: answers that it did not sign are refused. */
+  signedBy?: string
+  /** PEM, trusted instead of the machine's. */
+  rootCertificates?: string
+  /** PEM, a chain and its key, shown to the endpoint. */
+  clientCertificate?: string
+  /** What the provider's operators see this program as. */
+  app?: string
+  /** Further endpoints that show the same set, asked in order when this one fails. */
+  regions?: readonly (string | URL | Source)[]
+  /** Plain HTTP to other machines. */
+  plainHttpAllowed?: boolean
+}
+
+/** A rotation endpoint that speaks `keyswap/1`, at the URL of the set itself. */
+export function endpoint(url: string | URL, options: EndpointOptions = {}): Source {
+  const { bootstrap, bootstrapFile, regions = [] } = options
+  if (bootstrap !== undefined && bootstrapFile !== undefined) {
+    throw new TypeError('pass bootstrap or bootstrapFile, not both')
+  }
+  if (bootstrap !== undefined && bootstrap !== false && !['string', 'function'].includes(typeof bootstrap)) {
+    throw new TypeError('bootstrap must be a string, a function, or false')
+  }
+  const spec: native.EndpointSpec = {
+    url: String(url),
+    ...(typeof bootstrap === 'string' && { bootstrap }),
+    ...(bootstrapFile !== undefined && { bootstrapFile }),
+    ...(bootstrap === false && { noBootstrap: true }),
+    ...(options.timeout !== undefined && { timeout: options.timeout }),
+    ...(options.push !== undefined && { push: options.push }),
+    ...(options.heartbeat !== undefined && { heartbeat: options.heartbeat }),
+    ...(options.signedBy !== undefined && { signedBy: options.signedBy }),
+    ...(options.rootCertificates !== undefined && { rootCertificates: options.rootCertificates }),
+    ...(options.clientCertificate !== undefined && { clientCertificate: options.clientCertificate }),
+    ...(options.app !== undefined && { app: options.app }),
+    ...(options.plainHttpAllowed !== undefined && { plainHttpAllowed: options.plainHttpAllowed }),
+  }
+  const asked = typeof bootstrap === 'function' ? answering(bootstrap, asText) : undefined
+  const others = regions.map((region) => (region instanceof Source ? region : endpoint(region, options_of(options))))
+  const shown = URL.canParse(spec.url) ? new URL(spec.url).host : 'endpoint'
+  return new Source(shown, () =>
+    others.reduce(
+      (made, other) => made.or(other.make()),
+      native.NativeSource.endpoint(spec, asked ?? null),
+    ),
+  )
+}
+
+/** A region that is given by its URL alone is like the first one. */
+function options_of({ regions: _, ...options }: EndpointOptions): EndpointOptions {
+  return options
+}
+
+/** A file or a folder that something else keeps fresh: a key, a folder of pieces, or a document. */
+export function file(path: string): Source {
+  return new Source(path, () => native.NativeSource.file(path))
+}
+
+/** A key in an environment variable, for development. It never rotates. */
+export function env(variable: string, options: { id?: string } = {}): Source {
+  return new Source(variable, () => native.NativeSource.env(variable, options.id ?? null))
+}
+
+/** @internal */
+export function sourceOf(source: string | URL | Source | SourceFunction): Source {
+  if (source instanceof Source) return source
+  if (typeof source === 'string' || source instanceof URL) return endpoint(source)
+  if (typeof source === 'function') {
+    return new Source('function', () => native.NativeSource.function(answering(source, asDocument)))
+  }
+  throw new TypeError('a source is a URL, or made by endpoint, file or env, or a function')
+}
+
+/** A function of the program as the core calls it. Nothing of what it throws is repeated: that may hold a key. */
+function answering<T>(
+  ask: () => T | Promise<T>,
+  write: (value: unknown) => string,
+): (answer: native.Answer) => void {
+  return (answer) => {
+    void (async () => {
+      let value: T
+      try {
+        value = await ask()
+      } catch (error) {
+        answer.failed(`threw ${error instanceof Error ? error.constructor.name : typeof error}`)
+        return
+      }
+      try {
+        answer.returned(write(value))
+      } catch (error) {
+        answer.failed(error instanceof Unfit ? error.message : 'returned what JSON cannot hold')
+      }
+    })()
+  }
+}
+
+/** What a function must not return, in words that quote nothing of it. */
+class Unfit extends Error {}
+
+function asText(value: unknown): string {
+  if (typeof value === 'string') return value
+  throw new Unfit('must return a string')
+}
+
+function asDocument(value: unknown): string {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    const kind = value === null ? 'null' : Array.isArray(value) ? 'an array' : typeof value
+    throw new Unfit(`must return an object such as {current: {id, key}}, not ${kind}`)
+  }
+  return JSON.stringify(value)
+}

@@ -1,0 +1,329 @@
+// The client and the adapters: nothing leaks, no storm, and what callers pass arrives.
+import assert from 'node:assert/strict'
+import http from 'node:http'
+import { Readable } from 'node:stream'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { inspect } from 'node:util'
+
+import axios from 'axios'
+import { Client, createFetch, KeySwap, KeyswapError, query } from 'keyswap'
+import { keyswapAdapter } from 'keyswap/axios'
+import { keyswapInterceptor } from 'keyswap/undici'
+import OpenAI from 'openai'
+import { Agent, fetch as undiciFetch, interceptors, request } from 'undici'
+
+import { FAST, KEY, once, waitFor, worldOf } from './world.mjs'
+
+/** A request that nothing helps does not wait long. */
+const BRIEF = { ...FAST, wait: 300 }
+
+/** Each way to send: a URL and options to a status and a text. */
+const WAYS = {
+  client(world, keys, more) {
+    const api = new Client(keys, { baseURL: world.apiUrl, scheme: KEY, ...more })
+    return async (url, { method = 'GET', ...options } = {}) => {
+      const response = await api.request(method, url, options)
+      return { status: response.status, text: await response.text(), headers: response.headers, url: response.url }
+    }
+  },
+  fetch(world, keys, more) {
+    const fetch = createFetch(keys, { baseURL: world.apiUrl, scheme: KEY, ...more })
+    return async (url, options) => {
+      const response = await fetch(url, options)
+      return { status: response.status, text: await response.text(), headers: response.headers, url: response.url }
+    }
+  },
+  undici(world, keys, more) {
+    const keyed = keyswapInterceptor(keys, { allowedOrigins: [world.apiUrl], scheme: KEY, ...more })
+    const dispatcher = new Agent().compose(keyed, interceptors.redirect({ maxRedirections: 5 }))
+    return async (url, options) => {
+      const whole = url.startsWith('/') ? world.apiUrl + url : url
+      const { statusCode, body, headers } = await request(whole, { dispatcher, ...options })
+      return { status: statusCode, text: await body.text(), headers: new Headers(Object.entries(headers).map(([n, v]) => [n, String(v)])) }
+    }
+  },
+  axios(world, keys, more) {
+    const adapter = keyswapAdapter(keys, { allowedOrigins: [world.apiUrl], scheme: KEY, ...more })
+    const api = axios.create({ baseURL: world.apiUrl, adapter, validateStatus: null, responseType: 'text', proxy: false })
+    return async (url, { body, ...options } = {}) => {
+      const response = await api.request({ url, data: body, ...options })
+      return { status: response.status, text: response.data, headers: response.headers, url: response.request.res.responseUrl }
+    }
+  },
+}
+
+/** A server that says what it was sent. */
+async function echo(t, answer) {
+  const server = http.createServer(async (message, response) => {
+    const parts = []
+    try {
+      for await (const part of message) parts.push(part)
+    } catch {
+      return // The body broke off.
+    }
+    const { method, url, headers } = message
+    answer({ method, url, headers, body: Buffer.concat(parts).toString() }, response)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${server.address().port}`
+}
+
+function told(seen, response) {
+  response.setHeader('content-type', 'application/json')
+  response.end(JSON.stringify(seen))
+}
+
+for (const [name, way] of Object.entries(WAYS)) {
+  test(`${name}: a storm of 1000 at a cut with no overlap`, async (t) => {
+    const world = await worldOf(t)
+    const keys = await world.ready()
+    const send = way(world, keys)
+    assert.equal((await send('/v1/price')).status, 200)
+    const before = await world.counters()
+    await world.do('cut')
+    const answers = await Promise.all(Array.from({ length: 1000 }, () => send('/v1/price')))
+    assert.deepEqual(answers.filter(({ status }) => status !== 200), [])
+    const after = await world.counters()
+    assert.equal(after['fetch.changed'] - before['fetch.changed'], 1)
+    assert.ok(after['api.rejected'] > before['api.rejected'], 'the key was not cut')
+  })
+
+  test(`${name}: a redirect to another origin takes no key along`, async (t) => {
+    const world = await worldOf(t)
+    const send = way(world, await world.ready())
+    await send('/redirect')
+    assert.equal((await send('/redirect-here')).status, 200)
+    await send(`${world.otherUrl}/anything`).catch((error) => assert.equal(error.code, 'origin_not_allowed'))
+    const counters = await world.counters()
+    assert.equal(counters.leaks, 0)
+    assert.ok(counters['api.accepted'] >= 1)
+  })
+
+  test(`${name}: what is rejected everywhere is returned as the API said it`, async (t) => {
+    const world = await worldOf(t)
+    const { status, text } = await way(world, await world.ready({ policy: BRIEF }))('/always-401')
+    assert.equal(status, 401)
+    assert.ok(text.length > 0)
+  })
+
+  test(`${name}: a body is sent again, and one that is a stream once`, async (t) => {
+    const world = await worldOf(t)
+    const keys = await world.ready()
+    const send = way(world, keys)
+    await world.do('cut')
+    const body = JSON.stringify({ order: 1 })
+    assert.equal((await send('/v1/orders', { method: 'POST', body })).status, 200)
+    await world.do('cut')
+    const events = keys.events()
+    const streamed = {
+      client: () => ({ body: Readable.from([Buffer.from(body)]) }),
+      fetch: () => ({ body: new Blob([body]).stream(), duplex: 'half' }),
+      undici: () => ({ body: Readable.from([Buffer.from(body)]) }),
+      axios: () => ({ body: Readable.from([Buffer.from(body)]), maxRedirects: 0 }),
+    }
+    const first = await send('/v1/orders', { method: 'POST', ...streamed[name]() })
+    assert.equal(first.status, 401, 'the answer of the API')
+    await waitFor(events, 'rejected')
+    const then = await send('/v1/orders', { method: 'POST', ...streamed[name]() })
+    assert.equal(then.status, 200)
+  })
+
+  test(`${name}: headers and bodies arrive, and the program's own header of that name is replaced`, async (t) => {
+    const url = await echo(t, told)
+    const keys = await KeySwap.follow(() => ({ current: { id: 'k1', key: 'the-key' } }))
+    t.after(() => keys.close())
+    const send = way({ apiUrl: url }, keys)
+    const seen = JSON.parse((await send('/v1/x?q=1', {
+      method: 'PUT', body: 'text', headers: { 'X-Own': 'own', 'X-Api-Key': 'wrong', 'content-type': 'text/plain' },
+    })).text)
+    assert.deepEqual([seen.method, seen.url, seen.body], ['PUT', '/v1/x?q=1', 'text'])
+    assert.deepEqual([seen.headers['x-own'], seen.headers['x-api-key']], ['own', 'the-key'])
+  })
+
+  test(`${name}: an answer that is large, or late, or broken off`, async (t) => {
+    const url = await echo(t, ({ url }, response) => {
+      if (url === '/large') response.end('x'.repeat(3_000_000))
+      else if (url === '/hang') response.writeHead(200).write('x')
+      else response.writeHead(200, { 'content-length': 10 }).write('x', () => response.destroy())
+    })
+    const keys = await KeySwap.follow(() => ({ current: { id: 'k1', key: 's3cr3t' } }))
+    t.after(() => keys.close())
+    const send = way({ apiUrl: url }, keys)
+    assert.equal((await send('/large')).text.length, 3_000_000)
+    const late = await send('/hang', { signal: AbortSignal.timeout(50) }).catch((error) => error)
+    assert.ok(late instanceof Error && !inspect(late, { depth: 9 }).includes('s3cr3t'), inspect(late))
+    const broken = await send('/broken').catch((error) => error)
+    assert.ok(broken instanceof Error && !inspect(broken, { depth: 9 }).includes('s3cr3t'), inspect(broken))
+  })
+
+  test(`${name}: no connection is an error that shows no key`, async (t) => {
+    const keys = await KeySwap.follow(() => ({ current: { id: 'k1', key: 's3cr3t' } }))
+    t.after(() => keys.close())
+    const send = way({ apiUrl: 'http://127.0.0.1:1' }, keys, { retries: 0 })
+    const error = await send('/x').catch((error) => error)
+    assert.ok(error instanceof Error && !inspect(error, { depth: 9 }).includes('s3cr3t'), inspect(error))
+  })
+
+  test(`${name}: a classifier finds a refused key in a body`, async (t) => {
+    const world = await worldOf(t)
+    const keys = await world.ready()
+    const classifier = ({ status, body }) => {
+      if (status !== 200) return 'other'
+      return body === undefined ? 'need_body' : Buffer.from(body).includes('bad_key') ? 'rejected' : 'accepted'
+    }
+    classifier.statuses = [200, 401]
+    const send = way(world, keys, { classifier })
+    await world.do('cut')
+    const { status, text } = await send('/body-code')
+    assert.equal(status, 200)
+    assert.equal(JSON.parse(text).credential, 'k2')
+  })
+
+  test(`${name}: a classifier that throws, or says what it must not, is only "other"`, async (t) => {
+    const world = await worldOf(t)
+    const keys = await world.ready({ policy: BRIEF })
+    const warned = once(process, 'warning')
+    const throwing = way(world, keys, { classifier: () => { throw new Error('s3cr3t') } })
+    assert.equal((await throwing('/always-401')).status, 401)
+    const [warning] = await warned
+    assert.ok(!inspect(warning).includes('s3cr3t'))
+    assert.equal((await way(world, keys, { classifier: () => 'bad' })('/always-401')).status, 401)
+  })
+
+  test(`${name}: a request that waits for keys may be given up`, async (t) => {
+    const world = await worldOf(t)
+    await world.do('endpoint', { fault: 'hang' })
+    const send = way(world, world.keys())
+    const began = performance.now()
+    await assert.rejects(send('/v1/price', { signal: AbortSignal.timeout(50) }), { name: /Timeout|Abort|Cancel/ })
+    assert.ok(performance.now() - began < 2000)
+  })
+
+  test(`${name}: bad input is told at once`, async (t) => {
+    const world = await worldOf(t)
+    const keys = world.keys()
+    assert.throws(() => way(world, keys, { allowedOrigins: 'https://a.example.com' }), TypeError)
+    assert.throws(() => way(world, keys, { allowedOrigins: ['not a url'] }), KeyswapError)
+    assert.throws(() => way(world, keys, { allowedOrigins: ['http://a.example.com'] }), { code: 'insecure_url' })
+    assert.throws(() => way(world, keys, { classifier: 7 }), TypeError)
+    if (name !== 'client') {
+      assert.throws(() => way(world, keys, { scheme: query('key') }), { code: 'invalid_config' })
+    }
+  })
+}
+
+test('the client: json, queries, named keys, scopes, streams, status errors', async (t) => {
+  const world = await worldOf(t)
+  const keys = await world.ready({ policy: BRIEF })
+  const url = await echo(t, told)
+  const other = await KeySwap.follow(() => ({ scopes: ['read'], current: { id: 'o', key: 'the-other' } }))
+  t.after(() => other.close())
+  const api = new Client(keys, { baseURL: url, scheme: KEY, named: { other }, headers: { 'x-all': '1' } })
+  const seen = await (await api.post('/x', { json: { a: 1 }, query: { b: 'c d' }, keys: 'other' })).json()
+  assert.deepEqual(JSON.parse(seen.body), { a: 1 })
+  assert.deepEqual([seen.url, seen.headers['content-type']], ['/x?b=c+d', 'application/json'])
+  assert.deepEqual([seen.headers['x-api-key'], seen.headers['x-all']], ['the-other', '1'])
+  await assert.rejects(api.get('/x', { keys: 'other', scopes: ['trade'] }), { code: 'missing_scope' })
+  await assert.rejects(api.get('/x', { keys: 'none' }), { code: 'invalid_config' })
+  await assert.rejects(api.post('/x', { json: {}, body: 'x' }), TypeError)
+  await assert.rejects(api.post('/x', { body: 7 }), TypeError)
+  async function* broken() {
+    yield 'a'
+    throw new RangeError('of the program')
+  }
+  await assert.rejects(api.post('/x', { body: broken() }), RangeError)
+  const response = await api.get('/x')
+  const parts = []
+  for await (const part of response.body) parts.push(part)
+  assert.equal(JSON.parse(Buffer.concat(parts)).method, 'GET')
+  await assert.rejects(response.text(), TypeError)
+  const protectedApi = new Client(keys, { baseURL: world.apiUrl, scheme: KEY })
+  const refused = await protectedApi.get('/always-401')
+  assert.throws(() => refused.raiseForStatus(), { code: 'status', status: 401 })
+  assert.equal((await protectedApi.get('/v1/price')).raiseForStatus().ok, true)
+})
+
+test('fetch: what a drop-in has to keep', async (t) => {
+  const url = await echo(t, (seen, response) => {
+    const to = /^\/to-(\d+)$/.exec(seen.url)?.[1]
+    if (to === undefined) told(seen, response)
+    else response.writeHead(Number(to), { location: '/there' }).end()
+  })
+  const keys = await KeySwap.follow(() => ({ current: { id: 'k1', key: 'the-key' } }))
+  t.after(() => keys.close())
+  const fetch = createFetch(keys, { baseURL: `${url}/base/`, scheme: KEY })
+  const post = { method: 'POST', body: 'text', headers: { 'content-type': 'text/plain' } }
+  assert.equal((await (await fetch('/x')).json()).url, '/base/x')
+  for (const [status, method, body] of [[301, 'GET', ''], [303, 'GET', ''], [307, 'POST', 'text'], [308, 'POST', 'text']]) {
+    const response = await fetch(`${url}/to-${status}`, post)
+    const seen = await response.json()
+    assert.deepEqual([seen.method, seen.body, seen.url, response.redirected], [method, body, '/there', true])
+    assert.equal(seen.headers['content-type'], method === 'GET' ? undefined : 'text/plain')
+    assert.equal(seen.headers['x-api-key'], 'the-key')
+  }
+  assert.equal((await fetch(`${url}/to-302`, { redirect: 'manual' })).status, 302)
+  await assert.rejects(fetch(`${url}/to-302`, { redirect: 'error' }), TypeError)
+  const asked = await fetch(new Request(`${url}/r`, { ...post, headers: { 'x-own': '1' } }))
+  const seen = await asked.json()
+  assert.deepEqual([seen.body, seen.headers['x-own'], seen.headers['x-api-key']], ['text', '1', 'the-key'])
+  await assert.rejects(createFetch(keys, { allowedOrigins: [url] })('/relative'), TypeError)
+})
+
+test('undici: its own fetch goes through the interceptor, too', async (t) => {
+  const world = await worldOf(t)
+  const keys = await world.ready()
+  const dispatcher = new Agent().compose(keyswapInterceptor(keys, { allowedOrigins: [world.apiUrl], scheme: KEY }))
+  await world.do('cut')
+  const response = await undiciFetch(`${world.apiUrl}/v1/price`, { dispatcher })
+  assert.equal((await response.json()).credential, 'k2')
+})
+
+test('axios: statuses are errors as the program wants, interceptors run once', async (t) => {
+  const world = await worldOf(t)
+  const keys = await world.ready({ policy: BRIEF })
+  const api = axios.create({
+    baseURL: world.apiUrl, proxy: false,
+    adapter: keyswapAdapter(keys, { allowedOrigins: [world.apiUrl], scheme: KEY }),
+  })
+  let runs = 0
+  api.interceptors.request.use((config) => {
+    runs += 1
+    return config
+  })
+  await world.do('cut')
+  const answer = await api.get('/v1/price')
+  assert.deepEqual([answer.data.credential, runs], ['k2', 1])
+  assert.ok(!inspect(answer, { depth: 9 }).includes(keys.key()))
+  const error = await api.get('/always-401').catch((error) => error)
+  assert.deepEqual([error.isAxiosError, error.response.status], [true, 401])
+  assert.ok(!inspect(error, { depth: 9 }).includes(keys.key()))
+})
+
+test('an SDK that takes a function gets each fresh key', async (t) => {
+  const seen = []
+  const url = await echo(t, ({ headers }, response) => {
+    seen.push(headers.authorization)
+    response.setHeader('content-type', 'application/json')
+    response.end('{"object": "list", "data": []}')
+  })
+  let version = 1
+  const keys = await KeySwap.follow(() => ({ current: { id: `k${version}`, key: `key-${version}` } }), {
+    policy: { fetchFloor: 1, fetchFloorMin: 1, probeUnreported: 1 },
+  })
+  t.after(() => keys.close())
+  const openai = new OpenAI({ apiKey: keys.akey, baseURL: url })
+  await openai.models.list()
+  version = 2
+  const events = keys.events()
+  await keys.refresh()
+  // Nobody reports what the API said, so the new one is taken into use unproven, in time.
+  while (keys.current.id !== 'k2') await Promise.race([events.next(), sleep(20)])
+  await openai.models.list()
+  assert.deepEqual(seen, ['Bearer key-1', 'Bearer key-2'])
+})

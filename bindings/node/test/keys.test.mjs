@@ -1,0 +1,246 @@
+// The handle: reading, waiting, events, sources, errors, secrets.
+import assert from 'node:assert/strict'
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { inspect } from 'node:util'
+
+import { endpoint, env, file, KeySwap, KeyswapError } from 'keyswap'
+
+import { FAST, waitFor, worldOf } from './world.mjs'
+
+const native = (await import('../native.js')).default
+
+/** A handle whose source is this, to be closed when the test ends. */
+function opened(t, source, options) {
+  const keys = new KeySwap(source, options)
+  t.after(() => keys.close())
+  return keys
+}
+
+function coded(code, words = '') {
+  return (error) => error instanceof KeyswapError && error.code === code && error.message.includes(words)
+}
+
+test('a handle reads what the endpoint shows, and swaps', async (t) => {
+  const world = await worldOf(t)
+  const keys = await KeySwap.follow(world.source(), { policy: FAST })
+  t.after(() => keys.close())
+  const now = keys.current
+  assert.equal(now.id, 'k1')
+  assert.equal(keys.current, now, 'one object an epoch')
+  assert.match(now.reveal(), /^ks_/)
+  assert.equal(keys.key(), now.reveal())
+  assert.equal(await keys.akey(), now.reveal())
+  assert.throws(() => now.reveal('secret'), RangeError)
+  const { epoch } = keys
+  const events = keys.events()
+  const seen = []
+  keys.on('swapped', (event) => seen.push(event.to)).on('event', (event) => seen.push(event.name))
+  await world.do('revoke')
+  await keys.refresh()
+  assert.equal((await waitFor(events, 'swapped')).to, 'k2')
+  assert.equal(keys.current.id, 'k2')
+  assert.notEqual(keys.epoch, epoch)
+  assert.deepEqual(keys.credentials.revoked, ['k1'])
+  assert.equal(keys.credentials.generation, 2)
+  assert.equal(keys.credentials.primary.id, 'k2')
+  assert.equal(keys.stats.inUse, 'k2')
+  assert.equal(keys.stats.fetchesChanged, 2)
+  await new Promise(setImmediate)
+  assert.ok(seen.includes('k2') && seen.includes('swapped'), `${seen}`)
+})
+
+test('previous credentials and their times', async (t) => {
+  const expires_at = new Date(Date.now() + 3_600_000)
+  const keys = opened(t, () => ({
+    generation: 7,
+    current: { id: 'k7', key: 'a', secret: 'b', version: '7', expires_at, scopes: ['x'] },
+    previous: [{ id: 'k6', material: { key: 'c' }, grace_expires_at: expires_at.getTime() / 1000 }],
+    next: { id: 'k8', key: 'd', activate_at: expires_at.toISOString() },
+  }))
+  await keys.ready()
+  const { primary, previous, next, generation } = keys.credentials
+  assert.deepEqual([primary.expiresAt, primary.scopes, primary.version], [expires_at, ['x'], '7'])
+  assert.equal(primary.reveal('secret'), 'b')
+  assert.deepEqual([previous[0].id, previous[0].graceExpiresAt], ['k6', expires_at])
+  assert.deepEqual([next.id, next.activateAt, generation], ['k8', expires_at, 7])
+})
+
+test('closing ends it for all that use it', async (t) => {
+  const world = await worldOf(t)
+  const keys = await world.ready()
+  const events = keys.events()
+  keys.close()
+  assert.throws(() => keys.current, coded('closed'))
+  await assert.rejects(keys.refresh(), coded('closed'))
+  while (!(await events.next()).done);
+  // What `await using` calls; the syntax is newer than Node 20.
+  const disposed = await KeySwap.follow(world.source())
+  await disposed[Symbol.asyncDispose]()
+  assert.throws(() => disposed.current, coded('closed'))
+  const gone = await KeySwap.follow(world.source())
+  await gone.shutdown()
+  assert.throws(() => gone.current, coded('closed'))
+})
+
+test('files and variables are sources', async (t) => {
+  const path = join(mkdtempSync(join(tmpdir(), 'keyswap-')), 'key')
+  writeFileSync(path, 'of-the-file\n')
+  const keys = opened(t, file(path))
+  await keys.ready()
+  assert.equal(keys.current.reveal(), 'of-the-file')
+  process.env.KEYSWAP_TEST_KEY = 'of-the-variable'
+  const other = opened(t, env('KEYSWAP_TEST_KEY', { id: 'dev' }))
+  await other.ready()
+  assert.deepEqual([other.current.id, other.current.reveal()], ['dev', 'of-the-variable'])
+})
+
+test('a function is a source, and its failures displace nothing', async (t) => {
+  let answer = async () => ({ current: { id: 'k1', key: 's3cr3t-1' } })
+  const keys = opened(t, () => answer(), { policy: { ...FAST, fetchTimeout: 200 } })
+  await keys.ready()
+  const junk = [
+    [() => { throw new TypeError('s3cr3t') }, 'threw TypeError', 'source_failed'],
+    [async () => { throw 's3cr3t' }, 'threw string', 'source_failed'],
+    [() => undefined, 'must return an object', 'source_failed'],
+    [() => ['s3cr3t'], 'not an array', 'source_failed'],
+    [() => 's3cr3t', 'not string', 'source_failed'],
+    [() => ({}), 'current is missing', 'malformed'],
+    [() => ({ current: { id: 's3cr3t key', key: 'x' } }), 'id must match', 'malformed'],
+    [() => ({ current: { id: 'k', key: 7 } }), 'material must be', 'malformed'],
+    [() => ({ current: { id: 'k', key: 's3cr3t', big: 7n } }), 'JSON cannot hold', 'source_failed'],
+    [() => ({ current: { id: 'k', key: 'x', expires_at: 'soon' } }), 'RFC 3339', 'malformed'],
+    [() => new Promise(() => {}), '', 'timeout'],
+  ]
+  for (const [work, words, code] of junk) {
+    answer = work
+    const error = await keys.refresh({ timeout: 5000 }).then(() => assert.fail(words), (error) => error)
+    assert.ok(error instanceof KeyswapError, `${error}`)
+    assert.deepEqual([error.code, error.message.includes(words)], [code, true], error.message)
+    assert.ok(!inspect(error).includes('s3cr3t'), inspect(error))
+    assert.equal(keys.current.id, 'k1')
+  }
+  answer = () => ({ current: { id: 'k2', key: 's3cr3t-2' } })
+  await keys.refresh()
+  assert.equal(keys.credentials.primary.id, 'k2')
+})
+
+test('a function that blocks the loop is late, and the held credential stays', async (t) => {
+  let isSlow = false
+  const keys = opened(t, () => {
+    const until = Date.now() + (isSlow ? 400 : 0)
+    while (Date.now() < until);
+    return { current: { id: 'k1', key: 'x' } }
+  }, { policy: { ...FAST, fetchTimeout: 100 } })
+  await keys.ready()
+  isSlow = true
+  await assert.rejects(keys.refresh(), coded('timeout'))
+  assert.equal(keys.current.id, 'k1')
+})
+
+test('bad input is told at once', () => {
+  assert.throws(() => new KeySwap('not a url'), coded('invalid_config'))
+  assert.throws(() => new KeySwap('ftp://keys.example.com/x'), KeyswapError)
+  assert.throws(() => new KeySwap(7), TypeError)
+  assert.throws(() => new KeySwap(null), TypeError)
+  assert.throws(() => endpoint('https://k.example.com/x', { bootstrap: 7 }), TypeError)
+  assert.throws(() => endpoint('https://k.example.com/x', { bootstrap: 'a', bootstrapFile: 'b' }), TypeError)
+  assert.throws(() => endpoint('https://k.example.com/x', { timeout: -1 }), coded('invalid_config', 'timeout'))
+  assert.throws(() => endpoint('https://k.example.com/x', { signedBy: 'junk' }), coded('invalid_config'))
+  const source = () => ({ current: { id: 'k', key: 'x' } })
+  assert.throws(() => new KeySwap(source, { policy: { poll: -1 } }), coded('invalid_config'))
+  assert.throws(() => new KeySwap(source, { policy: { polls: 1 } }), coded('invalid_config', 'polls'))
+})
+
+test('waits end by their limit, and by a signal', async (t) => {
+  const world = await worldOf(t)
+  await world.do('endpoint', { fault: 'hang' })
+  const keys = world.keys()
+  await assert.rejects(keys.ready({ timeout: 30 }), coded('timeout'))
+  const abort = new AbortController()
+  const waiting = keys.ready({ signal: abort.signal })
+  setImmediate(() => abort.abort(new Error('enough')))
+  await assert.rejects(waiting, { message: 'enough' })
+  await assert.rejects(keys.ready({ signal: AbortSignal.abort() }), { name: 'AbortError' })
+  assert.throws(() => keys.current, coded('not_ready'))
+})
+
+test('an error has a code, a status, and a stack that shows who waited', async (t) => {
+  const world = await worldOf(t)
+  await world.do('endpoint', { fault: 'bootstrap_invalid' })
+  async function whoWaited() {
+    await KeySwap.follow(world.source())
+  }
+  const error = await whoWaited().catch((error) => error)
+  assert.deepEqual([error.name, error.code, error.status], ['KeyswapError', 'bootstrap_rejected', 401])
+  assert.match(error.message, /option `bootstrap`/)
+  assert.match(error.stack, /whoWaited/)
+})
+
+test('a bootstrap credential may come from a function, or be wrong to leave out', async (t) => {
+  const world = await worldOf(t)
+  const asked = opened(t, world.source({ bootstrap: async () => world.bootstrap }))
+  await asked.ready()
+  const none = opened(t, world.source({ bootstrap: false }))
+  await assert.rejects(none.ready(), coded('bootstrap_rejected'))
+  const wrong = opened(t, world.source({ bootstrap: () => 7 }))
+  await assert.rejects(wrong.ready(), coded('source_failed', 'must return a string'))
+})
+
+test('nothing that can be printed shows a key', async (t) => {
+  const world = await worldOf(t)
+  const keys = await world.ready()
+  const secret = keys.key()
+  const shown = [keys, keys.current, keys.credentials, keys.stats, world.source(), keys.events()]
+  for (const each of shown) {
+    const text = `${inspect(each, { depth: 9, showHidden: true })} ${JSON.stringify(each)} ${String(each)}`
+    assert.ok(!text.includes(secret) && !text.includes(world.bootstrap), text)
+  }
+  assert.throws(() => structuredClone(keys.current).reveal())
+})
+
+test('codes and names are those of the core', async () => {
+  const { readFileSync } = await import('node:fs')
+  const listed = (name) => {
+    const text = readFileSync(new URL(`../lib/${name}.ts`, import.meta.url), 'utf8')
+    return [...text.matchAll(/^ {2}\| '([a-z_]+)'/gm)].map((found) => found[1])
+  }
+  assert.deepEqual(listed('errors').sort(), [...new Set(native.errorCodes())].sort())
+  assert.deepEqual(listed('events').sort(), [...native.eventNames()].sort())
+})
+
+test('an observer that is slow is told what it missed', async (t) => {
+  const keys = opened(t, () => ({ current: { id: 'k1', key: 'x' } }), { policy: FAST })
+  await keys.ready()
+  const events = keys.events()
+  for (let nth = 0; nth < 1030; nth += 1) events.take({ name: 'not_modified', text: '' })
+  const { value } = await events.next()
+  assert.equal(value.name, 'lagged')
+  assert.ok(value.missed >= 6)
+})
+
+test('a handle that nobody holds ends', async (t) => {
+  const world = await worldOf(t)
+  const code = `
+    import { KeySwap, endpoint } from 'keyswap'
+    const [url, bootstrap] = process.argv.slice(1)
+    const seen = []
+    const registry = new FinalizationRegistry((n) => seen.push(n))
+    for (let n = 0; n < 50; n += 1) {
+      const keys = await KeySwap.follow(endpoint(url, { bootstrap }))
+      registry.register(keys, n)
+    }
+    for (let n = 0; n < 20 && seen.length < 49; n += 1) { gc(); await new Promise((r) => setTimeout(r, 10)) }
+    console.log(seen.length)
+  `
+  const { spawnSync } = await import('node:child_process')
+  const told = spawnSync(process.execPath, ['--expose-gc', '--input-type=module', '-e', code, world.setUrl, world.bootstrap], {
+    cwd: join(import.meta.dirname, '..'), encoding: 'utf8',
+  })
+  assert.equal(told.stderr, '')
+  assert.ok(Number(told.stdout) >= 45, told.stdout)
+  await sleep(0)
+})
