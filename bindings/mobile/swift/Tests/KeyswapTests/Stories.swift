@@ -1,0 +1,211 @@
+import Foundation
+#if canImport(FoundationNetworking)
+import FoundationNetworking
+#endif
+import Keyswap
+
+/// Counts of callers and of the client, by the keys of `expect`.
+actor Tally {
+    private(set) var counts: [String: Int] = [:]
+
+    func add(_ keys: String...) {
+        for key in keys { counts[key, default: 0] += 1 }
+    }
+}
+
+/// One story of `tests/scenarios`, played through `Client`. The endpoint knows it, makes its steps happen by its own
+/// clock, and says at the end whether the counts came out. Here are the callers.
+struct Play: Sendable {
+    let world: World
+    let told: Told
+    let tally = Tally()
+
+    struct Told: @unchecked Sendable {
+        let json: [String: Any]
+        var client: [String: Any] { json["client"] as? [String: Any] ?? [:] }
+        var isCold: Bool { client["start"] as? String == "cold" }
+    }
+
+    init(_ world: World, _ name: String) async throws {
+        self.world = world
+        told = Told(json: try await world.control("story", try read(name)))
+    }
+
+    /// The verdict of the endpoint: `counters`, `mismatches` and `errors`.
+    func run() async throws -> [String: Any] {
+        var begin = ContinuousClock.now
+        if told.isCold { begin = try await start() }
+        let keys = try follow()
+        let api = try Client(
+            keys, baseURL: world.api, scheme: scheme,
+            classifier: told.client["classifier"] as? String == "code_in_body" ? codeInBody : nil)
+        if !told.isCold { try await keys.ready(timeout: 10) }
+        // What was told before is no part of the story.
+        let events = keys.events
+        let listening = Task { for await event in events { await tally.add("event.\(event.name)") } }
+        if !told.isCold { begin = try await start() }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for caller in told.json["callers"] as? [[String: Any]] ?? [] {
+                let caller = Caller(caller)
+                for _ in 0..<caller.count {
+                    group.addTask { await call(api, caller, begin) }
+                }
+            }
+            for hint in told.client["hints"] as? [[String: Any]] ?? [] {
+                let (at, generation) = (hint["at"] as! Int, hint["generation"] as? Int)
+                group.addTask {
+                    try await sleep(begin, at)
+                    keys.hint(generation: generation.map(UInt64.init))
+                }
+            }
+            group.addTask { try await sleep(begin, told.json["run_ms"] as! Int) }
+            try await group.waitForAll()
+        }
+        try await Task.sleep(for: .milliseconds(30))
+        let stats = keys.stats
+        var counts: [String: Any] = await tally.counts
+        counts["in_use"] = stats.inUse ?? "none"
+        counts["generation"] = stats.generation ?? 0
+        let verdict = try await world.control("finish", counts)
+        keys.close()
+        await listening.value
+        return verdict
+    }
+
+    private var scheme: Scheme? {
+        switch told.client["scheme"] as? String ?? "header" {
+        case "bearer": .bearer
+        case "query": .query("api_key")
+        case "set": nil
+        default: .header("x-api-key")
+        }
+    }
+
+    private func follow() throws -> KeySwap {
+        let client = told.client
+        var policy = told.json["policy"] as? [String: Any] ?? [:]
+        if let lease = client["lease_ms"] as? Double { policy["lease"] = lease / 1000 }
+        let urls = (told.json["set_urls"] as! [String]).map { URL(string: $0)! }
+        func region(_ url: URL, _ regions: [Source]) throws -> Source {
+            try .endpoint(
+                url, bootstrap: (told.json["bootstrap"] as! String),
+                push: client["push"] as? Bool ?? true,
+                heartbeat: (client["heartbeat_ms"] as? Double).map { $0 / 1000 },
+                signedBy: client["signed_by_endpoint"] as? Bool == true ? (told.json["public_key"] as! String) : nil,
+                regions: regions)
+        }
+        let source = try region(urls[0], urls.dropFirst().map { try region($0, []) })
+        let json = try JSONSerialization.data(withJSONObject: policy)
+        return try KeySwap(source, policy: String(decoding: json, as: UTF8.self))
+    }
+
+    private func start() async throws -> ContinuousClock.Instant {
+        try await world.control("start", [String: Any]())
+        return .now
+    }
+
+    private func call(_ api: Client, _ caller: Caller, _ begin: ContinuousClock.Instant) async {
+        for nth in 0..<caller.repeats {
+            try? await sleep(begin, caller.at + nth * caller.every)
+            await tally.add("requests")
+            let sending = Task { try await api.data(for: caller.request(world.api), bodyStream: caller.stream) }
+            let patience = caller.cancelAfter.map { limit in
+                Task {
+                    try await Task.sleep(for: .milliseconds(limit))
+                    sending.cancel()
+                }
+            }
+            do {
+                let (_, response) = try await sending.value
+                await tally.add("status.\(response.statusCode)")
+                if response.statusCode >= 400 { await tally.add("failed") }
+            } catch {
+                if patience != nil, sending.isCancelled {
+                    await tally.add("cancelled")
+                } else {
+                    await tally.add("failed", "error.\(code(of: error))")
+                }
+            }
+            patience?.cancel()
+        }
+    }
+
+    private func code(of error: Error) -> String {
+        if let error = error as? KeyswapError { return error.code }
+        return (error as? URLError)?.code == .timedOut ? "timeout" : "transport"
+    }
+}
+
+struct Caller: Sendable {
+    let at, every, repeats, count, timeout: Int
+    let method, path, body: String
+    let cancelAfter: Int?
+
+    init(_ json: [String: Any]) {
+        func number(_ name: String) -> Int { json[name] as? Int ?? 0 }
+        at = number("at")
+        every = number("every")
+        repeats = number("repeat")
+        count = number("count")
+        timeout = number("timeout_ms")
+        method = json["method"] as? String ?? "GET"
+        path = json["path"] as? String ?? "/"
+        body = json["body"] as? String ?? "none"
+        cancelAfter = json["cancel_after_ms"] as? Int
+    }
+
+    private static let order = Data(#"{"order": 1}"#.utf8)
+
+    /// A body that can be sent only once.
+    var stream: InputStream? { body == "one_shot" ? InputStream(data: Self.order) : nil }
+
+    func request(_ base: URL) -> URLRequest {
+        var request = URLRequest(url: URL(string: path, relativeTo: base)!.absoluteURL)
+        request.httpMethod = method
+        request.timeoutInterval = Double(timeout) / 1000
+        if body == "replayable" { request.httpBody = Self.order }
+        return request
+    }
+}
+
+func sleep(_ begin: ContinuousClock.Instant, _ at: Int) async throws {
+    try await Task.sleep(until: begin + .milliseconds(at), clock: .continuous)
+}
+
+let codeInBody = Classifier(statuses: [200, 401], bodyLimit: 256) { status, _, body in
+    if status == 200 {
+        guard let body else { return .needBody }
+        return String(decoding: body, as: UTF8.self).contains("\"bad_key\"") ? .rejected : .accepted
+    }
+    return status == 401 ? .rejected : status < 400 ? .accepted : .other
+}
+
+/// The repository's folder of tests.
+let tests = URL(fileURLWithPath: ProcessInfo.processInfo.environment["KEYSWAP_TESTS"] ?? "tests")
+
+func read(_ name: String) throws -> [String: Any] {
+    let data = try Data(contentsOf: tests.appendingPathComponent("scenarios/\(name).json"))
+    return try JSONSerialization.jsonObject(with: data) as! [String: Any]
+}
+
+/// The stories that are played over sockets.
+func names() throws -> [String] {
+    let folder = tests.appendingPathComponent("scenarios").path
+    let all = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(".json") }
+    return try all.map { String($0.dropLast(5)) }.filter { try read($0)["virtual_only"] as? Bool != true }.sorted()
+}
+
+/// What the support matrix says is not run, and why.
+func notRun(_ through: String) throws -> [String: String] {
+    let matrix = try String(contentsOf: tests.appendingPathComponent("support-matrix.yaml"), encoding: .utf8)
+    guard let block = matrix.components(separatedBy: "\n  \(through):\n    not_run:\n").dropFirst().first else {
+        throw Broken("the matrix does not speak of \(through)")
+    }
+    var left: [String: String] = [:]
+    for line in block.split(separator: "\n") {
+        guard line.hasPrefix("      ") else { break }
+        let parts = line.dropFirst(6).components(separatedBy: ": ")
+        left[parts[0]] = parts.dropFirst().joined(separator: ": ")
+    }
+    return left
+}
