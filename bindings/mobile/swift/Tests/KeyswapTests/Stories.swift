@@ -33,17 +33,18 @@ struct Play: Sendable {
 
     /// The verdict of the endpoint: `counters`, `mismatches` and `errors`.
     func run() async throws -> [String: Any] {
-        var begin = ContinuousClock.now
-        if told.isCold { begin = try await start() }
+        let early = told.isCold ? try await start() : nil
         let keys = try follow()
         let api = try Client(
             keys, baseURL: world.api, scheme: scheme,
-            classifier: told.client["classifier"] as? String == "code_in_body" ? codeInBody : nil)
+            classifier: told.client["classifier"] as? String == "code_in_body" ? codeInBody : nil,
+            configuration: many)
         if !told.isCold { try await keys.ready(timeout: 10) }
         // What was told before is no part of the story.
         let events = keys.events
         let listening = Task { for await event in events { await tally.add("event.\(event.name)") } }
-        if !told.isCold { begin = try await start() }
+        let begin: ContinuousClock.Instant
+        if let early { begin = early } else { begin = try await start() }
         try await withThrowingTaskGroup(of: Void.self) { group in
             for caller in told.json["callers"] as? [[String: Any]] ?? [] {
                 let caller = Caller(caller)
@@ -109,24 +110,25 @@ struct Play: Sendable {
             try? await sleep(begin, caller.at + nth * caller.every)
             await tally.add("requests")
             let sending = Task { try await api.data(for: caller.request(world.api), bodyStream: caller.stream) }
-            let patience = caller.cancelAfter.map { limit in
-                Task {
-                    try await Task.sleep(for: .milliseconds(limit))
-                    sending.cancel()
-                }
+            // A request of URLSession has a timeout for silence, a story one for the whole request.
+            let patience = Task {
+                try await Task.sleep(for: .milliseconds(caller.cancelAfter ?? caller.timeout))
+                sending.cancel()
             }
             do {
                 let (_, response) = try await sending.value
                 await tally.add("status.\(response.statusCode)")
                 if response.statusCode >= 400 { await tally.add("failed") }
             } catch {
-                if patience != nil, sending.isCancelled {
-                    await tally.add("cancelled")
-                } else {
+                if !sending.isCancelled {
                     await tally.add("failed", "error.\(code(of: error))")
+                } else if caller.cancelAfter == nil {
+                    await tally.add("failed", "error.timeout")
+                } else {
+                    await tally.add("cancelled")
                 }
             }
-            patience?.cancel()
+            patience.cancel()
         }
     }
 
@@ -162,7 +164,7 @@ struct Caller: Sendable {
     func request(_ base: URL) -> URLRequest {
         var request = URLRequest(url: URL(string: path, relativeTo: base)!.absoluteURL)
         request.httpMethod = method
-        request.timeoutInterval = Double(timeout) / 1000
+        request.timeoutInterval = (Double(timeout) / 1000).rounded(.up) + 1
         if body == "replayable" { request.httpBody = Self.order }
         return request
     }
@@ -178,6 +180,14 @@ let codeInBody = Classifier(statuses: [200, 401], bodyLimit: 256) { status, _, b
         return String(decoding: body, as: UTF8.self).contains("\"bad_key\"") ? .rejected : .accepted
     }
     return status == 401 ? .rejected : status < 400 ? .accepted : .other
+}
+
+/// As many connections as there are callers.
+var many: URLSessionConfiguration {
+    let many = URLSessionConfiguration.ephemeral
+    many.httpMaximumConnectionsPerHost = 1000
+    many.timeoutIntervalForRequest = 60
+    return many
 }
 
 /// The repository's folder of tests.

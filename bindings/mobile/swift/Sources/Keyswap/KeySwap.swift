@@ -1,0 +1,234 @@
+import Foundation
+import KeySwapNative
+
+/// One usable credential. Printing it shows its id, never its material.
+public struct Credential: Sendable, CustomStringConvertible, CustomReflectable {
+    let native: NativeCredential
+    public let id: String
+    public let version: String?
+    public let scopes: [String]
+    public let expiresAt: Date?
+    public let graceExpiresAt: Date?
+
+    init(_ native: NativeCredential) {
+        self.native = native
+        let facts = native.facts()
+        id = facts.id
+        version = facts.version
+        scopes = facts.scopes
+        expiresAt = date(facts.expiresAtMs)
+        graceExpiresAt = date(facts.graceExpiresAtMs)
+    }
+
+    /// A piece of material, in the clear: for the request, and nothing else. Nil if there is none of that name.
+    public func reveal(_ name: String = "key") -> String? { native.reveal(name: name) }
+
+    public var description: String { "Credential(\(id))" }
+    public var customMirror: Mirror { Mirror(self, children: ["id": id]) }
+}
+
+/// The set that is held.
+public struct CredentialSet: Sendable {
+    public let generation: UInt64
+    public let primary: Credential?
+    /// Newest first.
+    public let previous: [Credential]
+    public let next: Credential?
+    public let revoked: [String]
+}
+
+/// Something that happened to the credentials: its name, and fields that are ids and numbers.
+public struct Event: Sendable, CustomStringConvertible {
+    private let native: NativeEvent
+    init(_ native: NativeEvent) { self.native = native }
+    /// Its stable name, the same in every language.
+    public var name: String { native.name }
+    public var description: String { native.text }
+    public var generation: UInt64? { native.generation }
+    public var from: String? { native.from }
+    public var to: String? { native.to }
+    public var credential: String? { native.credential }
+    /// The code of what went wrong.
+    public var error: String? { native.error }
+    /// How many events this observer missed.
+    public var missed: UInt64? { native.missed }
+}
+
+/// What was counted so far.
+public struct Stats: Sendable {
+    public let generation: UInt64?
+    public let inUse: String?
+    public let expiresAt: Date?
+    public let lastSuccess: Date?
+    public let fetchesChanged, fetchesNotModified, fetchesFailed, fetchesForced: UInt64
+    public let rejections, fallbacks, rollbacks, sends, extraSends: UInt64
+}
+
+/// Follows one source and always holds a fresh credential.
+///
+/// ```swift
+/// let keys = try await KeySwap.follow(.endpoint(URL(string: "https://keys.example.com/keyswap/v1/sets/trading")!))
+/// let key = try keys.current.reveal()
+/// ```
+///
+/// It may be shared by tasks and threads. The last reference that goes ends it.
+public final class KeySwap: Sendable {
+    let native: NativeKeySwap
+    private let cache: Cache
+
+    /// Begins to follow, and does not wait. `policy` is JSON with times in seconds; `name` is for logs.
+    ///
+    /// - Throws: `KeyswapError` with the code `invalid_config`.
+    public init(_ source: Source, policy: String? = nil, name: String? = nil) throws {
+        let cache = Cache()
+        native = try calling {
+            try NativeKeySwap.start(source: source.native, policy: policy, name: name, watcher: cache)
+        }
+        self.cache = cache
+    }
+
+    /// Begins to follow, and waits for the first set.
+    ///
+    /// - Throws: the error of the first fetch, should it fail.
+    public static func follow(
+        _ source: Source, policy: String? = nil, name: String? = nil, timeout: TimeInterval? = nil
+    ) async throws -> KeySwap {
+        let keys = try KeySwap(source, policy: policy, name: name)
+        try await keys.ready(timeout: timeout)
+        return keys
+    }
+
+    /// The credential in use. Reading it never waits, and crosses into the core only once an epoch.
+    ///
+    /// - Throws: why nothing is usable.
+    public var current: Credential {
+        get throws {
+            if let held = try cache.held { return held }
+            return try cache.fill { try calling { Credential(try native.current()) } }
+        }
+    }
+
+    /// The local number of what requests see: it rises whenever that changes.
+    public var epoch: UInt64 { cache.epoch }
+
+    /// The set that is held; nil before the first fetch, and after the provider revoked it.
+    public var credentials: CredentialSet? {
+        guard let set = native.credentials() else { return nil }
+        return CredentialSet(
+            generation: set.generation, primary: set.primary.map(Credential.init),
+            previous: set.previous.map(Credential.init), next: set.next.map(Credential.init), revoked: set.revoked)
+    }
+
+    public var stats: Stats {
+        let stats = native.stats()
+        return Stats(
+            generation: stats.generation, inUse: stats.inUse, expiresAt: date(stats.expiresAtMs),
+            lastSuccess: date(stats.lastSuccessMs), fetchesChanged: stats.fetchesChanged,
+            fetchesNotModified: stats.fetchesNotModified, fetchesFailed: stats.fetchesFailed,
+            fetchesForced: stats.fetchesForced, rejections: stats.rejections, fallbacks: stats.fallbacks,
+            rollbacks: stats.rollbacks, sends: stats.sends, extraSends: stats.extraSends)
+    }
+
+    /// Waits until a credential is usable, for `timeout` seconds at most.
+    ///
+    /// - Throws: the error of the fetch that runs, should it fail; `timeout`; `CancellationError`.
+    public func ready(timeout: TimeInterval? = nil) async throws {
+        let limit = try timeout.map { try millis($0, "timeout") }
+        try await waiting { [native] in try await native.ready(timeoutMs: limit, job: $0) }
+    }
+
+    /// Fetches now, or as soon as the floor between two fetches allows, and waits for the outcome.
+    ///
+    /// - Throws: the error of that fetch; what was held is still held.
+    public func refresh(timeout: TimeInterval? = nil) async throws {
+        let limit = try timeout.map { try millis($0, "timeout") }
+        try await waiting { [native] in try await native.refresh(timeoutMs: limit, job: $0) }
+    }
+
+    /// Says that something newer may be there, for programs with a push channel of their own.
+    public func hint(generation: UInt64? = nil, immediate: Bool = true) {
+        native.hint(generation: generation, immediate: immediate)
+    }
+
+    /// The app is in the foreground again: the clocks are looked at, and what is due is done.
+    public func enteredForeground() { native.enteredForeground() }
+
+    /// The app leaves the foreground.
+    public func enteredBackground() { native.enteredBackground() }
+
+    /// The device changed its network.
+    public func networkChanged() { native.networkChanged() }
+
+    /// What happens from now on: `for await event in keys.events`. It ends with the handle.
+    public var events: AsyncStream<Event> {
+        let events = native.events()
+        return AsyncStream(bufferingPolicy: .bufferingNewest(256)) { stream in
+            let job = NativeJob()
+            let reading = Task {
+                while let event = try? await events.next(job: job) { stream.yield(Event(event)) }
+                stream.finish()
+            }
+            stream.onTermination = { _ in
+                job.cancel()
+                reading.cancel()
+            }
+        }
+    }
+
+    /// Ends it, for all that use it. Afterwards nothing is usable.
+    public func close() {
+        cache.end()
+        native.close()
+    }
+
+    /// `close`, and waits until the provider was told that nothing is used any more: for a second at most.
+    public func shutdown() async {
+        close()
+        await native.shutdown()
+    }
+}
+
+/// The credential of one epoch. The core tells each new epoch, and does not wait for what is done with it.
+final class Cache: NativeWatcher, @unchecked Sendable {
+    private let lock = NSLock()
+    private var told: UInt64 = 0
+    private var credential: Credential?
+    private var isClosed = false
+
+    var epoch: UInt64 { lock.withLock { told } }
+
+    var held: Credential? {
+        get throws {
+            try lock.withLock {
+                if isClosed { throw KeyswapError(code: "closed", reason: "the handle was closed") }
+                return credential
+            }
+        }
+    }
+
+    func published(epoch: UInt64) throws {
+        lock.withLock {
+            told = epoch
+            credential = nil
+        }
+    }
+
+    /// Keeps what is read, unless a new epoch was told meanwhile.
+    func fill(_ read: () throws -> Credential) throws -> Credential {
+        let before = epoch
+        let fresh = try read()
+        lock.withLock { if told == before { credential = fresh } }
+        return fresh
+    }
+
+    func end() {
+        lock.withLock {
+            isClosed = true
+            credential = nil
+        }
+    }
+}
+
+func date(_ millis: Int64?) -> Date? {
+    millis.map { Date(timeIntervalSince1970: Double($0) / 1000) }
+}

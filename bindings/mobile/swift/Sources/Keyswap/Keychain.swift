@@ -1,0 +1,53 @@
+#if canImport(Security)
+import Foundation
+import KeySwapNative
+import Security
+
+/// A bootstrap credential, or a whole set, in the keychain of the device.
+public final class Keychain: NativeStorage, Sendable {
+    private let service: String
+    private let account: String
+
+    /// The generic password of this service and account, of this device alone and readable once it was unlocked.
+    public init(service: String, account: String = "keyswap") {
+        self.service = service
+        self.account = account
+    }
+
+    /// Stores it in place of what is there.
+    ///
+    /// - Throws: `KeyswapError` with the code `source_failed` if the keychain refuses.
+    public func save(_ secret: String) throws {
+        SecItemDelete(query as CFDictionary)
+        var item = query
+        item[kSecValueData] = Data(secret.utf8)
+        item[kSecAttrAccessible] = kSecAttrAccessibleAfterFirstUnlockThisDeviceOnly
+        let status = SecItemAdd(item as CFDictionary, nil)
+        guard status == errSecSuccess else {
+            throw KeyswapError(code: "source_failed", reason: "the keychain refused to store it: \(status)")
+        }
+    }
+
+    public func load() throws -> NativeSecret? {
+        var asked = query
+        asked[kSecReturnData] = true
+        var found: CFTypeRef?
+        switch SecItemCopyMatching(asked as CFDictionary, &found) {
+        case errSecSuccess: return (found as? Data).map { NativeSecret(text: String(decoding: $0, as: UTF8.self)) }
+        case errSecItemNotFound: return nil
+        case let status: throw NativeForeignError.Failed(reason: "was refused by the keychain: \(status)")
+        }
+    }
+
+    private var query: [CFString: Any] {
+        [kSecClass: kSecClassGenericPassword, kSecAttrService: service, kSecAttrAccount: account]
+    }
+}
+
+extension Source {
+    /// What the keychain holds: a document, which your app keeps fresh.
+    public static func keychain(_ keychain: Keychain) -> Source {
+        Source(native: .storage(storage: keychain))
+    }
+}
+#endif

@@ -1,0 +1,146 @@
+import Foundation
+import KeySwapNative
+
+/// Where sets come from. One is followed once.
+public struct Source: Sendable {
+    let native: NativeSource
+
+    /// A rotation endpoint that speaks `keyswap/1`, at the URL of the set itself.
+    ///
+    /// `bootstrap` is what it is fetched with; without it, and without `bootstrapFile`, the environment variable
+    /// KEYSWAP_BOOTSTRAP says so. Times are seconds. `signedBy` is the provider's public key: answers that it did not
+    /// sign are refused. Certificates are PEM. `regions` are further endpoints that show the same set, asked in order
+    /// when this one fails.
+    ///
+    /// - Throws: `KeyswapError` with the code `invalid_config` or `insecure_url`.
+    public static func endpoint(
+        _ url: URL, bootstrap: String? = nil, bootstrapFile: String? = nil, timeout: TimeInterval? = nil,
+        push: Bool = true, heartbeat: TimeInterval? = nil, signedBy: String? = nil,
+        rootCertificates: String? = nil, clientCertificate: String? = nil, app: String? = nil,
+        plainHTTPAllowed: Bool = false, regions: [Source] = []
+    ) throws -> Source {
+        let spec = NativeEndpointSpec(
+            url: url.absoluteString, bootstrap: bootstrap.map { NativeSecret(text: $0) },
+            bootstrapFile: bootstrapFile, bootstrapStorage: nil, noBootstrap: false,
+            timeoutMs: try timeout.map { try millis($0, "timeout") }, push: push,
+            heartbeatMs: try heartbeat.map { try millis($0, "heartbeat") }, signedBy: signedBy,
+            rootCertificates: rootCertificates,
+            clientCertificate: clientCertificate.map { NativeSecret(text: $0) }, app: app,
+            plainHttpAllowed: plainHTTPAllowed)
+        return Source(native: try calling {
+            try regions.reduce(try NativeSource.endpoint(spec: spec)) { try $0.or(other: $1.native) }
+        })
+    }
+
+    /// A file or a folder that something else keeps fresh.
+    public static func file(_ path: String) -> Source {
+        Source(native: .file(path: path))
+    }
+
+    /// A key in an environment variable, for development. It never rotates.
+    public static func env(_ variable: String, id: String? = nil) -> Source {
+        Source(native: .env(variable: variable, id: id))
+    }
+
+    /// A function of yours: it returns the set as it is now. One that throws is a failed fetch, and displaces nothing.
+    public static func of(_ fetch: @escaping @Sendable () async throws -> Document) -> Source {
+        Source(native: .function(function: Asking(fetch)))
+    }
+
+    /// This source, not asked while `isReachable` says that the device has no network.
+    public func reachable(_ isReachable: @escaping @Sendable () -> Bool) throws -> Source {
+        Source(native: try calling { try native.reachable(device: Reachability(isReachable)) })
+    }
+}
+
+/// A set as a source of yours returns it. Printing it shows the ids, never the material.
+public struct Document: Sendable, CustomStringConvertible, CustomReflectable {
+    /// One credential. The material named `key` stands beside the id; more of it in `material`.
+    public struct Entry: Sendable, CustomStringConvertible, CustomReflectable {
+        public let id: String
+        let material: [String: String]
+        let expiresAt: Date?
+        let graceExpiresAt: Date?
+        let activateAt: Date?
+
+        public init(
+            id: String, key: String, material: [String: String] = [:], expiresAt: Date? = nil,
+            graceExpiresAt: Date? = nil, activateAt: Date? = nil
+        ) {
+            self.id = id
+            self.material = material.merging(["key": key]) { $1 }
+            self.expiresAt = expiresAt
+            self.graceExpiresAt = graceExpiresAt
+            self.activateAt = activateAt
+        }
+
+        public var description: String { "Entry(\(id))" }
+        public var customMirror: Mirror { Mirror(self, children: ["id": id]) }
+
+        var json: [String: Any] {
+            var json: [String: Any] = ["id": id, "material": material]
+            json["expires_at"] = expiresAt?.timeIntervalSince1970
+            json["grace_expires_at"] = graceExpiresAt?.timeIntervalSince1970
+            json["activate_at"] = activateAt?.timeIntervalSince1970
+            return json
+        }
+    }
+
+    let current: Entry
+    let previous: [Entry]
+    let next: Entry?
+    let revoked: [String]
+    let generation: UInt64?
+
+    public init(
+        current: Entry, previous: [Entry] = [], next: Entry? = nil, revoked: [String] = [],
+        generation: UInt64? = nil
+    ) {
+        self.current = current
+        self.previous = previous
+        self.next = next
+        self.revoked = revoked
+        self.generation = generation
+    }
+
+    public var description: String { "Document(\(current.id))" }
+    public var customMirror: Mirror { Mirror(self, children: ["current": current.id]) }
+
+    func secret() throws -> NativeSecret {
+        var json: [String: Any] = ["current": current.json, "previous": previous.map(\.json), "revoked": revoked]
+        json["next"] = next?.json
+        json["generation"] = generation
+        let data = try JSONSerialization.data(withJSONObject: json)
+        return NativeSecret(text: String(decoding: data, as: UTF8.self))
+    }
+}
+
+/// A program's function as the core asks it. What it throws arrives by its type alone: its words may hold a key.
+private final class Asking: NativeFunction {
+    private let ask: @Sendable () async throws -> Document
+
+    init(_ ask: @escaping @Sendable () async throws -> Document) { self.ask = ask }
+
+    func fetch() async throws -> NativeSecret {
+        do {
+            return try await ask().secret()
+        } catch {
+            throw NativeForeignError.Failed(reason: "threw \(type(of: error))")
+        }
+    }
+}
+
+private final class Reachability: NativeReachability {
+    private let ask: @Sendable () -> Bool
+
+    init(_ ask: @escaping @Sendable () -> Bool) { self.ask = ask }
+
+    func isReachable() throws -> Bool { ask() }
+}
+
+func millis(_ seconds: TimeInterval, _ what: String) throws -> UInt64 {
+    guard seconds.isFinite, seconds >= 0, seconds < 1e12 else {
+        throw KeyswapError(code: "invalid_config", reason: "\(what) must be a number of seconds, zero or more")
+    }
+    return UInt64(seconds * 1000)
+}

@@ -1,0 +1,198 @@
+import Foundation
+import Keyswap
+import XCTest
+
+#if canImport(FoundationNetworking)
+import FoundationNetworking
+#endif
+
+final class KeySwapTests: XCTestCase {
+    private func code(_ work: () async throws -> Void) async -> String {
+        do {
+            try await work()
+            return "nothing was thrown"
+        } catch let error as KeyswapError {
+            return error.code
+        } catch {
+            return "\(type(of: error))"
+        }
+    }
+
+    func testAHandleReadsAndSwaps() async throws {
+        let world = try World()
+        defer { world.stop() }
+        let keys = try await world.ready()
+        XCTAssertEqual(try keys.current.id, "k1")
+        let epoch = keys.epoch
+        let events = keys.events
+        try await world.step("revoke")
+        try await keys.refresh(timeout: 10)
+        for await event in events where event.name == "swapped" {
+            XCTAssertEqual(event.to, "k2")
+            break
+        }
+        XCTAssertEqual(try keys.current.id, "k2")
+        XCTAssertGreaterThan(keys.epoch, epoch)
+        XCTAssertEqual(keys.credentials?.revoked, ["k1"])
+        XCTAssertEqual(keys.stats.fetchesChanged, 2)
+        keys.close()
+        let told = await code { _ = try keys.current }
+        XCTAssertEqual(told, "closed")
+        let late = await code { try await keys.ready() }
+        XCTAssertEqual(late, "closed")
+        await keys.shutdown()
+    }
+
+    func testAFunctionIsASourceAndItsFailuresDisplaceNothing() async throws {
+        let answers = Answers()
+        await answers.set { Document(current: .init(id: "k1", key: "s3cr3t", expiresAt: Date() + 3600)) }
+        let keys = try KeySwap(.of { try await answers.next() }, policy: fast)
+        defer { keys.close() }
+        try await keys.ready(timeout: 10)
+        struct Own: Error { let words = "s3cr3t" }
+        await answers.set { throw Own() }
+        do {
+            try await keys.refresh(timeout: 10)
+            XCTFail("it failed")
+        } catch let error as KeyswapError {
+            XCTAssertEqual(error.code, "source_failed")
+            XCTAssert("\(error)".contains("threw Own") && !"\(error)".contains("s3cr3t"), "\(error)")
+        }
+        await answers.set { Document(current: .init(id: "not an id", key: "s3cr3t")) }
+        let malformed = await code { try await keys.refresh(timeout: 10) }
+        XCTAssertEqual(malformed, "malformed")
+        XCTAssertEqual(try keys.current.reveal(), "s3cr3t")
+    }
+
+    func testBadInputIsToldAtOnce() async throws {
+        let url = URL(string: "https://keys.example.com/x")!
+        let insecure = await code { _ = try Source.endpoint(URL(string: "ftp://keys.example.com")!) }
+        XCTAssertEqual(insecure, "invalid_config")
+        let timeout = await code { _ = try Source.endpoint(url, timeout: -1) }
+        XCTAssertEqual(timeout, "invalid_config")
+        let policy = await code { _ = try KeySwap(.env("X"), policy: #"{"polls": 1}"#) }
+        XCTAssertEqual(policy, "invalid_config")
+        let keys = try KeySwap(.env("X"))
+        let origin = await code { _ = try Client(keys, baseURL: URL(string: "http://api.example.com")!) }
+        XCTAssertEqual(origin, "insecure_url")
+        let twice = try Source.endpoint(url)
+        _ = try KeySwap(twice)
+        let again = await code { _ = try KeySwap(twice) }
+        XCTAssertEqual(again, "invalid_config")
+        XCTAssert(KeyswapError.codes.contains("bootstrap_rejected"))
+    }
+
+    func testWaitsEndByTheirLimitAndWithTheirTask() async throws {
+        let world = try World()
+        defer { world.stop() }
+        try await world.step("endpoint", ["fault": "hang"])
+        let keys = try world.keys()
+        let late = await code { try await keys.ready(timeout: 0.05) }
+        XCTAssertEqual(late, "timeout")
+        let waiting = Task { try await keys.ready() }
+        waiting.cancel()
+        let cancelled = await code { try await waiting.value }
+        XCTAssertEqual(cancelled, "CancellationError")
+        let api = try Client(keys, baseURL: world.api, scheme: .header("x-api-key"))
+        let sending = Task { _ = try await api.data(from: "/v1/price") }
+        try await Task.sleep(for: .milliseconds(50))
+        sending.cancel()
+        let given = await code { try await sending.value }
+        XCTAssertEqual(given, "CancellationError")
+    }
+
+    func testNothingThatCanBePrintedShowsAKey() async throws {
+        let world = try World()
+        defer { world.stop() }
+        let keys = try await world.ready()
+        let secret = try XCTUnwrap(keys.current.reveal())
+        let document = Document(current: .init(id: "k", key: secret))
+        let api = try Client(keys, baseURL: world.api, scheme: .query("api_key"))
+        let (_, response) = try await api.data(from: "/v1/price")
+        let shown: [Any] = [keys, try keys.current, keys.credentials as Any, keys.stats, document, api, response]
+        for each in shown {
+            var text = "\(each) \(String(reflecting: each))"
+            dump(each, to: &text)
+            XCTAssertFalse(text.contains(secret), "\(type(of: each))")
+        }
+    }
+
+    func testAStormAtACut() async throws {
+        let world = try World()
+        defer { world.stop() }
+        let keys = try await world.ready()
+        let api = try Client(keys, baseURL: world.api, scheme: .header("x-api-key"), configuration: many)
+        let first = try await api.data(from: "/v1/price").1.statusCode
+        XCTAssertEqual(first, 200)
+        let before = try await world.counters()
+        try await world.step("cut")
+        let statuses = try await withThrowingTaskGroup(of: Int.self) { group in
+            for _ in 0..<256 { group.addTask { try await api.data(from: "/v1/price").1.statusCode } }
+            return try await group.reduce(into: [Int: Int]()) { $0[$1, default: 0] += 1 }
+        }
+        XCTAssertEqual(statuses, [200: 256])
+        let after = try await world.counters()
+        XCTAssertEqual(after["fetch.changed"]! - before["fetch.changed"]!, 1)
+        XCTAssertGreaterThan(after["api.rejected"]!, before["api.rejected"]!)
+    }
+
+    func testARedirectElsewhereTakesNoKeyAlong() async throws {
+        let world = try World()
+        defer { world.stop() }
+        let keys = try await world.ready()
+        for scheme in [Scheme.header("x-api-key"), .bearer, .query("api_key")] {
+            let api = try Client(keys, baseURL: world.api, scheme: scheme)
+            _ = try await api.data(from: "/redirect")
+            let here = try await api.data(from: "/redirect-here").1
+            XCTAssertEqual(here.statusCode, 200)
+            _ = try await api.data(from: world.other.appendingPathComponent("x").absoluteString)
+        }
+        let leaks = try await world.counters()["leaks"]
+        XCTAssertEqual(leaks, 0)
+    }
+
+    func testABodyIsSentAgainAndAStreamOnce() async throws {
+        let world = try World()
+        defer { world.stop() }
+        let keys = try await world.ready()
+        let api = try Client(keys, baseURL: world.api, scheme: .header("x-api-key"))
+        var order = URLRequest(url: world.api.appendingPathComponent("v1/orders"))
+        order.httpMethod = "POST"
+        order.httpBody = Data("{}".utf8)
+        try await world.step("cut")
+        let again = try await api.data(for: order).1.statusCode
+        XCTAssertEqual(again, 200)
+        // The endpoint itself reads what is sent, by a way that takes no credential.
+        var step = URLRequest(url: URL(string: "\(world.urls["control_url"] as! String)/step")!)
+        step.httpMethod = "POST"
+        step.httpBody = Data(#"{"do": "cut"}"#.utf8)
+        let cut = try await api.data(for: step).1.statusCode
+        XCTAssertEqual(cut, 200)
+        order.httpBody = nil
+        let once = try await api.data(for: order, bodyStream: InputStream(data: Data("{}".utf8))).1.statusCode
+        XCTAssertEqual(once, 401)
+    }
+
+    func testAHandleThatNobodyHoldsEnds() async throws {
+        let world = try World()
+        defer { world.stop() }
+        for _ in 0..<200 {
+            let keys = try await world.ready()
+            _ = try keys.current
+        }
+        weak var gone: KeySwap?
+        do {
+            let keys = try await world.ready()
+            gone = keys
+        }
+        XCTAssertNil(gone)
+    }
+}
+
+/// What the next call of a source returns.
+actor Answers {
+    private var answer: @Sendable () throws -> Document = { throw Broken("not set") }
+
+    func set(_ answer: @escaping @Sendable () throws -> Document) { self.answer = answer }
+    func next() throws -> Document { try answer() }
+}

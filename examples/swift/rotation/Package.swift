@@ -1,0 +1,9 @@
+// swift-tools-version: 6.0
+import PackageDescription
+
+let package = Package(
+    name: "Rotation",
+    platforms: [.macOS(.v13)],
+    dependencies: [.package(path: "../../../bindings/mobile/swift")],
+    targets: [.executableTarget(name: "Rotation", dependencies: [.product(name: "Keyswap", package: "swift")])]
+)
