@@ -37,10 +37,8 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): typeof g
       request = new Request(input, init)
       url = new URL(request.url)
     } else {
-      url = new URL(input, base)
-      if (base !== undefined && typeof input === 'string' && input.startsWith('/')) {
-        url = joined(base, input)
-      }
+      const isPath = base !== undefined && typeof input === 'string' && input.startsWith('/')
+      url = isPath ? joined(base, input) : new URL(input, base)
     }
     const redirect = request?.redirect ?? init?.redirect ?? 'follow'
     const signal = request?.signal ?? init?.signal ?? undefined
@@ -104,10 +102,21 @@ async function oneHop(
   return keyed.conclude(prepared, hop, sender, response)
 }
 
+/** With the credential. Making `Headers` costs more than all else here, so it is left to a caller who has some. */
 function patched(plain: RequestInit, turns: readonly string[]): RequestInit {
-  const headers = new Headers(plain.headers)
-  for (let at = 0; at + 1 < turns.length; at += 2) headers.set(turns[at]!, turns[at + 1]!)
-  return { ...plain, headers }
+  const { headers } = plain
+  if (headers !== undefined && (Array.isArray(headers) || Symbol.iterator in headers)) {
+    const made = new Headers(headers)
+    for (let at = 0; at + 1 < turns.length; at += 2) made.set(turns[at]!, turns[at + 1]!)
+    return { ...plain, headers: made }
+  }
+  const record: Record<string, string> = {}
+  for (const name of Object.keys(headers ?? {})) {
+    const isSet = turns.some((turn, at) => at % 2 === 0 && turn === name.toLowerCase())
+    if (!isSet) record[name] = headers![name]!
+  }
+  for (let at = 0; at + 1 < turns.length; at += 2) record[turns[at]!] = turns[at + 1]!
+  return { ...plain, headers: record }
 }
 
 function answer(response: Response): Answer {
@@ -149,6 +158,7 @@ async function drained(response: Response): Promise<void> {
 }
 
 function nextOf(response: Response, method: string, url: URL): ReturnType<typeof follow> {
+  if (response.status < 300 || response.status > 399) return undefined
   return follow(response.status, response.headers.get('location'), method, url)
 }
 

@@ -1,16 +1,11 @@
 import { DecoratorHandler, type Dispatcher } from 'undici'
 
 import { type Answer, type Hop, Keyed, type KeyedOptions, refuseQuery, type Sender } from './flow'
+import { type Controller, fieldsOf, type Handler, type Head, Held, isNamed, OlderController } from './held'
 import type { KeySwap } from './keys'
 
 type Dispatch = Dispatcher['dispatch']
 type Options = Dispatcher.DispatchOptions
-type Handler = Dispatcher.DispatchHandler
-type Controller = Dispatcher.DispatchController
-type Head = Parameters<NonNullable<Handler['onResponseStart']>>[2]
-
-/** Bytes of a rejection that are read to keep its connection: less costly than to open another. */
-const SMALL = 64 * 1024
 
 /**
  * An interceptor for undici 7 or newer whose requests live through rotations.
@@ -35,15 +30,16 @@ export function keyswapInterceptor(
     if (origin === undefined) return dispatch(opts, handler)
     const prepared = keyed.prepared(origin)
     if (prepared !== undefined) {
-      const watching = new Watching(modern(handler), (head) =>
-        keyed.attends(head.status, (name) => name in head.fields),
-      )
-      watching.taken = (held) => {
-        const course = new Course(dispatch, opts, origin, watching.user, held.controller)
+      const take = (held: Held): void => {
+        const course = new Course(dispatch, opts, origin, modern(handler), held.controller)
         course.run((hop) => keyed.conclude(prepared, hop, course, held))
         held.broken = (error) => course.abort(error)
       }
-      return dispatch(patched(opts, prepared.headers), watching)
+      const watching = isOlder(handler)
+        ? new WatchingOlder(handler, keyed, take)
+        : new Watching(handler, keyed, take)
+      // The types of undici say that trailers are strings: they are buffers.
+      return dispatch(patched(opts, prepared.headers), watching as Handler)
     }
     if (!keyed.admits(origin)) return dispatch(opts, handler)
     const course = new Course(dispatch, opts, origin, modern(handler))
@@ -53,102 +49,17 @@ export function keyswapInterceptor(
   }
 }
 
-/** A response whose head is there, and whose body waits. */
-class Held implements Answer {
-  readonly controller: Controller
-  readonly status: number
-  readonly fields: Head
-  readonly message: string | undefined
-  /** It broke off before anything was done with it. */
-  broken: ((error: Error) => void) | undefined
-  #state: 'waiting' | 'forwarded' | 'discarded' = 'waiting'
-  #user: Handler | undefined
-  #parts: Buffer[] = []
-  #size = 0
-  #end: { trailers: Head } | { error: Error } | undefined
-  #grown: (() => void) | undefined
-
-  constructor(controller: Controller, status: number, fields: Head, message: string | undefined) {
-    this.controller = controller
-    this.status = status
-    this.fields = fields
-    this.message = message
-    controller.pause()
-  }
-
-  get headers(): string[] {
-    return Object.entries(this.fields).flatMap(([name, value]) =>
-      value === undefined ? [] : [value].flat().flatMap((each) => [name, each]),
-    )
-  }
-
-  data(part: Buffer): void {
-    if (this.#state === 'discarded') return
-    if (this.#state === 'forwarded') {
-      this.#user?.onResponseData?.(this.controller, part)
-      return
-    }
-    this.#parts.push(part)
-    this.#size += part.length
-    this.#grown?.()
-  }
-
-  ended(end: { trailers: Head } | { error: Error }): void {
-    this.#end = end
-    this.#grown?.()
-    if (this.#state === 'forwarded') this.#finish()
-    else if (this.#state === 'waiting' && 'error' in end) this.broken?.(end.error)
-  }
-
-  /** The first bytes of the body. They are kept. */
-  async peek(limit: number): Promise<Buffer> {
-    while (this.#size < limit && this.#end === undefined) {
-      const grown = new Promise<void>((resolve) => (this.#grown = resolve))
-      this.controller.resume()
-      await grown
-    }
-    if (this.#end === undefined) this.controller.pause()
-    return Buffer.concat(this.#parts).subarray(0, limit)
-  }
-
-  /** Gives it up. A small one is read to its end, so that its connection can be used again. */
-  discard(): void {
-    this.#state = 'discarded'
-    this.#parts = []
-    if (this.#end !== undefined) return
-    if (Number(this.fields['content-length'] ?? Infinity) > SMALL) {
-      this.controller.abort(new Error('another response was taken'))
-    } else {
-      this.controller.resume()
-    }
-  }
-
-  /** It is the one: the user gets it, from its head on. */
-  forward(user: Handler): void {
-    this.#state = 'forwarded'
-    this.#user = user
-    user.onResponseStart?.(this.controller, this.status, this.fields, this.message)
-    for (const part of this.#parts.splice(0)) user.onResponseData?.(this.controller, part)
-    if (this.#end !== undefined) this.#finish()
-  }
-
-  #finish(): void {
-    const end = this.#end!
-    if ('error' in end) this.#user?.onResponseError?.(this.controller, end.error)
-    else this.#user?.onResponseEnd?.(this.controller, end.trailers)
-  }
-}
-
 /** Passes everything on, until the head of a response is one that has to be looked at. */
 class Watching implements Handler {
   readonly user: Handler
-  readonly #attends: (head: { status: number; fields: Head }) => boolean
-  taken: ((held: Held) => void) | undefined
+  readonly #keyed: Keyed
+  readonly #take: (held: Held) => void
   #held: Held | undefined
 
-  constructor(user: Handler, attends: (head: { status: number; fields: Head }) => boolean) {
+  constructor(user: Handler, keyed: Keyed, take: (held: Held) => void) {
     this.user = user
-    this.#attends = attends
+    this.#keyed = keyed
+    this.#take = take
   }
 
   onRequestStart(controller: Controller, context: unknown): void {
@@ -160,9 +71,9 @@ class Watching implements Handler {
   }
 
   onResponseStart(controller: Controller, status: number, fields: Head, message?: string): void {
-    if (status >= 200 && this.#attends({ status, fields })) {
+    if (status >= 200 && this.#keyed.attends(status, (name) => name in fields)) {
       this.#held = new Held(controller, status, fields, message)
-      this.taken?.(this.#held)
+      this.#take(this.#held)
     } else {
       this.user.onResponseStart?.(controller, status, fields, message)
     }
@@ -182,6 +93,75 @@ class Watching implements Handler {
     if (this.#held !== undefined) this.#held.ended({ error })
     else this.user.onResponseError?.(controller, error)
   }
+}
+
+/**
+ * The same for a handler of the older kind, which those of undici 7 are: translating each head of a response
+ * into the newer kind and back would cost more than all else that is done here.
+ */
+class WatchingOlder implements Older {
+  readonly #user: Older
+  readonly #keyed: Keyed
+  readonly #take: (held: Held) => void
+  #controller: OlderController | undefined
+  #held: Held | undefined
+
+  constructor(user: Older, keyed: Keyed, take: (held: Held) => void) {
+    this.#user = user
+    this.#keyed = keyed
+    this.#take = take
+  }
+
+  onConnect(abort: (reason?: Error) => void, context?: unknown): void {
+    this.#controller = new OlderController(abort)
+    this.#user.onConnect(abort, context)
+  }
+
+  onResponseStarted(): void {
+    this.#user.onResponseStarted?.()
+  }
+
+  onUpgrade(...args: unknown[]): void {
+    this.#user.onUpgrade?.(...args)
+  }
+
+  onHeaders(status: number, raw: Buffer[], resume: () => void, message: string): boolean {
+    if (status < 200 || !this.#keyed.attends(status, (name) => isNamed(raw, name))) {
+      return this.#user.onHeaders(status, raw, resume, message)
+    }
+    const controller = this.#controller!
+    controller.resumed = resume
+    this.#held = new Held(controller, status, fieldsOf(raw), message)
+    this.#take(this.#held)
+    return !controller.paused
+  }
+
+  onData(part: Buffer): boolean {
+    if (this.#held === undefined) return this.#user.onData(part)
+    this.#held.data(part)
+    return !this.#controller!.paused
+  }
+
+  onComplete(raw: Buffer[] | null): void {
+    if (this.#held === undefined) this.#user.onComplete(raw)
+    else this.#held.ended({ trailers: fieldsOf(raw ?? []) })
+  }
+
+  onError(error: Error): void {
+    if (this.#held === undefined) this.#user.onError(error)
+    else this.#held.ended({ error })
+  }
+}
+
+/** A handler of the older kind. */
+interface Older {
+  onConnect(abort: (reason?: Error) => void, context?: unknown): void
+  onResponseStarted?(): void
+  onUpgrade?(...args: unknown[]): void
+  onHeaders(status: number, raw: Buffer[], resume: () => void, message: string): boolean
+  onData(part: Buffer): boolean
+  onComplete(raw: Buffer[] | null): void
+  onError(error: Error): void
 }
 
 /** One request that an attempt drives. */
@@ -280,17 +260,28 @@ class Course implements Sender<Held> {
   }
 }
 
-/** A handler of the older kind is translated by undici itself. */
-function modern(handler: Handler): Handler {
-  const isOlder = handler.onResponseStart === undefined && handler.onRequestStart === undefined
-  return isOlder ? (new DecoratorHandler(handler) as unknown as Handler) : handler
+function isOlder(handler: Handler | Older): handler is Older {
+  return 'onConnect' in handler && typeof handler.onConnect === 'function'
 }
+
+/** A handler that is only of the older kind is translated by undici itself. */
+function modern(handler: Handler): Handler {
+  const isOnlyOlder = handler.onResponseStart === undefined && handler.onRequestStart === undefined
+  return isOnlyOlder ? (new DecoratorHandler(handler) as unknown as Handler) : handler
+}
+
+/** Programs send to few origins, one after another to the same. */
+let written: string | undefined
+let parsed: string | undefined
 
 function originOf(origin: string | URL | undefined): string | undefined {
   if (origin instanceof URL) return origin.origin
-  if (origin === undefined || URL.canParse(origin) === false) return undefined
-  // Most are written as an origin already.
-  return new URL(origin).origin
+  if (origin === undefined) return undefined
+  if (origin !== written) {
+    parsed = URL.canParse(origin) ? new URL(origin).origin : undefined
+    written = origin
+  }
+  return parsed
 }
 
 function patched(opts: Options, turns: readonly string[]): Options {

@@ -11,7 +11,7 @@ import { Client, createFetch, KeySwap, KeyswapError, query } from 'keyswap'
 import { keyswapAdapter } from 'keyswap/axios'
 import { keyswapInterceptor } from 'keyswap/undici'
 import OpenAI from 'openai'
-import { Agent, fetch as undiciFetch, interceptors, request } from 'undici'
+import { Agent, fetch as undiciFetch, Headers as UndiciHeaders, interceptors, request } from 'undici'
 
 import { FAST, KEY, once, waitFor, worldOf } from './world.mjs'
 
@@ -41,6 +41,18 @@ const WAYS = {
       const whole = url.startsWith('/') ? world.apiUrl + url : url
       const { statusCode, body, headers } = await request(whole, { dispatcher, ...options })
       return { status: statusCode, text: await body.text(), headers: new Headers(Object.entries(headers).map(([n, v]) => [n, String(v)])) }
+    }
+  },
+  /** Nothing is outside of the interceptor: handlers are of the kind that undici itself uses. */
+  'undici alone'(world, keys, more) {
+    const keyed = keyswapInterceptor(keys, { allowedOrigins: [world.apiUrl], scheme: KEY, ...more })
+    const dispatcher = new Agent().compose(keyed)
+    return async function send(url, options) {
+      const whole = new URL(url, world.apiUrl)
+      const { statusCode, body, headers } = await request(whole, { dispatcher, ...options })
+      const text = await body.text()
+      if (headers.location !== undefined) return send(new URL(headers.location, whole))
+      return { status: statusCode, text }
     }
   },
   axios(world, keys, more) {
@@ -127,10 +139,10 @@ for (const [name, way] of Object.entries(WAYS)) {
       undici: () => ({ body: Readable.from([Buffer.from(body)]) }),
       axios: () => ({ body: Readable.from([Buffer.from(body)]), maxRedirects: 0 }),
     }
-    const first = await send('/v1/orders', { method: 'POST', ...streamed[name]() })
+    const first = await send('/v1/orders', { method: 'POST', ...streamed[name.split(' ')[0]]() })
     assert.equal(first.status, 401, 'the answer of the API')
     await waitFor(events, 'rejected')
-    const then = await send('/v1/orders', { method: 'POST', ...streamed[name]() })
+    const then = await send('/v1/orders', { method: 'POST', ...streamed[name.split(' ')[0]]() })
     assert.equal(then.status, 200)
   })
 
@@ -205,6 +217,22 @@ for (const [name, way] of Object.entries(WAYS)) {
     assert.ok(performance.now() - began < 2000)
   })
 
+  test(`${name}: a request that waits after a rejection may be given up`, async (t) => {
+    const world = await worldOf(t)
+    const keys = await world.ready()
+    const send = way(world, keys)
+    const events = keys.events()
+    await world.do('cut')
+    await world.do('endpoint', { fault: 'hang' })
+    const giveUp = new AbortController()
+    const began = performance.now()
+    const given = assert.rejects(send('/v1/price', { signal: giveUp.signal }), { name: /Abort|Cancel/ })
+    await waitFor(events, 'rejected')
+    giveUp.abort()
+    await given
+    assert.ok(performance.now() - began < 2000)
+  })
+
   test(`${name}: bad input is told at once`, async (t) => {
     const world = await worldOf(t)
     const keys = world.keys()
@@ -273,6 +301,32 @@ test('fetch: what a drop-in has to keep', async (t) => {
   const seen = await asked.json()
   assert.deepEqual([seen.body, seen.headers['x-own'], seen.headers['x-api-key']], ['text', '1', 'the-key'])
   await assert.rejects(createFetch(keys, { allowedOrigins: [url] })('/relative'), TypeError)
+})
+
+for (const name of ['fetch', 'undici', 'undici alone']) {
+  test(`${name}: headers may have any form that the library takes`, async (t) => {
+    const url = await echo(t, told)
+    const keys = await KeySwap.follow(() => ({ current: { id: 'k1', key: 'the-key' } }))
+    t.after(() => keys.close())
+    const send = WAYS[name]({ apiUrl: url }, keys)
+    const own = { 'X-Own': 'own', 'X-Api-Key': 'wrong' }
+    const pairs = Object.entries(own)
+    const inherited = Object.create({ 'x-inherited': 'no' }, Object.getOwnPropertyDescriptors(own))
+    const forms = { object: own, inherited, iterable: new Map(pairs), Headers: new Headers(own), UndiciHeaders: new UndiciHeaders(own) }
+    forms.array = name === 'fetch' ? pairs : pairs.flat()
+    for (const [form, headers] of Object.entries(forms)) {
+      const seen = JSON.parse((await send('/v1/x', { headers })).text).headers
+      assert.deepEqual([seen['x-own'], seen['x-api-key'], seen['x-inherited']], ['own', 'the-key', undefined], form)
+    }
+  })
+}
+
+test('fetch: a header that is named as another is valued stays', async (t) => {
+  const url = await echo(t, told)
+  const keys = await KeySwap.follow(() => ({ current: { id: 'k1', key: 'x-own' } }))
+  t.after(() => keys.close())
+  const response = await createFetch(keys, { baseURL: url, scheme: KEY })('/', { headers: { 'X-Own': 'own' } })
+  assert.equal((await response.json()).headers['x-own'], 'own')
 })
 
 test('undici: its own fetch goes through the interceptor, too', async (t) => {

@@ -1,0 +1,149 @@
+/*
+ * A response of undici whose head is there, and whose body waits until it is known what becomes of it: the one
+ * that the user gets, from its head on, or one that is given up.
+ */
+import type { Dispatcher } from 'undici'
+
+import type { Answer } from './flow'
+
+export type Handler = Dispatcher.DispatchHandler
+export type Controller = Dispatcher.DispatchController
+export type Head = Parameters<NonNullable<Handler['onResponseStart']>>[2]
+
+/** Bytes of a rejection that are read to keep its connection: less costly than to open another. */
+const SMALL = 64 * 1024
+
+/** A response whose head is there, and whose body waits. */
+export class Held implements Answer {
+  readonly controller: Controller
+  readonly status: number
+  readonly fields: Head
+  readonly message: string | undefined
+  /** It broke off before anything was done with it. */
+  broken: ((error: Error) => void) | undefined
+  #state: 'waiting' | 'forwarded' | 'discarded' = 'waiting'
+  #user: Handler | undefined
+  #parts: Buffer[] = []
+  #size = 0
+  #end: { trailers: Head } | { error: Error } | undefined
+  #grown: (() => void) | undefined
+
+  constructor(controller: Controller, status: number, fields: Head, message: string | undefined) {
+    this.controller = controller
+    this.status = status
+    this.fields = fields
+    this.message = message
+    controller.pause()
+  }
+
+  get headers(): string[] {
+    return Object.entries(this.fields).flatMap(([name, value]) =>
+      value === undefined ? [] : [value].flat().flatMap((each) => [name, each]),
+    )
+  }
+
+  data(part: Buffer): void {
+    if (this.#state === 'discarded') return
+    if (this.#state === 'forwarded') {
+      this.#user?.onResponseData?.(this.controller, part)
+      return
+    }
+    this.#parts.push(part)
+    this.#size += part.length
+    this.#grown?.()
+  }
+
+  ended(end: { trailers: Head } | { error: Error }): void {
+    this.#end = end
+    this.#grown?.()
+    if (this.#state === 'forwarded') this.#finish()
+    else if (this.#state === 'waiting' && 'error' in end) this.broken?.(end.error)
+  }
+
+  /** The first bytes of the body. They are kept. */
+  async peek(limit: number): Promise<Buffer> {
+    while (this.#size < limit && this.#end === undefined) {
+      const grown = new Promise<void>((resolve) => (this.#grown = resolve))
+      this.controller.resume()
+      await grown
+    }
+    if (this.#end === undefined) this.controller.pause()
+    return Buffer.concat(this.#parts).subarray(0, limit)
+  }
+
+  /** Gives it up. A small one is read to its end, so that its connection can be used again. */
+  discard(): void {
+    this.#state = 'discarded'
+    this.#parts = []
+    if (this.#end !== undefined) return
+    if (Number(this.fields['content-length'] ?? Infinity) > SMALL) {
+      this.controller.abort(new Error('another response was taken'))
+    } else {
+      this.controller.resume()
+    }
+  }
+
+  /** It is the one: the user gets it, from its head on. */
+  forward(user: Handler): void {
+    this.#state = 'forwarded'
+    this.#user = user
+    user.onResponseStart?.(this.controller, this.status, this.fields, this.message)
+    for (const part of this.#parts.splice(0)) user.onResponseData?.(this.controller, part)
+    if (this.#end !== undefined) this.#finish()
+  }
+
+  #finish(): void {
+    const end = this.#end!
+    if ('error' in end) this.#user?.onResponseError?.(this.controller, end.error)
+    else this.#user?.onResponseEnd?.(this.controller, end.trailers)
+  }
+}
+
+/** What a newer handler holds a response by, over what an older one is given. */
+export class OlderController implements Controller {
+  readonly #abort: (reason?: Error) => void
+  resumed: (() => void) | undefined
+  aborted = false
+  paused = false
+  reason: Error | null = null
+
+  constructor(abort: (reason?: Error) => void) {
+    this.#abort = abort
+  }
+
+  abort(reason: Error): void {
+    if (this.aborted) return
+    this.aborted = true
+    this.reason = reason
+    this.#abort(reason)
+  }
+
+  pause(): void {
+    this.paused = true
+  }
+
+  resume(): void {
+    if (!this.paused) return
+    this.paused = false
+    this.resumed?.()
+  }
+}
+
+/** Whether a header of this name, in lower case, is among those by turns. */
+export function isNamed(raw: readonly Buffer[], name: string): boolean {
+  for (let at = 0; at < raw.length; at += 2) {
+    if (raw[at]!.length === name.length && raw[at]!.toString('latin1').toLowerCase() === name) return true
+  }
+  return false
+}
+
+export function fieldsOf(raw: readonly Buffer[]): Head {
+  const fields: Record<string, string | string[]> = {}
+  for (let at = 0; at + 1 < raw.length; at += 2) {
+    const name = raw[at]!.toString('latin1').toLowerCase()
+    const value = raw[at + 1]!.toString('latin1')
+    const earlier = fields[name]
+    fields[name] = earlier === undefined ? value : [earlier, value].flat()
+  }
+  return fields
+}
