@@ -209,7 +209,7 @@ impl NativeAttempt {
     }
 
     /// Gives back what it holds. It may be called at any time, and again.
-    pub fn close(&self) {
+    pub fn end(&self) {
         *self.place() = Place::Closed;
     }
 }

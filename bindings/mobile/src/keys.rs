@@ -206,11 +206,11 @@ impl NativeKeySwap {
     }
 
     /// Ends it, for all that use it. Afterwards nothing is usable.
-    pub fn close(&self) {
+    pub fn end(&self) {
         self.0.close();
     }
 
-    /// `close`, and waits until the provider was told that nothing is used any more: a second at most.
+    /// `end`, and waits until the provider was told that nothing is used any more: a second at most.
     pub async fn shutdown(self: Arc<Self>) {
         let keys = self.0.clone();
         let work = async move {

@@ -1,0 +1,47 @@
+package dev.keyswap
+
+import dev.keyswap.internal.NativeCredential
+import dev.keyswap.internal.NativeSet
+import java.time.Instant
+
+/** One usable credential. Printing it never shows its material. */
+public class Credential internal constructor(private val native: NativeCredential) {
+    private val facts = native.facts()
+
+    /** The key, kept so that reading it again calls nothing. */
+    private val key: String? by lazy(LazyThreadSafetyMode.PUBLICATION) { native.reveal("key") }
+
+    public val id: String get() = facts.id
+    public val version: String? get() = facts.version
+    public val scopes: List<String> get() = facts.scopes
+    public val createdAt: Instant? get() = facts.createdAtMs?.let(Instant::ofEpochMilli)
+    public val notBefore: Instant? get() = facts.notBeforeMs?.let(Instant::ofEpochMilli)
+    public val activateAt: Instant? get() = facts.activateAtMs?.let(Instant::ofEpochMilli)
+    public val expiresAt: Instant? get() = facts.expiresAtMs?.let(Instant::ofEpochMilli)
+    public val graceExpiresAt: Instant? get() = facts.graceExpiresAtMs?.let(Instant::ofEpochMilli)
+
+    /**
+     * A piece of material, in the clear: for the request, and nothing else.
+     *
+     * Throws [NoSuchElementException] if it has none of that name.
+     */
+    public fun reveal(name: String = "key"): String {
+        val piece = if (name == "key") key else native.reveal(name)
+        return piece ?: throw NoSuchElementException("$id has no material of that name")
+    }
+
+    override fun toString(): String = "Credential($id)"
+}
+
+/** The set that is held. */
+public class CredentialSet internal constructor(native: NativeSet) {
+    public val generation: Long = native.generation.toLong()
+    public val primary: Credential? = native.primary?.let(::Credential)
+
+    /** Newest first. */
+    public val previous: List<Credential> = native.previous.map(::Credential)
+    public val next: Credential? = native.next?.let(::Credential)
+    public val revoked: List<String> = native.revoked
+
+    override fun toString(): String = "CredentialSet(generation $generation, ${primary ?: "revoked"})"
+}

@@ -1,0 +1,138 @@
+package dev.keyswap
+
+import dev.keyswap.internal.NativeAttempt
+import dev.keyswap.internal.NativeAuthorizer
+import dev.keyswap.internal.NativeAuthorizerSpec
+import dev.keyswap.internal.NativePatch
+import dev.keyswap.internal.NativeSnapshot
+import dev.keyswap.internal.NativeStep
+import dev.keyswap.internal.NativeVerdict
+import java.util.concurrent.ConcurrentHashMap
+
+/** Headers, in the clear. It does not print them. */
+internal class Patch(val headers: List<Pair<String, String>>) {
+    constructor(native: NativePatch) : this(native.reveal().chunked(2) { (name, value) -> name to value })
+
+    override fun toString(): String = "Patch(..)"
+
+    companion object {
+        val NOTHING = Patch(emptyList())
+    }
+}
+
+/** A response, as far as an attempt looks at it. */
+internal interface Answer {
+    val status: Int
+    val headers: List<Pair<String, String>>
+
+    fun header(name: String): String?
+}
+
+/**
+ * Keys, where they may go, and what says that one was rejected.
+ *
+ * No rule of rotation is here: the core's attempt says what is next. On the happy path a request is patched
+ * from what was seen in this epoch, with no call into the core.
+ */
+internal class Keyed(
+    private val keys: KeySwap,
+    scheme: Scheme?,
+    allowedOrigins: List<String>,
+    private val classifier: Classifier?,
+    plainHttpAllowed: Boolean,
+) {
+    private val authorizer = calling {
+        NativeAuthorizer(
+            keys.native,
+            NativeAuthorizerSpec(
+                scheme = scheme?.native,
+                allowedOrigins = allowedOrigins,
+                plainHttpAllowed = plainHttpAllowed,
+                judged = classifier?.statuses?.map(Int::toUInt),
+                bodyLimit = (classifier?.bodyLimit ?: 0).toUInt(),
+            ),
+        )
+    }
+    private val statuses = authorizer.attention().map(UInt::toInt).toSet()
+    private val headers = authorizer.attentionHeaders()
+
+    @Volatile private var seen: Seen? = null
+
+    /** What a request is sent with, without an attempt. Null where it takes one. */
+    fun prepared(): Seen? = look().takeIf { it.patch != null }
+
+    /** Whether credentials may go to this origin now. */
+    fun admits(origin: String): Boolean {
+        val seen = look()
+        seen.admitted[origin]?.let { return it }
+        val admitted = calling { authorizer.admits("$origin/") }
+        if (seen.admitted.size < MOST_ORIGINS) seen.admitted[origin] = admitted
+        return admitted
+    }
+
+    /** Whether an attempt has to be shown this response. */
+    fun attends(answer: Answer): Boolean =
+        answer.status in statuses || headers.any { answer.header(it) != null }
+
+    fun begin(url: String, replayable: Boolean, deadline: Long?): Attempt =
+        Attempt(calling { authorizer.begin(url, replayable, deadline?.toULong()) }, classifier)
+
+    /** Goes on after a request that was sent with what was seen. */
+    fun beginAfter(seen: Seen, url: String, replayable: Boolean, deadline: Long?): Attempt =
+        Attempt(calling { authorizer.beginAfter(seen.snapshot, url, replayable, deadline?.toULong()) }, classifier)
+
+    private fun look(): Seen {
+        val epoch = keys.epoch
+        val seen = seen
+        if (seen != null && seen.epoch == epoch) return seen
+        val snapshot = calling { authorizer.snapshot() }
+        val looked = Seen(epoch, snapshot, snapshot.patch()?.let(::Patch))
+        // One that was published meanwhile is looked at again next time.
+        this.seen = looked.takeIf { snapshot.epoch().toLong() == epoch }
+        return looked
+    }
+
+    /** What requests see in one epoch. */
+    class Seen(val epoch: Long, val snapshot: NativeSnapshot, val patch: Patch?) {
+        val admitted = ConcurrentHashMap<String, Boolean>()
+    }
+
+    private companion object {
+        /** The most origins that are noted in an epoch. */
+        const val MOST_ORIGINS = 64
+    }
+}
+
+/** One request on its way through a rotation. */
+internal class Attempt(val native: NativeAttempt, private val classifier: Classifier?) : AutoCloseable {
+    fun step(): NativeStep = calling { native.step() }
+
+    fun apply(method: String, url: String): Patch = calling { Patch(native.apply(method, url)) }
+
+    fun response(answer: Answer, body: ByteArray? = null): NativeStep = calling {
+        val headers = answer.headers.flatMap { (name, value) -> listOf(name, value) }
+        native.response(answer.status.toUInt(), headers, body, verdict(answer, body))
+    }
+
+    fun bodyLimit(): Int = calling { native.bodyLimit() }.toInt()
+
+    /** The error of a step that failed. */
+    fun failure(): KeySwapException =
+        try {
+            calling { native.check() }
+            KeySwapException.of("transport", "there is no response")
+        } catch (failed: KeySwapException) {
+            failed
+        }
+
+    override fun close() {
+        native.end()
+        native.destroy()
+    }
+
+    private fun verdict(answer: Answer, body: ByteArray?): NativeVerdict? {
+        if (classifier == null || answer.status !in classifier.statuses) return null
+        val headers = answer.headers.groupBy({ it.first.lowercase() }, { it.second })
+        return classifier.verdict(Judged(answer.status, headers.mapValues { it.value.joinToString(", ") }, body))
+    }
+}
