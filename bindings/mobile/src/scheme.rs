@@ -87,15 +87,11 @@ impl Judge {
 }
 
 impl Classifier for Judge {
-    fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> Verdict {
+    fn classify(&self, status: StatusCode, headers: &HeaderMap, _: Option<&[u8]>) -> Verdict {
         if self.0.statuses.contains(&status.as_u16()) {
             return SAID.take().unwrap_or(Verdict::Other);
         }
-        // What it does not want to be shown it cannot call rejected.
-        match DefaultClassifier.classify(status, headers, body) {
-            Verdict::Rejected => Verdict::Other,
-            verdict => verdict,
-        }
+        DefaultClassifier::unasked(status, headers)
     }
 
     fn attention(&self) -> Attention {

@@ -62,11 +62,7 @@ impl Judge {
 impl Classifier for Judge {
     fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> Verdict {
         if !self.attention.statuses.contains(&status.as_u16()) {
-            // What it does not want to be shown it cannot call rejected.
-            return match DefaultClassifier.classify(status, headers, body) {
-                Verdict::Rejected => Verdict::Other,
-                verdict => verdict,
-            };
+            return DefaultClassifier::unasked(status, headers);
         }
         if let Some(said) = SAID.take() {
             return said;
@@ -78,7 +74,7 @@ impl Classifier for Judge {
         });
         // A thread of the runtime must not be held up by a program's function.
         let said = tokio::task::block_in_place(|| function.ask(shown.to_string(), PATIENCE));
-        said.as_deref().and_then(verdict).unwrap_or(Verdict::Other)
+        said.as_deref().and_then(Verdict::named).unwrap_or(Verdict::Other)
     }
 
     fn attention(&self) -> Attention {
@@ -90,18 +86,6 @@ impl fmt::Debug for Judge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Judge(..)")
     }
-}
-
-/// A verdict by its name.
-pub(crate) fn verdict(said: &str) -> Option<Verdict> {
-    Some(match said {
-        "accepted" => Verdict::Accepted,
-        "rejected" => Verdict::Rejected,
-        "throttled" => Verdict::Throttled,
-        "other" => Verdict::Other,
-        "need_body" => Verdict::NeedBody,
-        _ => return None,
-    })
 }
 
 /// Headers by turns: a name, its value.

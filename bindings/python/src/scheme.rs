@@ -130,13 +130,9 @@ impl Classifier {
             log::write(Level::ERROR, "classifier", message);
             Verdict::Other
         };
-        match answer.as_deref() {
-            Ok("accepted") => Verdict::Accepted,
-            Ok("rejected") => Verdict::Rejected,
-            Ok("throttled") => Verdict::Throttled,
-            Ok("other") => Verdict::Other,
-            Ok("need_body") => Verdict::NeedBody,
-            Ok(_) => odd("returned a word that it must not".into()),
+        match answer.as_deref().map(Verdict::named) {
+            Ok(Some(verdict)) => verdict,
+            Ok(None) => odd("returned a word that it must not".into()),
             Err(error) => odd(format!("raised {}", describe(py, error))),
         }
     }
@@ -145,11 +141,7 @@ impl Classifier {
 impl Judge for Classifier {
     fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> Verdict {
         if !self.attention.statuses.contains(&status.as_u16()) {
-            // What it does not want to be shown it cannot call rejected.
-            return match DefaultClassifier.classify(status, headers, body) {
-                Verdict::Rejected => Verdict::Other,
-                verdict => verdict,
-            };
+            return DefaultClassifier::unasked(status, headers);
         }
         // A thread of the runtime must not be held up by a program's function.
         let ask = || Python::try_attach(|py| self.ask(py, status, headers, body));

@@ -18,6 +18,21 @@ pub enum Verdict {
     NeedBody,
 }
 
+impl Verdict {
+    /// The verdict of this name: `accepted`, `rejected`, `throttled`, `other` or `need_body`, as functions in
+    /// other languages return it.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "accepted" => Self::Accepted,
+            "rejected" => Self::Rejected,
+            "throttled" => Self::Throttled,
+            "other" => Self::Other,
+            "need_body" => Self::NeedBody,
+            _ => return None,
+        })
+    }
+}
+
 /// Which responses a foreign HTTP stack has to show to the core: those of one of these statuses, and those
 /// with one of these headers. All others say nothing that matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +84,17 @@ pub trait Classifier: std::fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultClassifier;
 
+impl DefaultClassifier {
+    /// The verdict on a response that a program's own classifier did not ask to be shown: what it does not
+    /// want to see it cannot call rejected.
+    pub fn unasked(status: StatusCode, headers: &HeaderMap) -> Verdict {
+        match Self.classify(status, headers, None) {
+            Verdict::Rejected => Verdict::Other,
+            verdict => verdict,
+        }
+    }
+}
+
 impl Classifier for DefaultClassifier {
     fn classify(&self, status: StatusCode, headers: &HeaderMap, _: Option<&[u8]>) -> Verdict {
         match status.as_u16() {
@@ -116,5 +142,22 @@ mod tests {
         assert_eq!(judge(429, None), Verdict::Throttled);
         assert_eq!(judge(204, None), Verdict::Accepted);
         assert_eq!(judge(302, None), Verdict::Other, "a login page is a redirect too");
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_no_rejection() {
+        let unasked = |status| DefaultClassifier::unasked(status, &HeaderMap::new());
+        assert_eq!(unasked(StatusCode::UNAUTHORIZED), Verdict::Other);
+        assert_eq!(unasked(StatusCode::OK), Verdict::Accepted);
+        assert_eq!(unasked(StatusCode::TOO_MANY_REQUESTS), Verdict::Throttled);
+    }
+
+    #[test]
+    fn verdicts_have_names() {
+        let names = ["accepted", "rejected", "throttled", "other", "need_body"];
+        let verdicts = names.map(|name| Verdict::named(name).expect(name));
+        assert_eq!(verdicts[4], Verdict::NeedBody);
+        assert!(verdicts[..4].iter().all(|verdict| *verdict != Verdict::NeedBody));
+        assert_eq!(Verdict::named("Rejected"), None);
     }
 }
