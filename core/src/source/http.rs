@@ -119,7 +119,10 @@ fn configure(provider: Arc<CryptoProvider>, trust: Trust) -> Result<ClientConfig
         Trust::These(roots) => builder.with_root_certificates(roots).with_no_client_auth(),
     };
     // reqwest adds no protocols to a configuration that it did not make.
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = match cfg!(feature = "http2") {
+        true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        false => vec![b"http/1.1".to_vec()],
+    };
     Ok(config)
 }
 
