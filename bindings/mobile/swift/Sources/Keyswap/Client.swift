@@ -108,7 +108,7 @@ public final class Client: Sendable {
             }
             step = try calling { try attempt.step() }
         }
-        defer { attempt.close() }
+        defer { attempt.end() }
         while true {
             switch step {
             case .send:

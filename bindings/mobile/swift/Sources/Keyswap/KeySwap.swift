@@ -178,7 +178,7 @@ public final class KeySwap: Sendable {
     /// Ends it, for all that use it. Afterwards nothing is usable.
     public func close() {
         cache.end()
-        native.close()
+        native.end()
     }
 
     /// `close`, and waits until the provider was told that nothing is used any more: for a second at most.

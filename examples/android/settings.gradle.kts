@@ -1,0 +1,17 @@
+pluginManagement {
+    repositories {
+        google()
+        mavenCentral()
+        gradlePluginPortal()
+    }
+}
+dependencyResolutionManagement {
+    repositories {
+        google()
+        mavenCentral()
+    }
+}
+rootProject.name = "prices"
+includeBuild("../../bindings/mobile/kotlin/android") {
+    dependencySubstitution { substitute(module("dev.keyswap:keyswap-android")).using(project(":")) }
+}
