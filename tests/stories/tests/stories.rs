@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         checking("the_support_matrix_names_what_is_not_run", &files, matrix_is_true),
         checking("the_readme_shows_the_support_matrix", &files, matrix_is_shown),
         checking("every_step_and_every_fault_has_a_story", &files, everything_has_a_story),
+        checking("every_rule_has_a_story_and_every_story_a_rule", &files, every_rule_has_a_story),
     ];
     for file in files.iter() {
         let story = file.story.clone();
@@ -163,10 +164,11 @@ struct Language {
 fn matrix_is_true(files: &[File]) -> Result<(), Failed> {
     let text = fs::read_to_string(folder().join("../support-matrix.yaml"))?;
     let matrix: Matrix = serde_saphyr::from_str(&text)?;
-    let names: BTreeSet<_> = files.iter().map(|file| file.name.as_str()).collect();
+    let played = files.iter().filter(|file| !file.story.virtual_only);
+    let names: BTreeSet<_> = played.map(|file| file.name.as_str()).collect();
     for (language, Language { not_run }) in &matrix.languages {
         if let Some(unknown) = not_run.keys().find(|name| !names.contains(name.as_str())) {
-            return Err(format!("{language}: there is no story {unknown}").into());
+            return Err(format!("{language}: no story {unknown} is played over sockets").into());
         }
         if let Some((name, _)) = not_run.iter().find(|(_, reason)| reason.trim().is_empty()) {
             return Err(format!("{language}: {name} is not run for no reason").into());
@@ -176,7 +178,7 @@ fn matrix_is_true(files: &[File]) -> Result<(), Failed> {
         let said = matrix.languages.get(*language);
         let said = said.ok_or_else(|| format!("the matrix does not speak of {language}"))?;
         let skipped: BTreeSet<_> = said.not_run.keys().map(String::as_str).collect();
-        let left_out = files.iter().filter(|file| !is_played(&file.story, *through));
+        let left_out = files.iter().filter(|file| !through.can_tell(&file.story));
         let left_out: BTreeSet<_> = left_out.map(|file| file.name.as_str()).collect();
         if skipped != left_out {
             return Err(format!("{language}: says {skipped:?}, leaves out {left_out:?}").into());
@@ -189,11 +191,9 @@ fn matrix_is_shown(files: &[File]) -> Result<(), Failed> {
     let text = fs::read_to_string(folder().join("../support-matrix.yaml"))?;
     let matrix: Matrix = serde_saphyr::from_str(&text)?;
     let page = fs::read_to_string(folder().join("../../README.md"))?;
-    let played =
-        |name: &str| files.iter().any(|file| file.name == name && !file.story.virtual_only);
     let total = files.iter().filter(|file| !file.story.virtual_only).count();
     for (language, Language { not_run }) in &matrix.languages {
-        let but: Vec<_> = not_run.keys().filter(|name| played(name)).map(String::as_str).collect();
+        let but: Vec<_> = not_run.keys().map(String::as_str).collect();
         let row = format!("| {language} | {} of {total} | {} |", total - but.len(), but.join(", "));
         if !page.lines().any(|line| line == row) {
             return Err(format!("the README lacks this row: {row}").into());
@@ -235,5 +235,38 @@ fn everything_has_a_story(files: &[File]) -> Result<(), Failed> {
     match missing.is_empty() {
         true => Ok(()),
         false => Err(format!("without a story: {missing:?}").into()),
+    }
+}
+
+/// The rules are read from the format's own page, and the numbers of invariants from that of the core.
+fn every_rule_has_a_story(files: &[File]) -> Result<(), Failed> {
+    let page = fs::read_to_string(folder().join("README.md"))?;
+    let table = page.split("## `rules`").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows = table.ok_or("the page has no `rules`")?.lines();
+    let rules: BTreeSet<_> =
+        rows.filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let core = fs::read_to_string(folder().join("../../core/ARCHITECTURE.md"))?;
+    let list = core.split("## Invariants").nth(1).unwrap_or_default();
+    let numbers: BTreeSet<_> =
+        list.lines().filter_map(|line| Some(line.split_once(". ")?.0)).collect();
+    let mut without = rules.clone();
+    for File { name, story, .. } in files {
+        if story.rules.is_empty() {
+            return Err(format!("{name} names no rule").into());
+        }
+        for rule in &story.rules {
+            without.remove(rule.as_str());
+            let is_known = match rule.strip_prefix("invariant ") {
+                Some(number) => numbers.contains(number),
+                None => rules.contains(rule.as_str()),
+            };
+            if !is_known {
+                return Err(format!("{name}: no page knows the rule {rule:?}").into());
+            }
+        }
+    }
+    match without.is_empty() && rules.len() > 15 {
+        true => Ok(()),
+        false => Err(format!("without a story: {without:?}").into()),
     }
 }
