@@ -206,6 +206,13 @@ async fn who_asks_while_a_goodbye_is_said_is_told_at_once() {
 
 // ---- to an endpoint ----
 
+/// Lets time jump while nothing is on its way through a socket.
+async fn in_virtual_time(seconds: f64) {
+    tokio::time::pause();
+    advance(seconds).await;
+    tokio::time::resume();
+}
+
 #[tokio::test]
 async fn an_endpoint_with_the_level_gets_the_report_below_its_set() {
     let server = serve(r#"["acks"]"#, [202]).await;
@@ -243,8 +250,8 @@ async fn an_endpoint_with_the_level_gets_the_report_below_its_set() {
 #[tokio::test]
 async fn an_endpoint_without_the_level_is_never_sent_one() {
     let server = serve(r#"["wait", "events"]"#, []).await;
-    let keys = KeySwap::follow(server.endpoint()).policy(server.policy()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let keys = server.follow().await;
+    in_virtual_time(5.0).await;
     keys.shutdown().await;
     let requests = server.requests();
     assert!(requests.iter().all(|request| request.starts_with("GET ")), "{requests:?}");
@@ -254,9 +261,9 @@ async fn an_endpoint_without_the_level_is_never_sent_one() {
 async fn a_level_that_is_not_there_after_all_and_a_redirect_are_left_alone() {
     for status in [404, 405] {
         let server = serve(r#"["acks"]"#, [status, 202]).await;
-        let keys = KeySwap::follow(server.endpoint()).policy(server.policy()).await.unwrap();
+        let keys = server.follow().await;
         server.until(2).await;
-        tokio::time::sleep(Duration::from_millis(1_300)).await;
+        in_virtual_time(5.0).await;
         keys.shutdown().await;
         assert_eq!(server.requests().len(), 2, "{status}");
     }
@@ -273,13 +280,7 @@ async fn a_report_that_is_refused_is_an_error_that_shows_nothing() {
     use ErrorKind::*;
     let provider = Provider::default();
     let keys = follow(&provider).await;
-    tokio::time::timeout(Duration::from_secs(20), async {
-        while provider.reports().is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
-    .unwrap();
+    in_virtual_time(1.1).await;
     drop(keys);
     let mut report = provider.reports().remove(0);
     let statuses = [401, 403, 404, 405, 429, 500, 307, 200, 204];
@@ -325,6 +326,12 @@ impl Server {
     fn endpoint(&self) -> Endpoint {
         let url = format!("http://127.0.0.1:{}/v1/sets/eu?code=7", self.port);
         Endpoint::new(url).unwrap().bootstrap(BOOTSTRAP).app("bot/2.1")
+    }
+
+    /// A handle that goes by the runtime's clock, so that time can jump.
+    async fn follow(&self) -> KeySwap {
+        let keys = KeySwap::follow(self.endpoint()).policy(self.policy());
+        keys.clock(Clock::tokio()).await.unwrap()
     }
 
     /// A lease that is renewed each second.

@@ -57,6 +57,16 @@ async fn status(client: &Client, path: &str) -> u16 {
     client.get(path).send().await.unwrap().status().as_u16()
 }
 
+/// Asks until it is so, and not without end.
+async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
+    let asking = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asking).await.expect("it comes to be so");
+}
+
 #[tokio::test]
 async fn a_cut_is_one_fetch_for_all_and_nobody_fails() {
     let rig = Rig::new(r#"{"endpoint_latency_ms": 60, "api_latency_ms": 5}"#).await;
@@ -115,7 +125,7 @@ async fn each_fault_of_the_endpoint_leaves_the_last_good_set_in_use() {
         assert_eq!(status(&client, "/v1/price").await, 200, "{fault}");
         rig.step(r#"{"do": "endpoint", "fault": "none"}"#);
         // The driver's own retry may have run into the fault; let that end before the next one.
-        while rig.keys.refresh().await.is_err() {}
+        until(|| async { rig.keys.refresh().await.is_ok() }).await;
     }
 }
 
@@ -184,9 +194,7 @@ async fn a_one_shot_body_gets_the_apis_own_answer() {
     let body = || stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"order"))]);
     let first = client.post("/v1/orders").body_stream(body()).send().await.unwrap();
     assert_eq!(first.status(), StatusCode::UNAUTHORIZED);
-    while rig.keys.stats().counts.rejections == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| async { rig.keys.stats().counts.rejections > 0 }).await;
     // That rejection made the driver fetch, and this one waits for it before its only send.
     let second = client.post("/v1/orders").body_stream(body()).send().await.unwrap();
     assert_eq!(second.status(), StatusCode::OK);
@@ -279,10 +287,11 @@ async fn a_cancelled_request_leaves_nothing_behind() {
     assert!(probe.await.is_err(), "the probe was cancelled");
     assert_eq!(rig.keys.current().unwrap().id(), "k1");
     // The slot is free again a second after it was taken.
-    tokio::time::sleep(Duration::from_millis(1_050)).await;
-    assert_eq!(status(&client, "/v1/price").await, 200);
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!(rig.keys.current().unwrap().id(), "k2");
+    until(|| async {
+        assert_eq!(status(&client, "/v1/price").await, 200);
+        rig.keys.current().unwrap().id() == "k2"
+    })
+    .await;
     let slow = client.get("/v1/price").timeout(Duration::from_millis(20)).send().await;
     assert_eq!(slow.unwrap_err().kind(), ErrorKind::Timeout);
 }
