@@ -90,6 +90,10 @@ impl Credential {
         self.id.clone()
     }
 
+    pub(crate) fn id_ref(&self) -> &CredentialId {
+        &self.id
+    }
+
     /// The provider's version of it, where it has one.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
@@ -202,6 +206,11 @@ impl Credential {
     /// What requests count of it: those that the API accepted, before all.
     pub(crate) fn accepted(&self) -> &Tally {
         &self.accepted
+    }
+
+    /// Begins a count of its own: that of another process is another's.
+    pub(crate) fn restart_count(&mut self) {
+        self.accepted = Tally::default();
     }
 
     /// Goes on with the count of another object of the same key.

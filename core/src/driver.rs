@@ -8,17 +8,28 @@
 //! dropped. A report of what is in use runs beside it, in the same way. The task ends when the last handle
 //! is dropped, because then its inbox ends; if the provider was ever told what is in use, it is told that
 //! nothing is any more, for which the task, and nobody else, waits a second at most.
+//!
+//! Whatever the other side can send without end is held in bounded space. Hints stand in a [`Slot`]: a
+//! thousand of them are one. What the API says of credentials is evidence of which more says nothing new, so
+//! beyond a [`BACKLOG`] it is dropped. Waiters are as many as the program has callers that still wait.
+//!
+//! A task ends with its runtime, and a handle must not: if the runtime ends first, the task goes on where it
+//! was, on a runtime and a thread of its own. A runtime that the program [passed](crate::Follow::runtime) is
+//! the program's to end: then nothing is usable any more, and every call says so.
 
 #![allow(clippy::disallowed_methods, reason = "this is the module that may spawn")]
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use tokio::{
     runtime::Handle,
-    sync::{broadcast, mpsc, oneshot, watch},
+    sync::{Notify, broadcast, mpsc, oneshot, watch},
     task::{AbortHandle, JoinError, JoinSet},
 };
 use tracing::{Instrument, Level};
@@ -37,22 +48,129 @@ use crate::{
 /// How long the last report may take: a program that ends waits for it no longer.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(1);
 
+/// The most evidence that waits for the driver.
+const BACKLOG: usize = 1024;
+
 /// What a handle or a request tells the driver.
 pub(crate) enum Message {
     Rejected(Evidence),
     Accepted(Evidence),
     /// The API says of this credential, beside its answer, that its time is coming.
     Announced(CredentialId, Announcement),
-    Hint(Hint),
-    /// The push channel was silent for so long.
-    PushLost(Duration),
     /// Wake me when a fetch settles.
     Wait(Waiter),
     /// Fetch soon, and wake me.
     Refresh(Waiter),
-    /// Look at the clocks now: the application came back to the foreground.
-    Wake,
     Close,
+}
+
+impl Message {
+    fn is_evidence(&self) -> bool {
+        matches!(self, Self::Rejected(_) | Self::Accepted(_) | Self::Announced(..))
+    }
+}
+
+/// The way to the driver.
+pub(crate) struct Outbox {
+    messages: mpsc::UnboundedSender<Message>,
+    backlog: Arc<AtomicUsize>,
+    slot: Arc<Slot>,
+}
+
+/// The driver's end of it.
+pub(crate) struct Inbox {
+    messages: mpsc::UnboundedReceiver<Message>,
+    outbox: mpsc::WeakUnboundedSender<Message>,
+    backlog: Arc<AtomicUsize>,
+    slot: Arc<Slot>,
+}
+
+/// A way to the driver, and its end. Messages stay in their order, but for what stands in the slot.
+pub(crate) fn post() -> (Outbox, Inbox) {
+    let (messages, inbox) = mpsc::unbounded_channel();
+    let (backlog, slot) = (Arc::new(AtomicUsize::new(0)), Arc::new(Slot::default()));
+    let outbox = messages.downgrade();
+    (
+        Outbox { messages, backlog: backlog.clone(), slot: slot.clone() },
+        Inbox { messages: inbox, outbox, backlog, slot },
+    )
+}
+
+impl Outbox {
+    pub(crate) fn send(&self, message: Message) {
+        if message.is_evidence() && self.backlog.fetch_add(1, Relaxed) >= BACKLOG {
+            self.backlog.fetch_sub(1, Relaxed);
+            return;
+        }
+        // A closed driver has nobody left to tell.
+        let _ = self.messages.send(message);
+    }
+
+    pub(crate) fn hint(&self, hint: Hint) {
+        self.slot.put(|said| said.hint = Some(said.hint.map_or(hint, |before| before.and(hint))));
+    }
+
+    /// Look at the clocks now: the application came back to the foreground.
+    pub(crate) fn wake(&self) {
+        self.slot.put(|_| {});
+    }
+}
+
+impl Inbox {
+    async fn next(&mut self) -> Option<Message> {
+        let message = self.messages.recv().await;
+        if message.as_ref().is_some_and(Message::is_evidence) {
+            self.backlog.fetch_sub(1, Relaxed);
+        }
+        message
+    }
+
+    /// Whether any handle is left.
+    fn is_wanted(&self) -> bool {
+        self.outbox.strong_count() > 0
+    }
+
+    fn end(&mut self) {
+        self.messages.close();
+        while self.messages.try_recv().is_ok() {}
+    }
+}
+
+/// The newest of what push channels and the program said, in place of a queue of it.
+#[derive(Default)]
+struct Slot {
+    heard: Mutex<Heard>,
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Heard {
+    hint: Option<Hint>,
+    /// The push channel was silent for so long.
+    lost: Option<Duration>,
+}
+
+impl Slot {
+    fn put(&self, change: impl FnOnce(&mut Heard)) {
+        change(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner));
+        self.news.notify_one();
+    }
+
+    async fn take(&self) -> Heard {
+        self.news.notified().await;
+        std::mem::take(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Hint {
+    /// Both in one: the newest generation, unless one of them names none, and urgent if either is.
+    fn and(self, other: Hint) -> Hint {
+        let both = self.generation.zip(other.generation);
+        Hint {
+            generation: both.map(|(one, other)| one.max(other)),
+            immediate: self.immediate || other.immediate,
+        }
+    }
 }
 
 pub(crate) type Waiter = oneshot::Sender<Result<(), Error>>;
@@ -68,17 +186,70 @@ pub(crate) struct Driver {
     pub(crate) store: Arc<Store>,
     pub(crate) counts: Arc<Mutex<Counts>>,
     pub(crate) events: broadcast::Sender<Event>,
-    pub(crate) inbox: mpsc::UnboundedReceiver<Message>,
-    pub(crate) outbox: mpsc::WeakUnboundedSender<Message>,
+    pub(crate) inbox: Inbox,
     /// Dropped with the task: whoever waits for its end waits for that.
     pub(crate) _alive: watch::Sender<()>,
 }
 
 impl Driver {
-    pub(crate) fn run_on(self, runtime: &Handle) {
-        let span = tracing::info_span!(target: "keyswap", "keyswap", set = &*self.name);
-        runtime.spawn(Running::new(self).run().instrument(span));
+    /// Runs on this runtime; beyond its end, if it may.
+    pub(crate) fn run_on(self, runtime: &Handle, may_outlive: bool) {
+        runtime.spawn(Task { running: Some(Running::new(self)), may_outlive }.run());
     }
+}
+
+/// What a runtime runs, and drops when it ends.
+struct Task {
+    running: Option<Running>,
+    may_outlive: bool,
+}
+
+impl Task {
+    async fn run(mut self) {
+        if let Some(running) = &mut self.running {
+            let name = &*running.driver.name;
+            let span = tracing::info_span!(target: "keyswap", "keyswap", set = name);
+            running.run().instrument(span).await;
+        }
+        self.running = None;
+    }
+
+    /// Goes on where the runtime that ended left off.
+    fn go_on(mut running: Running) {
+        let store = running.driver.store.clone();
+        let alone = std::thread::Builder::new().name("keyswap".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(async {
+                    running.leave_runtime();
+                    Task { running: Some(running), may_outlive: false }.run().await;
+                }),
+                Err(_) => running.driver.store.end(runtime_ended()),
+            }
+        });
+        if alone.is_err() {
+            store.end(runtime_ended());
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let Some(running) = self.running.take() else { return };
+        if running.driver.rotation.wake_at().is_none() || !running.driver.inbox.is_wanted() {
+            return;
+        }
+        // After a panic nobody knows what state it left behind.
+        match self.may_outlive && !std::thread::panicking() {
+            true => Self::go_on(running),
+            false => running.driver.store.end(runtime_ended()),
+        }
+    }
+}
+
+fn runtime_ended() -> Error {
+    let what = "the runtime that this handle ran on has ended: keep it for as long as the handle";
+    Error::new(ErrorKind::Closed, what)
 }
 
 struct Running {
@@ -107,16 +278,18 @@ impl Running {
         }
     }
 
-    async fn run(mut self) {
+    async fn run(&mut self) {
         let mut watching = JoinSet::new();
         if let Some(watch) = self.driver.source.watch(self.hints()) {
             watching.spawn(watch);
         }
+        let slot = self.driver.inbox.slot.clone();
         self.step(Input::Woke);
         while let Some(wake_at) = self.driver.rotation.wake_at() {
             let wait = wake_at.remaining(self.driver.clock.now());
             tokio::select! {
-                message = self.driver.inbox.recv() => self.take(message),
+                message = self.driver.inbox.next() => self.take(message),
+                heard = slot.take() => self.hear(heard),
                 Some(done) = self.fetches.join_next() => self.take_fetch(done),
                 Some(done) = self.reports.join_next() => self.take_report(done),
                 // Never less than a millisecond, the unit of the clocks: a wake-up must not come early.
@@ -128,24 +301,53 @@ impl Running {
     }
 
     /// Nobody is served any more; only the last report is still to arrive.
-    async fn end(mut self) {
-        self.driver.inbox.close();
-        while self.driver.inbox.try_recv().is_ok() {}
+    async fn end(&mut self) {
+        self.driver.inbox.end();
         if self.says_goodbye {
             let _ = tokio::time::timeout(GOODBYE, self.reports.join_next()).await;
         }
     }
 
+    /// The runtime has ended, and what ran on it with it.
+    fn leave_runtime(&mut self) {
+        (self.fetches, self.reports) = (JoinSet::new(), JoinSet::new());
+        if let Some((ticket, _)) = self.live.take() {
+            self.driver.store.set_fetch_began(None);
+            let what = "the runtime ended while the source was asked; it is asked again";
+            self.step(Input::Failed(ticket, Error::new(ErrorKind::Unavailable, what)));
+        }
+    }
+
     fn hints(&self) -> Hints {
-        let outbox = self.driver.outbox.clone();
+        let slot = Arc::downgrade(&self.driver.inbox.slot);
         Hints::new(move |said| {
-            if let Some(outbox) = outbox.upgrade() {
-                let _ = outbox.send(match said {
-                    Said::Hint(hint) => Message::Hint(hint),
-                    Said::Lost(silent) => Message::PushLost(silent),
-                });
-            }
+            let Some(slot) = slot.upgrade() else { return };
+            slot.put(|heard| match said {
+                Said::Hint(hint) => {
+                    heard.hint = Some(heard.hint.map_or(hint, |before| before.and(hint)));
+                }
+                Said::Lost(silent) => heard.lost = Some(silent),
+            });
         })
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        if let Some(silent) = heard.lost {
+            self.step(Input::PushLost(silent));
+        }
+        self.step(match heard.hint {
+            Some(Hint { generation, immediate }) => Input::Hinted { generation, immediate },
+            None => Input::Woke,
+        });
+    }
+
+    fn wait(&mut self, waiter: Waiter) {
+        // Those that gave up leave before there is room for more.
+        if self.waiters.len() == self.waiters.capacity() {
+            self.waiters.retain(|waiter| !waiter.is_closed());
+        }
+        self.waiters.push(waiter);
+        self.step(Input::Waited);
     }
 
     fn take(&mut self, message: Option<Message>) {
@@ -155,20 +357,11 @@ impl Running {
             Some(Message::Announced(credential, what)) => {
                 self.step(Input::Announced { credential, what });
             }
-            Some(Message::Hint(Hint { generation, immediate })) => {
-                self.step(Input::Hinted { generation, immediate });
-            }
-            Some(Message::PushLost(silent)) => self.step(Input::PushLost(silent)),
-            Some(Message::Wait(waiter)) => {
-                self.waiters.push(waiter);
-                self.step(Input::Waited);
-            }
+            Some(Message::Wait(waiter)) => self.wait(waiter),
             Some(Message::Refresh(waiter)) => {
                 self.step(Input::RefreshRequested);
-                self.waiters.push(waiter);
-                self.step(Input::Waited);
+                self.wait(waiter);
             }
-            Some(Message::Wake) => self.step(Input::Woke),
             Some(Message::Close) => {
                 let closed = Error::new(ErrorKind::Closed, "the handle was closed");
                 self.step(Input::Closed);
@@ -254,7 +447,7 @@ impl Running {
 
     fn fetch(&mut self, ticket: u64) {
         let source = self.driver.source.clone();
-        let held = self.driver.rotation.confirmable().cloned();
+        let held = self.driver.rotation.known_to_fetch();
         let span = tracing::debug_span!(target: "keyswap", "fetch", ticket);
         let fetch = async move { (ticket, source.fetch(held.as_deref()).await) };
         let live = self.fetches.spawn(fetch.instrument(span));

@@ -100,11 +100,18 @@ pub enum Event {
         /// How long.
         #[serde(serialize_with = "as_millis", rename = "for_ms")]
         cooldown: Duration,
+        /// Whether the API never accepted anything of this handle. Then look at the key, at the set that the
+        /// source was asked for, and at the scheme and the header that the API wants.
+        never_accepted: bool,
     },
-    /// Fetching works again, or the API accepts a credential again.
+    /// Fetching works again, or the API accepts a credential again, or an older answer was believed.
     Recovered {
         /// The id in use.
         credential: Option<CredentialId>,
+        /// The generations between which the way back led: the API rejected all that was held, and the
+        /// source gave the same older answer twice.
+        #[serde(flatten)]
+        went_back: Option<WentBack>,
     },
     /// The newest credential has been there for this long, and is still not in use.
     Lagging {
@@ -130,6 +137,17 @@ pub enum Event {
         /// How many.
         missed: u64,
     },
+}
+
+/// A way back to an older generation, which begins a lineage of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct WentBack {
+    /// The generation that was held.
+    #[serde(rename = "from_generation")]
+    pub from: u64,
+    /// The one that is held now.
+    #[serde(rename = "to_generation")]
+    pub to: u64,
 }
 
 impl Event {
@@ -213,12 +231,22 @@ impl fmt::Display for Event {
             }
             Self::Revoked { set: true, .. } => write!(f, "the whole set was revoked"),
             Self::Revoked { credentials, .. } => write!(f, "revoked: {}", credentials.join(", ")),
-            Self::Exhausted { credential, cooldown } => {
+            Self::Exhausted { credential, cooldown, never_accepted: true } => {
+                write!(
+                    f,
+                    "{credential} rejected, and nothing was ever accepted: check the key, the set that is asked for, and the scheme and header that the API wants; failing fast for {:.0} s",
+                    secs(cooldown)
+                )
+            }
+            Self::Exhausted { credential, cooldown, .. } => {
                 write!(
                     f,
                     "{credential} rejected and nothing newer, failing fast for {:.0} s",
                     secs(cooldown)
                 )
+            }
+            Self::Recovered { went_back: Some(WentBack { from, to }), .. } => {
+                write!(f, "recovered: the source went back from generation {from} to {to}")
             }
             Self::Recovered { .. } => write!(f, "recovered"),
             Self::Lagging { credential, since } => {

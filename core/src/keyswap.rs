@@ -12,13 +12,13 @@ use std::{
 use jiff::Timestamp;
 use tokio::{
     runtime::Handle,
-    sync::{broadcast, mpsc, oneshot, watch},
+    sync::{broadcast, oneshot, watch},
 };
 
 use crate::{
     clock::Clock,
     credential::{CredentialId, CredentialSet},
-    driver::{Driver, GOODBYE, Message, Waiter},
+    driver::{self, Driver, GOODBYE, Message, Outbox, Waiter},
     engine::{
         rotation::{self, Backoff, Counts, Rotation},
         snapshot::Snapshot,
@@ -54,7 +54,7 @@ pub struct KeySwap {
 pub(crate) struct Shared {
     pub(crate) policy: Arc<Policy>,
     pub(crate) clock: Clock,
-    outbox: mpsc::UnboundedSender<Message>,
+    outbox: Outbox,
     events: broadcast::WeakSender<Event>,
     counts: Arc<Mutex<Counts>>,
     /// Ends when the background task does.
@@ -131,12 +131,12 @@ impl KeySwap {
 
     /// Says that something newer may be there, for programs with a push channel of their own.
     pub fn hint(&self, hint: Hint) {
-        self.send(Message::Hint(hint));
+        self.shared.outbox.hint(hint);
     }
 
     /// Looks at the clocks at once: for applications that come back from the background.
     pub fn wake(&self) {
-        self.send(Message::Wake);
+        self.shared.outbox.wake();
     }
 
     /// What happens from now on.
@@ -190,8 +190,7 @@ impl KeySwap {
     }
 
     pub(crate) fn send(&self, message: Message) {
-        // A closed driver has nobody left to tell.
-        let _ = self.shared.outbox.send(message);
+        self.shared.outbox.send(message);
     }
 
     /// Sends a question and waits for a fetch to settle.
@@ -266,7 +265,8 @@ impl Follow {
         self
     }
 
-    /// The runtime that the background task runs on; the current one by default.
+    /// The runtime that the background task runs on: it must live as long as the handle. By default it is the
+    /// current one, and if that ends first, as those of tests do, the task goes on on a thread of its own.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
@@ -315,6 +315,8 @@ impl Follow {
     /// [`ErrorKind::InvalidConfig`] for an invalid policy, or outside a tokio runtime.
     pub fn start(self) -> Result<KeySwap, Error> {
         self.policy.validate()?;
+        // A runtime that somebody passed is theirs to end.
+        let may_outlive = self.runtime.is_none();
         let runtime = self.runtime.map_or_else(Handle::try_current, Ok).map_err(|_| {
             let what =
                 "no tokio runtime here: start inside one, or pass a handle as the option `runtime`";
@@ -325,6 +327,9 @@ impl Follow {
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         let mut rotation = Rotation::new(self.clock.now(), seed, policy.clone(), backoff);
         rotation.know_schemes(self.schemes);
+        if self.source.mints() {
+            rotation.source_mints();
+        }
         if let Some(mut set) = self.inherited {
             // It tells what the source's clock showed then, which is not now.
             set.as_of = None;
@@ -332,13 +337,13 @@ impl Follow {
         }
         let store = Arc::new(Store::new(rotation.snapshot().clone(), self.watcher));
         let counts = Arc::new(Mutex::new(Counts::default()));
-        let (outbox, inbox) = mpsc::unbounded_channel();
+        let (outbox, inbox) = driver::post();
         let (events, _) = broadcast::channel(EVENT_BUFFER);
         let (alive, ends) = watch::channel(());
         let shared = Shared {
             policy: policy.clone(),
             clock: self.clock.clone(),
-            outbox: outbox.clone(),
+            outbox,
             events: events.downgrade(),
             counts: counts.clone(),
             alive: ends,
@@ -353,10 +358,9 @@ impl Follow {
             counts,
             events,
             inbox,
-            outbox: outbox.downgrade(),
             _alive: alive,
         };
-        driver.run_on(&runtime);
+        driver.run_on(&runtime, may_outlive);
         Ok(KeySwap { store, shared: Arc::new(shared) })
     }
 }

@@ -52,7 +52,7 @@ pub use engine::{
     verdict::{Attention, Classifier, DefaultClassifier, Verdict},
 };
 pub use error::{Error, ErrorKind};
-pub use event::Event;
+pub use event::{Event, WentBack};
 pub use keyswap::{Events, Follow, KeySwap, Stats};
 pub use moment::Moment;
 pub use policy::Policy;

@@ -34,11 +34,16 @@ pub struct Policy {
     /// The most that this window lasts. 60 s: short enough for short lives.
     #[serde(with = "seconds")]
     pub hard_lead_max: Duration,
-    /// Time between fetches of a set that names no end. 300 s: the AWS secrets agent's.
+    /// Time between fetches from a source that reads what stands somewhere, whatever the end that the set
+    /// names. 300 s: the AWS secrets agent's. A source that [mints](crate::Source::mints) is not polled.
     #[serde(with = "seconds")]
     pub poll: Duration,
     /// How far a poll may stray from its time, as a share, so that fleets do not march in step. 0.2.
     pub poll_spread: f64,
+    /// The longest that anything a source says puts off the next fetch: `refresh_after`, a splay,
+    /// `Retry-After`, an end. 1 h: a time that the other side names never silences a client.
+    #[serde(with = "seconds")]
+    pub ceiling: Duration,
     /// The least time between two starts of a fetch, even after success. 5 s, less for short lives (a
     /// tenth of the life), but never less than [`fetch_floor_min`](Self::fetch_floor_min).
     #[serde(with = "seconds")]
@@ -52,7 +57,8 @@ pub struct Policy {
     /// The longest such delay. 60 s: peers use 5 s to 10 min.
     #[serde(with = "seconds")]
     pub backoff_max: Duration,
-    /// The longest such delay while nothing is usable. 15 s.
+    /// The longest wait for the next fetch while nothing is usable, whatever the failure is called and
+    /// whatever `Retry-After` says. 15 s.
     #[serde(with = "seconds")]
     pub backoff_max_urgent: Duration,
     /// A `Retry-After` is never taken as less than this. 1 s.
@@ -77,6 +83,14 @@ pub struct Policy {
     /// The longest that a request waits for a fetch when it has nothing else to try. 10 s.
     #[serde(with = "seconds")]
     pub wait: Duration,
+    /// The same for a key that is simply wrong: nothing that this handle held was ever accepted, and one
+    /// forced fetch has found nothing else. 2 s.
+    #[serde(with = "seconds")]
+    pub wait_unproven: Duration,
+    /// How far apart a source must have given the same older answer twice before it is believed, once the
+    /// API has rejected all that is held. 10 s: longer than a region is wrong for a moment.
+    #[serde(with = "seconds")]
+    pub go_back: Duration,
     /// Forced fetches at once. 2.
     pub forced_burst: u32,
     /// Time in which one more is earned. 5 s; Alamofire allows 5 in 30 s.
@@ -146,6 +160,7 @@ impl Default for Policy {
             hard_lead_max: secs(60),
             poll: secs(300),
             poll_spread: 0.2,
+            ceiling: secs(60 * 60),
             fetch_floor: secs(5),
             fetch_floor_min: secs(1),
             backoff_min: secs(1),
@@ -158,6 +173,8 @@ impl Default for Policy {
             fetch_timeout: secs(10),
             hard_wait: secs(1),
             wait: secs(10),
+            wait_unproven: secs(2),
+            go_back: secs(10),
             forced_burst: 2,
             forced_every: secs(5),
             probe_delays: [1, 2, 4, 8, 15, 30].map(secs).to_vec(),
@@ -193,6 +210,7 @@ impl Policy {
             (ratio(self.hard_lead_ratio), "hard_lead_ratio must be at least 0 and less than 1"),
             (ratio(self.poll_spread), "poll_spread must be at least 0 and less than 1"),
             (some(self.poll), "poll must be more than zero"),
+            (some(self.ceiling), "ceiling must be more than zero"),
             (some(self.fetch_floor_min), "fetch_floor_min must be more than zero"),
             (some(self.backoff_min), "backoff_min must be more than zero"),
             (self.backoff_min <= self.backoff_max, "backoff_max must not be less than backoff_min"),

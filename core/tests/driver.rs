@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    future::pending,
+    future::{IntoFuture, pending},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,8 +11,9 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use keyswap::{
     Clock, Credential, CredentialSet, Error, ErrorKind, Event, KeySwap, Policy, Source,
-    source::{BoxFuture, Fetched},
+    source::{BoxFuture, Fetched, Hint},
 };
+use tokio::runtime::Runtime;
 
 /// What one fetch does.
 #[derive(Debug)]
@@ -33,12 +34,18 @@ struct Script(Arc<Mutex<State>>);
 struct State {
     answers: VecDeque<Answer>,
     fetches: u32,
+    mints: bool,
 }
 
 impl Script {
     fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
         let answers = answers.into_iter().collect();
-        Self(Arc::new(Mutex::new(State { answers, fetches: 0 })))
+        Self(Arc::new(Mutex::new(State { answers, fetches: 0, mints: false })))
+    }
+
+    fn minting(self) -> Self {
+        self.0.lock().unwrap().mints = true;
+        self
     }
 
     fn fetches(&self) -> u32 {
@@ -56,6 +63,10 @@ impl Script {
 }
 
 impl Source for Script {
+    fn mints(&self) -> bool {
+        self.0.lock().unwrap().mints
+    }
+
     fn fetch<'a>(&'a self, _: Option<&'a CredentialSet>) -> BoxFuture<'a, Result<Fetched, Error>> {
         let answer = {
             let mut state = self.0.lock().unwrap();
@@ -118,6 +129,7 @@ async fn advance(seconds: f64) {
 async fn a_refresh_comes_before_the_end_and_a_failure_displaces_nothing() {
     let hour = Duration::from_secs(3600);
     let script = Script::new([Answer::Set(expiring(1, hour)), unavailable(), unavailable()]);
+    let script = script.minting();
     let keys = start(&script);
     keys.ready().await.unwrap();
     assert_eq!(in_use(&keys), "k1");
@@ -338,4 +350,98 @@ async fn an_expired_set_says_so_and_a_new_one_restores() {
     script.push(Answer::Set(expiring(2, minute * 60)));
     advance(16.0).await;
     assert_eq!(in_use(&keys), "k2");
+}
+
+// ---- what the other side can send without end ----
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_hints_is_one_hint() {
+    let script = Script::new([Answer::Set(set(1))]);
+    let keys = start(&script);
+    keys.ready().await.unwrap();
+    let mut events = keys.events();
+    advance(60.0).await;
+    // Nothing of it is heard before this task lets go: it stands in one place.
+    for generation in 0..1_000_000 {
+        let mut hint = Hint::default();
+        hint.generation = Some(generation);
+        keys.hint(hint);
+    }
+    advance(0.1).await;
+    assert_eq!(script.fetches(), 2);
+    keys.refresh().await.unwrap();
+    assert_eq!(events.next().await.unwrap().name(), "not_modified");
+}
+
+// ---- runtimes that end ----
+
+/// What holds of a handle whose runtime has ended.
+fn beyond_its_runtime(make: impl FnOnce() -> (Runtime, KeySwap, Script)) {
+    let (runtime, keys, script) = make();
+    drop(runtime);
+    script.push(Answer::Set(set(2)));
+    let other = Runtime::new().unwrap();
+    other.block_on(async {
+        let mut events = keys.events();
+        keys.refresh().await.unwrap();
+        assert_eq!(keys.stats().generation, Some(2));
+        while events.next().await.unwrap().name() != "fetched" {}
+        keys.shutdown().await;
+    });
+    assert_eq!(script.handles(), 1, "it ends with the handle all the same");
+}
+
+fn quick() -> Policy {
+    let mut policy = Policy::default();
+    policy.fetch_floor_min = Duration::from_millis(10);
+    policy.fetch_floor = Duration::from_millis(10);
+    policy.backoff_min = Duration::from_millis(10);
+    policy
+}
+
+#[test]
+fn a_handle_goes_on_when_the_runtime_that_made_it_ends() {
+    beyond_its_runtime(|| {
+        let runtime = Runtime::new().unwrap();
+        let script = Script::new([Answer::Set(set(1))]);
+        let follow = KeySwap::follow(script.clone()).policy(quick());
+        let keys = runtime.block_on(follow.into_future()).unwrap();
+        (runtime, keys, script)
+    });
+    // While a fetch runs, and on a runtime of one thread, as each `#[tokio::test]` has.
+    beyond_its_runtime(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let script = Script::new([Answer::Hang]);
+        let keys = runtime.block_on(async {
+            let keys = KeySwap::follow(script.clone()).policy(quick()).start().unwrap();
+            tokio::task::yield_now().await;
+            keys
+        });
+        (runtime, keys, script)
+    });
+}
+
+#[test]
+fn a_runtime_that_was_passed_is_the_programs_to_end_and_every_call_says_so() {
+    let runtime = Runtime::new().unwrap();
+    let script = Script::new([Answer::Set(set(1))]);
+    let follow = KeySwap::follow(script.clone()).runtime(runtime.handle().clone());
+    let keys = follow.start().unwrap();
+    runtime.block_on(keys.ready()).unwrap();
+    drop(runtime);
+    let error = keys.current().expect_err("its runtime has ended");
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    assert!(error.to_string().contains("runtime"), "{error}");
+    let refreshed = Runtime::new().unwrap().block_on(keys.refresh());
+    assert_eq!(refreshed.expect_err("as well").kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn a_handle_that_is_dropped_first_leaves_nothing_behind() {
+    let runtime = Runtime::new().unwrap();
+    let script = Script::new([Answer::Set(set(1))]);
+    let keys = runtime.block_on(KeySwap::follow(script.clone()).into_future()).unwrap();
+    drop(keys);
+    drop(runtime);
+    assert_eq!(script.handles(), 1);
 }

@@ -24,7 +24,7 @@ use jiff::Timestamp;
 
 use super::held::Held;
 use crate::{
-    credential::{Credential, CredentialId},
+    credential::{Credential, CredentialId, Tally},
     error::Error,
     moment::{Moment, millis},
     policy::Policy,
@@ -60,7 +60,9 @@ pub(super) struct Reporting {
 
 /// What is known of one credential's use.
 struct Record {
-    credential: Arc<Credential>,
+    // Not the credential: what is told of a key that is gone must not keep its material alive.
+    id: CredentialId,
+    tally: Tally,
     /// What was counted for other material of this id.
     earlier: u64,
     /// What requests had left of a trace when it was last looked at.
@@ -175,7 +177,7 @@ impl Reporting {
     fn look(&mut self, now: Moment, held: &Held, hand: &InHand<'_>) {
         for record in &mut self.records {
             // What was handed out until this step was carried until now.
-            let trace = record.credential.accepted().trace();
+            let trace = record.tally.trace();
             if record.is_handed_out || trace != record.seen {
                 record.used_at = Some(now);
             }
@@ -210,18 +212,18 @@ impl Reporting {
         self.forget();
     }
 
-    fn record(&mut self, credential: &Arc<Credential>) -> &mut Record {
+    fn record(&mut self, credential: &Credential) -> &mut Record {
         let known = self.records.iter().position(|record| record.is(credential.id()));
         let at = known.unwrap_or_else(|| {
-            self.records.push(Record::new(credential.clone()));
+            self.records.push(Record::new(credential));
             self.records.len() - 1
         });
         let record = &mut self.records[at];
-        if !record.credential.accepted().is(credential.accepted()) {
-            record.earlier += record.credential.accepted().count();
+        if !record.tally.is(credential.accepted()) {
+            record.earlier += record.tally.count();
             record.seen = credential.accepted().trace();
         }
-        record.credential = credential.clone();
+        record.tally = credential.accepted().clone();
         record
     }
 
@@ -261,7 +263,7 @@ impl Reporting {
             status: status(record),
             last_used_at: if record.is_handed_out { Some(now) } else { record.used_at }
                 .and_then(wall),
-            ok: record.earlier.saturating_add(record.credential.accepted().count()),
+            ok: record.earlier.saturating_add(record.tally.count()),
             rejected: record.rejected,
         });
         Report {
@@ -274,10 +276,11 @@ impl Reporting {
 }
 
 impl Record {
-    fn new(credential: Arc<Credential>) -> Self {
+    fn new(credential: &Credential) -> Self {
         Self {
+            id: credential.shared_id(),
+            tally: credential.accepted().clone(),
             seen: credential.accepted().trace(),
-            credential,
             earlier: 0,
             rejected: 0,
             used_at: None,
@@ -290,11 +293,11 @@ impl Record {
     }
 
     fn id(&self) -> CredentialId {
-        self.credential.shared_id()
+        self.id.clone()
     }
 
     fn is(&self, id: &str) -> bool {
-        self.credential.id() == id
+        *self.id == *id
     }
 
     fn by_use(&self, now: Moment, drain: Duration) -> Adoption {

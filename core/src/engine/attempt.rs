@@ -169,6 +169,10 @@ impl Course {
         }
         self.tried.extend(self.assigned.take());
         self.state = State::Waiting;
+        // A key that was never accepted may simply be wrong, which is not worth the whole wait.
+        if let Some(patience) = snapshot.patience {
+            self.limit = self.limit.min(later(now, patience));
+        }
         if self.is_spent(now, snapshot) {
             return Next::Return;
         }

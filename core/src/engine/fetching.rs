@@ -1,9 +1,13 @@
 //! When the next fetch may start.
 //!
 //! Four things want a fetch: the schedule (or the retry after a failure), somebody who asks for a look
-//! (a hint, the program, a clock that jumped), and a rejection, which forces one. Three things hold it
-//! back: a fetch that runs, `Retry-After`, and either the floor between two starts or, for a forced one,
-//! a token bucket. All times are boot-clock milliseconds.
+//! (a hint, the program, a clock that jumped), a rejection, which forces one, and an emergency that was
+//! pushed, which forces one too. Three things hold it back: a fetch that runs, `Retry-After`, and either
+//! the floor between two starts or, for a forced one, a token bucket. All times are boot-clock
+//! milliseconds.
+//!
+//! Whatever the source says, it is asked again: a time that it names counts up to the ceiling, and while
+//! nothing is usable the next fetch is near, whatever the last one failed with.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,6 +16,9 @@ use crate::{error::Error, moment::millis, policy::Policy};
 
 /// A retry schedule: made anew after each success.
 pub type Backoff = Arc<dyn Fn(u64) -> Delays + Send + Sync>;
+
+/// A source that mints is asked this often at least: the life that it names may be wrong, too.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Delays = Box<dyn Iterator<Item = Duration> + Send>;
 
@@ -31,6 +38,11 @@ pub fn default_backoff(policy: &Policy) -> Backoff {
 pub(super) struct Fetching {
     policy: Arc<Policy>,
     backoff: Backoff,
+    /// Whether each fetch makes a new credential, so that none is worth making only to look.
+    pub(super) mints: bool,
+    /// Whether the API ever accepted anything of this handle. Until then, a key that is rejected may simply
+    /// be wrong, which is worth no hurry; afterwards it was rotated away.
+    pub(super) is_proven: bool,
     live: Option<Live>,
     tickets: u64,
     started: Option<u64>,
@@ -42,8 +54,12 @@ pub(super) struct Fetching {
     wanted: Option<u64>,
     /// What a rejection wants.
     forced: Option<u64>,
-    /// The highest generation that a hint spoke of since a fetch last worked.
+    /// What an emergency that was pushed wants.
+    alarm: Option<u64>,
+    /// The highest generation that a hint spoke of since a fetch last worked, and whether any of those
+    /// hints was an emergency.
     promised: Option<u64>,
+    is_urgent: bool,
     not_before: u64,
     retry: Option<Delays>,
     slow_retries: u32,
@@ -64,6 +80,8 @@ impl Fetching {
             floor: policy.fetch_floor_min,
             policy,
             backoff,
+            mints: false,
+            is_proven: false,
             live: None,
             tickets: 0,
             started: None,
@@ -71,7 +89,9 @@ impl Fetching {
             regular: now,
             wanted: None,
             forced: None,
+            alarm: None,
             promised: None,
+            is_urgent: false,
             not_before: 0,
             retry: None,
             slow_retries: 0,
@@ -89,7 +109,7 @@ impl Fetching {
         }
         self.tickets += 1;
         self.started = Some(now);
-        (self.wanted, self.forced) = (None, None);
+        (self.wanted, self.forced, self.alarm) = (None, None, None);
         let deadline = now.saturating_add(millis(self.policy.fetch_timeout));
         self.live = Some(Live { ticket: self.tickets, forced, deadline });
         self.live.as_ref()
@@ -105,6 +125,11 @@ impl Fetching {
     /// The ticket of the fetch that runs, if it has run for too long.
     pub(super) fn overdue(&self, now: u64) -> Option<u64> {
         self.live.as_ref().filter(|live| live.deadline <= now).map(|live| live.ticket)
+    }
+
+    /// Whether the fetch that runs was forced.
+    pub(super) fn is_forced(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.forced)
     }
 
     pub(super) fn live_ticket(&self) -> Option<u64> {
@@ -126,24 +151,33 @@ impl Fetching {
         let policy = &self.policy;
         let floor = left.map_or(policy.fetch_floor, |left| policy.fetch_floor.min(left / 10));
         self.floor = floor.max(policy.fetch_floor_min);
-        let wait = match left {
-            Some(left) => {
-                let lead = left.mul_f64(policy.soft_lead_ratio).min(policy.soft_lead_max);
-                left - lead + lead.mul_f64(jitter / 2.0)
+        let by_life = left.map(|left| {
+            let lead = left.mul_f64(policy.soft_lead_ratio).min(policy.soft_lead_max);
+            left - lead + lead.mul_f64(jitter / 2.0)
+        });
+        let poll = policy.poll.mul_f64(1.0 + policy.poll_spread * (stray * 2.0 - 1.0));
+        // A little less than the ceiling, so that a fleet that was told one far time does not march in step.
+        let ceiling = policy.ceiling.mul_f64(1.0 - policy.poll_spread * stray);
+        self.regular = now.saturating_add(millis(match by_life {
+            _ if !self.mints => {
+                // The server's wish wins, but not beyond the end of what it is to renew.
+                let wait = by_life.map_or(poll, |by_life| by_life.min(poll));
+                let asked = asked.map(|asked| left.map_or(asked, |left| asked.min(left)));
+                asked.map_or(wait, |asked| asked.min(ceiling))
             }
-            None => policy.poll.mul_f64(1.0 + policy.poll_spread * (stray * 2.0 - 1.0)),
-        };
-        // The server's wish wins, but not beyond the end of what it is to renew.
-        let wait = asked.map_or(wait, |asked| left.map_or(asked, |left| asked.min(left)));
-        self.regular = now.saturating_add(millis(wait));
+            Some(by_life) => by_life.min(DAY),
+            None => ceiling,
+        }));
         (self.retry, self.slow_retries) = (None, 0);
         // A hint above what the fetch brought is worth one more look, and no more than one.
+        let is_urgent = std::mem::take(&mut self.is_urgent);
         if self.promised.take() > Some(generation) {
-            self.wanted = Some(now);
+            self.want(now);
+            self.alarm = is_urgent.then_some(now);
         }
     }
 
-    /// A fetch failed: says when it is tried again. It always is.
+    /// A fetch failed: says when it is tried again. It always is, and soon if it is `urgent`.
     pub(super) fn failed(&mut self, now: u64, error: &Error, urgent: bool, seed: u64) -> u64 {
         let policy = &self.policy;
         let delay = if error.is_lasting() {
@@ -152,8 +186,7 @@ impl Fetching {
             delay.min(policy.slow_retry_max)
         } else {
             let retry = self.retry.get_or_insert_with(|| (self.backoff)(seed));
-            let delay = retry.next().unwrap_or(policy.backoff_max);
-            delay.min(if urgent { policy.backoff_max_urgent } else { Duration::MAX })
+            retry.next().unwrap_or(policy.backoff_max)
         };
         if let Some(asked) = error.retry_after() {
             let asked = asked.clamp(policy.retry_after_min, policy.retry_after_max);
@@ -163,8 +196,18 @@ impl Fetching {
             let spread = asked.min(longest).mul_f64(fastrand::Rng::with_seed(!seed).f64());
             self.not_before = now.saturating_add(millis(asked.saturating_add(spread)));
         }
-        self.regular = now.saturating_add(millis(delay));
+        self.regular = now.saturating_add(millis(delay.min(policy.ceiling)));
+        if urgent {
+            self.hurry(now);
+        }
         self.due().0
+    }
+
+    /// Nothing is usable: the next fetch is near, whatever was planned.
+    pub(super) fn hurry(&mut self, now: u64) {
+        let latest = now.saturating_add(millis(self.policy.backoff_max_urgent));
+        self.regular = self.regular.min(latest);
+        self.not_before = self.not_before.min(latest);
     }
 
     /// Somebody wants a look at this time.
@@ -180,11 +223,14 @@ impl Fetching {
     }
 
     /// A hint. One that names a generation waits for what a running fetch brings; one that does not may
-    /// be about what that fetch has already missed.
-    pub(super) fn hinted(&mut self, at: u64, generation: Option<u64>) {
+    /// be about what that fetch has already missed. An emergency is not held up by the floor.
+    pub(super) fn hinted(&mut self, at: u64, generation: Option<u64>, is_urgent: bool) {
         self.promised = self.promised.max(generation);
         if self.live.is_none() || generation.is_none() {
             self.want(at);
+            self.alarm = if is_urgent { Some(at) } else { self.alarm };
+        } else {
+            self.is_urgent |= is_urgent;
         }
     }
 
@@ -205,14 +251,14 @@ impl Fetching {
         self.forced = None;
     }
 
-    /// A forced fetch brought what it was for, and costs no token.
+    /// The API accepted what a forced fetch brought, which then costs no token.
     pub(super) fn refund(&mut self) {
         self.bucket.refund();
     }
 
     /// Whether a fetch runs, or is asked for and will start before a request loses patience.
     pub(super) fn is_worth_waiting(&self, now: u64) -> bool {
-        let asked = self.wanted.is_some() || self.forced.is_some();
+        let asked = self.wanted.is_some() || self.forced.is_some() || self.alarm.is_some();
         self.live.is_some() || (asked && self.due().0 <= self.patience(now))
     }
 
@@ -229,11 +275,12 @@ impl Fetching {
         self.live.as_ref().map_or_else(|| self.due().0, |live| live.deadline)
     }
 
-    /// When the next fetch may start, and whether it is a rejection that forces it.
+    /// When the next fetch may start, and whether a rejection or an emergency forces it.
     fn due(&self) -> (u64, bool) {
         let unforced = self.unforced();
-        match self.forced.map(|at| self.allowed(at)) {
-            Some(forced) if forced < unforced => (forced, true),
+        let forced = [self.forced, self.alarm].into_iter().flatten().min();
+        match forced.map(|at| self.allowed(at)) {
+            Some(forced) if forced <= unforced => (forced, true),
             _ => (unforced, false),
         }
     }
@@ -250,11 +297,20 @@ impl Fetching {
 
     /// When those who wait may ask again after an unchanged answer.
     fn again(&self, now: u64) -> u64 {
-        self.ended.saturating_add(millis(self.policy.fetch_floor_min)).max(now)
+        let pause = if self.is_proven { self.policy.fetch_floor_min } else { self.floor };
+        self.ended.saturating_add(millis(pause)).max(now)
     }
 
     fn patience(&self, now: u64) -> u64 {
-        now.saturating_add(millis(self.policy.wait))
+        now.saturating_add(millis(self.wait()))
+    }
+
+    /// How long a request waits for a fetch.
+    pub(super) fn wait(&self) -> Duration {
+        match self.is_proven {
+            true => self.policy.wait,
+            false => self.policy.wait.min(self.policy.wait_unproven),
+        }
     }
 
     fn floor_ends(&self) -> u64 {

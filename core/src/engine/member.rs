@@ -17,6 +17,10 @@ pub(super) struct Member {
     pub(super) role: Role,
     pub(super) starts: Option<Moment>,
     pub(super) ends: Option<Moment>,
+    /// What it had left to live when it came, or when its end was last moved.
+    pub(super) life: Option<Duration>,
+    /// Whether its end, which was judged by this machine's clock alone, proved to be none.
+    pub(super) outlived: bool,
     /// When it was first seen as a previous one: its grace counts from then.
     pub(super) retired: Option<Moment>,
     /// Whether the times above were read from a set for the role that it has.
@@ -60,11 +64,11 @@ impl Episode {
         self.opened.saturating_add(millis(self.cooldown))
     }
 
-    /// When its state changes by itself: requests wait for its fetches, and then fail fast until it has
-    /// cooled down.
-    pub(super) fn changes_at(&self, policy: &Policy) -> Option<u64> {
+    /// When its state changes by itself: requests wait for its fetches so long, and then fail fast until it
+    /// has cooled down.
+    pub(super) fn changes_at(&self, wait: Duration) -> Option<u64> {
         match self.state {
-            EpisodeState::Open => Some(self.opened.saturating_add(millis(policy.wait))),
+            EpisodeState::Open => Some(self.opened.saturating_add(millis(wait))),
             EpisodeState::Exhausted => Some(self.cools_at()),
             EpisodeState::Over => None,
         }
@@ -85,6 +89,8 @@ impl Member {
             role,
             starts: None,
             ends: None,
+            life: None,
+            outlived: false,
             retired: None,
             is_timed: false,
             since: sends,

@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     adoption::{InHand, Reporting},
     fetching::Fetching,
-    held::Held,
+    held::{self, Admitted, Held, Standing},
     member::{Episode, EpisodeState, Member, Role},
     probation::Probation,
     snapshot::{Candidate, Snapshot},
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     credential::{CredentialId, CredentialSet},
     error::{Error, ErrorKind},
-    event::Event,
+    event::{Event, WentBack},
     moment::{Moment, millis},
     policy::Policy,
 };
@@ -70,6 +70,8 @@ pub struct Rotation {
     failure: Option<Error>,
     /// Whether somebody waits for a fetch.
     demand: bool,
+    /// Ids that the last forced fetch was the first to bring, if it brought any.
+    brought: Vec<CredentialId>,
 }
 
 impl Rotation {
@@ -97,6 +99,7 @@ impl Rotation {
             cause,
             failure: None,
             demand: false,
+            brought: Vec::new(),
         }
     }
 
@@ -105,11 +108,21 @@ impl Rotation {
         self.held.known_schemes.extend(names);
     }
 
+    /// Says that each fetch from the source makes a new credential, so that none is made only to look.
+    pub fn source_mints(&mut self) {
+        self.fetching.mints = true;
+    }
+
     /// Begins with a set that was held elsewhere, as by the process that this one was forked from. What
-    /// may not be used, because it has ended say, is passed over. The first fetch stays due at once.
-    pub fn inherit(&mut self, now: Moment, set: CredentialSet) {
+    /// may not be used, because it has ended say, is passed over. The first fetch stays due at once. What
+    /// the API accepted elsewhere shows that the keys are good, and is not counted here.
+    pub fn inherit(&mut self, now: Moment, mut set: CredentialSet) {
         self.observe_clocks(now);
-        if self.fetched(set).is_ok() {
+        for credential in set.members_mut() {
+            self.fetching.is_proven |= credential.accepted().count() > 0;
+            Arc::make_mut(credential).restart_count();
+        }
+        if !held::has_ended(now, &set) && self.fetched(set).is_ok() {
             self.fetching.ask(now.boot);
         }
         self.publish_if_changed();
@@ -129,8 +142,25 @@ impl Rotation {
     }
 
     /// The set that a fetch may ask about with a condition. None once its newest credential has ended by
-    /// the client's clocks: the full state, with the source's own clock, then shows whether that is so.
+    /// the client's clocks: the full state, with the source's own clock, then shows whether that is so. Nor
+    /// once the API rejected what is in use, or for a fetch that is forced: «nothing newer» would be no help,
+    /// and may be wrong.
     pub fn confirmable(&self) -> Option<&Arc<CredentialSet>> {
+        let is_rejected = || self.used().is_some_and(|used| used.run.is_some());
+        self.current_set().filter(|_| !self.fetching.is_forced() && !is_rejected())
+    }
+
+    /// What a fetch that begins now is to know: the set that is held, with its validator only where it may
+    /// ask with a condition.
+    pub fn known_to_fetch(&self) -> Option<Arc<CredentialSet>> {
+        let known = self.confirmable().cloned();
+        known.or_else(|| {
+            let set = self.current_set()?;
+            Some(Arc::new(CredentialSet { validator: None, ..(**set).clone() }))
+        })
+    }
+
+    fn current_set(&self) -> Option<&Arc<CredentialSet>> {
         let has_ended = self.held.primary().is_none_or(|primary| primary.has_ended(self.now));
         self.held.set.as_ref().filter(|_| !has_ended)
     }
@@ -142,6 +172,8 @@ impl Rotation {
         }
         self.sends = sends;
         self.observe_clocks(now);
+        self.fetching.is_proven |=
+            self.used().is_some_and(|used| used.credential.accepted().count() > 0);
         match input {
             Input::Woke => {}
             Input::Fetched(ticket, set) => self.conclude(ticket, |this| this.fetched(set)),
@@ -195,12 +227,31 @@ impl Rotation {
         let Some(live) = self.fetching.conclude(self.now.boot, ticket) else { return };
         let changed = self.counts.changed;
         let outcome = outcome(self);
-        match &outcome {
-            Err(error) => self.failed(error),
-            Ok(()) if live.forced && self.counts.changed > changed => self.fetching.refund(),
-            Ok(()) => {}
+        if let Err(error) = &outcome {
+            self.failed(error);
+        }
+        let is_new = self.counts.changed > changed;
+        if is_new && !live.forced {
+            self.brought.clear();
+        }
+        if !is_new {
+            self.doubt(live.forced);
         }
         self.settle(outcome);
+    }
+
+    /// The source has nothing else than a key that was rejected. If nothing was ever accepted, waiting for
+    /// more than one forced fetch is in vain, unless the floor allows another one soon.
+    fn doubt(&mut self, was_forced: bool) {
+        let is_open = |used: &Member| used.is_in(EpisodeState::Open) && used.run.is_some();
+        if self.fetching.is_proven || !self.used().is_some_and(is_open) {
+            return;
+        }
+        if !was_forced {
+            self.fetching.force(self.now.boot);
+        } else if !self.fetching.could_help(self.now.boot) {
+            self.end_episode();
+        }
     }
 
     fn settle(&mut self, outcome: Result<(), Error>) {
@@ -209,16 +260,36 @@ impl Rotation {
     }
 
     fn fetched(&mut self, mut set: CredentialSet) -> Result<(), Error> {
-        let is_new = self.held.admit(self.now, &mut set, self.in_use.is_none())?;
+        let working = self.used().filter(|used| used.is_usable(self.now) && used.run.is_none());
+        let working = working.map(|working| working.credential.shared_id());
+        let standing = Standing {
+            is_idle: self.in_use.is_none(),
+            is_lost: self.is_lost(),
+            working: working.as_deref(),
+        };
+        let admitted = self.held.admit(self.now, &mut set, &standing)?;
         self.held.keep_counts(&mut set);
         let set = Arc::new(set);
-        if is_new {
-            self.install(&set);
-        } else {
+        if admitted == Admitted::Same {
             self.held.confirm(self.now, &set, self.sends);
             self.renewed();
+        } else {
+            self.install(&set, admitted);
         }
         Ok(())
+    }
+
+    /// Whether a set is held of which the API accepts nothing: each is rejected, or has ended.
+    fn is_lost(&self) -> bool {
+        let is_gone = |member: &Member| !member.is_usable(self.now) || member.run.is_some();
+        self.held.set.is_some()
+            && self.held.members.iter().all(is_gone)
+            && self.used().is_none_or(|used| used.run.is_some())
+    }
+
+    /// Whether nothing is usable that should be. A set that was revoked is not looked for in haste.
+    fn is_starving(&self) -> bool {
+        self.in_use.is_none() && self.cause.kind() != ErrorKind::SetRevoked
     }
 
     fn not_modified(&mut self) -> Result<(), Error> {
@@ -246,7 +317,7 @@ impl Rotation {
     fn worked(&mut self) {
         self.counts.last_success = Some(self.now.wall);
         if self.failure.take().is_some() {
-            self.tell(Event::Recovered { credential: self.in_use.clone() });
+            self.tell(Event::Recovered { credential: self.in_use.clone(), went_back: None });
         }
     }
 
@@ -270,7 +341,7 @@ impl Rotation {
         } else if self.in_use.is_none() && self.cause.kind() != ErrorKind::SetRevoked {
             self.cause = error.clone();
         }
-        let urgent = self.in_use.is_none() || self.published.hard;
+        let urgent = self.is_starving() || self.is_lost() || self.published.hard;
         let next = self.fetching.failed(self.now.boot, error, urgent, self.rng.u64(..));
         let retry_in = Duration::from_millis(next.saturating_sub(self.now.boot));
         self.tell(Event::FetchFailed { error: error.clone(), retry_in });
@@ -279,7 +350,8 @@ impl Rotation {
     fn hinted(&mut self, generation: Option<u64>, immediate: bool) {
         if generation.is_none_or(|hinted| self.held.generation.is_none_or(|held| hinted > held)) {
             let spread = if immediate { 0.0 } else { self.rng.f64() };
-            self.fetching.hinted(self.after(self.held.splay().mul_f64(spread)), generation);
+            let at = self.after(self.held.splay().mul_f64(spread));
+            self.fetching.hinted(at, generation, immediate);
         }
     }
 
@@ -296,11 +368,7 @@ impl Rotation {
         }
         match what {
             Announcement::Retiring { .. } => self.hinted(None, false),
-            // A fetch that runs may have asked before the key was revoked.
-            Announcement::Revoked if self.fetching.live_ticket().is_some() => {
-                self.hinted(None, true);
-            }
-            Announcement::Revoked => self.fetching.force(now),
+            Announcement::Revoked => self.hinted(None, true),
         }
     }
 
@@ -324,9 +392,11 @@ impl Rotation {
 
     // ---- a new set ----
 
-    fn install(&mut self, set: &Arc<CredentialSet>) {
+    fn install(&mut self, set: &Arc<CredentialSet>, admitted: Admitted) {
         let jitter = self.rng.f64();
-        let change = self.held.install(self.now, set, self.sends, jitter);
+        let held = |id: &CredentialId| self.held.member(id).is_some();
+        self.brought = set.members().map(|new| new.shared_id()).filter(|id| !held(id)).collect();
+        let change = self.held.install(self.now, set, self.sends, jitter, admitted);
         // Other material under the id in use is a swap.
         self.in_use.take_if(|id| change.replaced.contains(id));
         self.window_until = self.after(self.policy.rotation_window);
@@ -335,6 +405,10 @@ impl Rotation {
         self.counts.changed += 1;
         let primary = self.held.members[0].credential.shared_id();
         self.tell(Event::Fetched { generation: set.generation(), primary });
+        if let Admitted::Back(from) = admitted {
+            let (credential, to) = (self.in_use.clone(), set.generation());
+            self.tell(Event::Recovered { credential, went_back: Some(WentBack { from, to }) });
+        }
         if !change.revoked.is_empty() {
             self.tell(Event::Revoked { credentials: change.revoked, set: false });
         }
@@ -379,7 +453,9 @@ impl Rotation {
             used.is_usable(self.now) && (used.role != Role::Previous || lasts())
         });
         if !stays {
-            let newest = self.held.usable(self.now).next().or_else(|| self.held.stale(self.now));
+            let newest = self.held.usable(self.now).next();
+            let newest = newest.or_else(|| self.held.stale(self.now));
+            let newest = newest.or_else(|| self.held.early(self.now));
             match newest.map(|newest| newest.credential.shared_id()) {
                 Some(to) if self.is_in_use(&to) => {}
                 Some(to) => {
@@ -507,6 +583,14 @@ impl Rotation {
         if !self.held.member_mut(id).is_some_and(|member| member.accepted(evidence.sent)) {
             return;
         }
+        self.fetching.is_proven = true;
+        if self.held.member(id).is_some_and(|member| member.has_ended(self.now)) {
+            self.held.outlive(id);
+        }
+        if self.brought.contains(id) {
+            self.brought.clear();
+            self.fetching.refund();
+        }
         if let Some(probation) = &mut self.probation {
             probation.reported = true;
         }
@@ -529,7 +613,7 @@ impl Rotation {
             self.fetching.stop_forcing();
         }
         if recovered {
-            self.tell(Event::Recovered { credential: self.in_use.clone() });
+            self.tell(Event::Recovered { credential: self.in_use.clone(), went_back: None });
         }
     }
 
@@ -568,7 +652,7 @@ impl Rotation {
 
     /// When the state of the episode changes by itself.
     fn episode_ends(&self) -> Option<u64> {
-        self.used()?.episode.as_ref()?.changes_at(&self.policy)
+        self.used()?.episode.as_ref()?.changes_at(self.fetching.wait())
     }
 
     /// The wait, or the cooldown, is over. If every usable credential was tried in vain, requests fail
@@ -588,7 +672,8 @@ impl Rotation {
         }
         self.fetching.stop_forcing();
         if let Some(credential) = self.in_use.clone().filter(|_| is_exhausted) {
-            self.tell(Event::Exhausted { credential, cooldown: left });
+            let never_accepted = !self.fetching.is_proven;
+            self.tell(Event::Exhausted { credential, cooldown: left, never_accepted });
         }
     }
 
@@ -621,6 +706,13 @@ impl Rotation {
             self.promote(false);
         }
         self.choose(Duration::ZERO);
+        if self.is_starving() {
+            self.fetching.hurry(now.boot);
+        }
+        // What was refused is believed if it is still said then.
+        if let Some(at) = self.held.believes_at().filter(|at| *at > now.boot && self.is_lost()) {
+            self.fetching.want(at);
+        }
         if self.episode_ends().is_some_and(|at| at <= now.boot) {
             self.end_episode();
         }
@@ -669,6 +761,9 @@ impl Rotation {
             && self.fetching.could_help(self.now.boot);
         let exhausted = is_in(EpisodeState::Exhausted);
         let listening = self.listen_until > self.now.boot;
+        // Whether a key was ever accepted, and whether one that has ended still is, tells what to do later.
+        let untold =
+            in_use.is_some_and(|used| !self.fetching.is_proven || used.has_ended(self.now));
         Snapshot {
             epoch: self.published.epoch + 1,
             set: self.held.set.clone(),
@@ -677,7 +772,8 @@ impl Rotation {
             hard: in_use.is_some() && self.held.hard_at.is_some_and(|at| at.reached(self.now)),
             suspect,
             exhausted,
-            evidence: candidate.is_some() || suspect || exhausted || listening,
+            evidence: candidate.is_some() || suspect || exhausted || listening || untold,
+            patience: (!self.fetching.is_proven).then_some(self.fetching.wait()),
             candidate,
             window_until: self.window_until,
             sends: self.sends,

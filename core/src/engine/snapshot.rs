@@ -1,8 +1,11 @@
 //! What requests see: one immutable state of a rotation, and the one slot for probing its candidate.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use crate::{
@@ -25,6 +28,9 @@ pub struct Snapshot {
     pub(crate) suspect: bool,
     /// Everything was tried in vain: a rejection is the answer until the cooldown ends.
     pub(crate) exhausted: bool,
+    /// How long a request waits for credentials after a rejection, where that is not the whole wait: nothing
+    /// was ever accepted, so the key may simply be wrong.
+    pub(crate) patience: Option<Duration>,
     /// The rotation wants to hear of acceptances.
     pub(crate) evidence: bool,
     /// Until when, on the boot clock, replicas may still disagree.
@@ -87,6 +93,7 @@ impl Snapshot {
             hard: false,
             suspect: false,
             exhausted: false,
+            patience: None,
             evidence: false,
             window_until: 0,
             sends: 0,
@@ -105,6 +112,7 @@ impl Snapshot {
             && self.hard == other.hard
             && self.suspect == other.suspect
             && self.exhausted == other.exhausted
+            && self.patience == other.patience
             && self.evidence == other.evidence
             && self.window_until == other.window_until
             && self.cause.as_ref().map(Error::kind) == other.cause.as_ref().map(Error::kind))

@@ -124,6 +124,7 @@ async fn post(line: &Line, document: &[u8]) -> Result<(), Error> {
         url: &acks(&line.url),
         accept: "application/json",
         validator: None,
+        is_fresh: false,
         report: Some(document),
         timeout: Some(line.timeout),
     };

@@ -269,6 +269,8 @@ impl Endpoint {
                 url: &self.line.url,
                 accept: "application/json",
                 validator,
+                // What is held is not to be confirmed: the API rejected it.
+                is_fresh: held.is_some() && validator.is_none(),
                 report: None,
                 timeout: Some(self.line.timeout),
             })

@@ -42,6 +42,8 @@ pub(super) struct Question<'a> {
     pub(super) url: &'a Url,
     pub(super) accept: &'static str,
     pub(super) validator: Option<&'a str>,
+    /// Whether a copy from a cache would be no answer.
+    pub(super) is_fresh: bool,
     /// What is posted, as JSON.
     pub(super) report: Option<&'a [u8]>,
     /// How long the whole answer may take. None for one that has no end: the asker watches over it.
@@ -117,6 +119,9 @@ impl Line {
         }
         if let Some(validator) = question.validator {
             request = request.header(header::IF_NONE_MATCH, validator);
+        }
+        if question.is_fresh {
+            request = request.header(header::CACHE_CONTROL, "no-cache");
         }
         request.send().await.map_err(|error| self.broken(&error))
     }

@@ -51,7 +51,8 @@ pub enum Fetched {
 /// each of these is a failed fetch, and the set that is held stays in use.
 pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// Fetches the current state. `held` is what the last successful fetch brought: a source that can
-    /// ask conditionally uses its [`validator`](CredentialSet::validator).
+    /// ask conditionally uses its [`validator`](CredentialSet::validator). It has none where a condition
+    /// would be wrong: the API rejected what is held, so «not modified», or a copy from a cache, is no help.
     ///
     /// # Errors
     /// Any error. Its kind decides how soon the next fetch comes, and its
@@ -60,6 +61,13 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
         &'a self,
         held: Option<&'a CredentialSet>,
     ) -> BoxFuture<'a, Result<Fetched, Error>>;
+
+    /// Whether each fetch makes a new credential (OAuth2, dynamic secrets). Such a source is asked by the
+    /// life of what it made, at least once a day, and never only to look. All others read a state that
+    /// stands somewhere, and are polled: nobody else would tell that it changed.
+    fn mints(&self) -> bool {
+        false
+    }
 
     /// Follows a push channel, if there is one, and passes on its hints. It runs beside the fetches for
     /// as long as the handle lives, and is dropped with it. Fetching goes on with or without it.
@@ -83,6 +91,10 @@ impl Source for Arc<dyn Source> {
         held: Option<&'a CredentialSet>,
     ) -> BoxFuture<'a, Result<Fetched, Error>> {
         (**self).fetch(held)
+    }
+
+    fn mints(&self) -> bool {
+        (**self).mints()
     }
 
     fn watch(&self, hints: Hints) -> Option<BoxFuture<'static, ()>> {
@@ -200,7 +212,8 @@ impl fmt::Debug for Hints {
     }
 }
 
-/// A source from an async function that returns the full state each time.
+/// A source from an async function that returns the full state each time: it reads what stands somewhere.
+/// One that makes a new credential with each call is [`from_minting_fn`].
 ///
 /// ```
 /// use keyswap::{Credential, CredentialSet, source};
@@ -214,10 +227,31 @@ where
     F: Fn() -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<CredentialSet, Error>> + Send + 'static,
 {
-    FromFn(fetch)
+    FromFn { fetch, mints: false }
 }
 
-struct FromFn<F>(F);
+/// A source from an async function that makes a new credential with each call, such as one that asks an
+/// OAuth2 server for a token. It is called by the life of what it made, and not polled.
+///
+/// ```
+/// use keyswap::{Credential, CredentialSet, source};
+/// let tokens = source::from_minting_fn(|| async {
+///     // Ask for a token.
+///     Ok(CredentialSet::new(Credential::new("t1", "material")))
+/// });
+/// ```
+pub fn from_minting_fn<F, Fut>(fetch: F) -> impl Source
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<CredentialSet, Error>> + Send + 'static,
+{
+    FromFn { fetch, mints: true }
+}
+
+struct FromFn<F> {
+    fetch: F,
+    mints: bool,
+}
 
 impl<F, Fut> Source for FromFn<F>
 where
@@ -225,8 +259,12 @@ where
     Fut: Future<Output = Result<CredentialSet, Error>> + Send + 'static,
 {
     fn fetch<'a>(&'a self, _: Option<&'a CredentialSet>) -> BoxFuture<'a, Result<Fetched, Error>> {
-        let fetch = (self.0)();
+        let fetch = (self.fetch)();
         Box::pin(async move { fetch.await.map(Fetched::Set) })
+    }
+
+    fn mints(&self) -> bool {
+        self.mints
     }
 }
 

@@ -159,6 +159,7 @@ impl Following {
             url: &url,
             accept: "text/event-stream",
             validator: None,
+            is_fresh: false,
             report: None,
             timeout: None,
         };
@@ -223,6 +224,7 @@ impl Following {
             url: &url,
             accept: "application/json",
             validator: known.validator.as_deref(),
+            is_fresh: false,
             report: None,
             timeout: None,
         };

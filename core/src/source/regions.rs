@@ -241,7 +241,10 @@ impl Inner {
     ) -> Judged {
         let endpoint = &self.regions[region];
         let held = held.map(|held| {
-            let validator = self.health.borrow()[region].validator_of(held).map(Into::into);
+            // Without one, the full state is wanted, of each region.
+            let wanted = held.validator().is_some();
+            let health = self.health.borrow();
+            let validator = health[region].validator_of(held).filter(|_| wanted).map(Into::into);
             CredentialSet { validator, ..held.clone() }
         });
         let mut asking = Asking { inner: self, region, judged: false };

@@ -373,10 +373,12 @@ impl<'a> Play<'a> {
         let Some(region) = tour.next() else { return };
         let now = self.story_time();
         let bearer = self.world.config().bootstrap.clone();
-        let held = self.snapshot.set().and_then(CredentialSet::validator).map(str::to_owned);
+        let known = self.rotation.known_to_fetch();
+        let held = known.as_ref().and_then(|known| known.validator()).map(str::to_owned);
         let request = FetchRequest {
             bearer: Some(bearer.reveal()),
             if_none_match: held.as_deref(),
+            no_cache: known.is_some() && held.is_none(),
             region,
             ..FetchRequest::default()
         };

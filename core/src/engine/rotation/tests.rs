@@ -10,6 +10,7 @@ use crate::{
 
 mod adoption;
 mod announced;
+mod recovery;
 
 const START: Moment = Moment { wall: 1_800_000_000_000, boot: 5_000_000 };
 
@@ -48,10 +49,12 @@ impl Life {
         life
     }
 
-    /// A life in which this set is held.
+    /// A life in which this set is held, and the API accepted something before.
     fn holding(set: CredentialSet) -> Self {
         let mut life = Self::begin();
         life.fetched(set);
+        life.rotation.fetching.is_proven = true;
+        life.step(Input::Woke);
         life.events.clear();
         life
     }
@@ -93,6 +96,15 @@ impl Life {
         }
         self.now = until;
         self.step(Input::Woke);
+    }
+
+    /// How many seconds it took until a fetch began.
+    fn pass_until_a_fetch(&mut self) -> u64 {
+        let began = self.now.boot;
+        while self.live.is_none() {
+            self.pass(1.0);
+        }
+        (self.now.boot - began) / 1000
     }
 
     fn ticket(&mut self) -> u64 {
@@ -186,8 +198,11 @@ fn set(generation: u64, primary: &str, previous: &[&str]) -> CredentialSet {
     previous.iter().fold(set, |set, id| set.with_previous(key(id)))
 }
 
+/// A set whose primary credential lives so long, from a source that shows its clock.
 fn living(life: &Life, generation: u64, id: &str, seconds: i64) -> CredentialSet {
-    CredentialSet::new(key(id).with_expires_at(life.at(seconds))).with_generation(generation)
+    CredentialSet::new(key(id).with_expires_at(life.at(seconds)))
+        .with_generation(generation)
+        .with_as_of(life.at(0))
 }
 
 fn outage() -> Error {
@@ -463,14 +478,25 @@ fn an_unchanged_answer_is_asked_again_while_callers_wait_as_tokens_allow() {
 }
 
 #[test]
-fn a_fetch_that_brings_something_new_costs_no_token() {
-    let mut life = Life::holding(set(1, "k1", &[]));
-    for generation in 2..8 {
-        let id = format!("k{generation}");
-        let held = life.in_use().expect("in use").to_owned();
-        life.rejected(&held);
-        assert!(life.live.is_some(), "generation {generation} could be fetched at once");
-        life.fetched(set(generation, &id, &[]));
+fn a_fetch_that_brings_what_the_api_accepts_costs_no_token() {
+    for is_good in [true, false] {
+        let mut life = Life::holding(set(1, "k1", &[]));
+        let began = life.now.boot;
+        for generation in 2..8 {
+            let id = format!("k{generation}");
+            let held = life.in_use().expect("in use").to_owned();
+            life.rejected(&held);
+            while life.live.is_none() {
+                life.pass(0.1);
+            }
+            life.fetched(set(generation, &id, &[]));
+            if is_good {
+                life.accepted(&id);
+            }
+        }
+        // Two at once, and one more each five seconds.
+        let took = if is_good { 0 } else { 20_000 };
+        assert_eq!(life.now.boot - began, took, "accepted: {is_good}");
     }
 }
 
@@ -573,9 +599,10 @@ fn a_floor_lies_between_two_fetches() {
 }
 
 #[test]
-fn it_refreshes_ahead_of_the_end_and_again_after_an_unchanged_answer() {
+fn a_source_that_mints_is_asked_by_the_life_of_what_it_made() {
     let mut life = Life::begin();
-    life.fetched(living(&life, 1, "k1", 3600));
+    life.rotation.source_mints();
+    life.fetched(living(&life, 1, "k1", 3600).with_refresh_after(life.at(60)));
     life.starts.clear();
     let began = life.now.boot;
     while life.now.boot < began + 3_599_000 {
@@ -589,6 +616,56 @@ fn it_refreshes_ahead_of_the_end_and_again_after_an_unchanged_answer() {
     assert!((2_520_000..3_060_000).contains(&starts[0]), "{starts:?}");
     assert!(starts.len() >= 3 && starts[1] < 3_500_000, "{starts:?}");
     assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= 1000), "{starts:?}");
+    // The life that it names may be wrong, too: once a day; and without one, once an hour.
+    for (seconds, least, most) in [(9_000_000, 86_000, 86_500), (0, 2_880, 3_601)] {
+        let mut life = Life::begin();
+        life.rotation.source_mints();
+        let set = set(1, "k1", &[]);
+        life.fetched(if seconds > 0 { living(&life, 1, "k1", seconds) } else { set });
+        assert!((least..=most).contains(&life.pass_until_a_fetch()), "{seconds}");
+    }
+}
+
+#[test]
+fn a_source_that_reads_is_polled_whatever_the_end() {
+    for seconds in [3_600, 90 * 86_400] {
+        let mut life = Life::begin();
+        life.fetched(living(&life, 1, "k1", seconds));
+        for _ in 0..5 {
+            let began = life.now.boot;
+            while life.live.is_none() {
+                life.pass(1.0);
+            }
+            assert!((239_000..=361_000).contains(&(life.now.boot - began)), "{seconds}");
+            life.not_modified();
+        }
+    }
+}
+
+#[test]
+fn no_time_that_the_source_names_silences_a_client() {
+    let far = |life: &Life, set: CredentialSet| set.with_refresh_after(life.at(9_000_000_000));
+    for splay in [0, 86_400] {
+        let mut life = Life::begin();
+        let set = set(1, "k1", &[]).with_splay(Duration::from_secs(splay));
+        life.fetched(far(&life, set));
+        let waited = life.pass_until_a_fetch();
+        assert!((2_880..=3_600).contains(&waited), "a wish for 2312, a splay of {splay} s");
+    }
+    let mut life = Life::begin();
+    life.fetched(set(1, "k1", &[]).with_splay(Duration::from_secs(86_400)));
+    life.step(Input::Hinted { generation: None, immediate: false });
+    assert!(life.pass_until_a_fetch() <= 360, "a hint is no reason to wait for longer");
+    // The ends of time, as languages write "never", are no times.
+    for never in [Timestamp::MAX, Timestamp::MIN] {
+        let mut life = Life::begin();
+        let old = key("k0").with_expires_at(never).with_grace_expires_at(never);
+        let primary = key("k1").with_expires_at(never).with_not_before(never);
+        let set = CredentialSet::new(primary).with_generation(1).with_previous(old);
+        life.fetched(set.with_refresh_after(never).with_as_of(never));
+        assert_eq!(life.usable(), ["k1", "k0"], "{never}");
+        assert!(life.pass_until_a_fetch() <= 360, "{never}: no end, and no wish");
+    }
 }
 
 #[test]
@@ -614,8 +691,10 @@ fn the_servers_wish_wins_but_not_once_it_has_passed() {
     assert!(life.live.is_none());
     life.pass(1.5);
     life.not_modified();
-    life.pass(1800.0);
+    life.pass(239.0);
     assert!(life.live.is_none(), "the wish has passed: its own schedule again");
+    life.pass(122.0);
+    assert!(life.live.is_some());
     let mut life = Life::begin();
     life.fetched(living(&life, 1, "k1", 60).with_refresh_after(life.at(86_400)));
     life.pass(60.0);
@@ -669,7 +748,10 @@ fn with_nothing_usable_it_tries_more_often() {
 
 #[test]
 fn permanent_failures_are_tried_slowly_for_ever() {
-    let mut life = Life::begin();
+    let mut life = Life::holding(set(1, "k1", &[]));
+    life.pass(10.0);
+    life.step(Input::RefreshRequested);
+    let began = life.now.boot;
     life.starts.clear();
     for _ in 0..40 {
         if life.live.is_some() {
@@ -678,8 +760,50 @@ fn permanent_failures_are_tried_slowly_for_ever() {
         life.pass(60.0);
     }
     let waits: Vec<_> = life.starts.windows(2).map(|pair| (pair[1] - pair[0]) / 1000).collect();
-    assert_eq!(life.starts[0] - START.boot, 60_000);
+    assert_eq!(life.starts[0] - began, 60_000);
     assert_eq!(waits, [120, 240, 300, 300, 300, 300, 300, 300]);
+}
+
+#[test]
+fn with_nothing_usable_the_next_fetch_is_near_whatever_the_failure_is_called() {
+    let lasting = [
+        ErrorKind::BootstrapRejected,
+        ErrorKind::Forbidden,
+        ErrorKind::UnknownSet,
+        ErrorKind::OlderGeneration,
+        ErrorKind::SignatureInvalid,
+        ErrorKind::InvalidConfig,
+        ErrorKind::Malformed,
+        ErrorKind::Throttled,
+    ];
+    for kind in lasting {
+        let failure = || Error::new(kind, "no").with_retry_after(Duration::from_secs(300));
+        let mut life = Life::begin();
+        for _ in 0..4 {
+            life.failed(failure());
+            life.pass(15.1);
+            assert!(life.live.is_some(), "at the start, {kind:?}");
+        }
+        // What was planned while all was well does not hold it up once it is not.
+        let mut life = Life::begin();
+        life.fetched(living(&life, 1, "k1", 120));
+        life.pass(100.0);
+        life.failed(failure());
+        life.pass(22.0);
+        life.rejected("k1");
+        assert_eq!(life.in_use(), None);
+        life.starts.clear();
+        let began = life.now.boot;
+        life.pass(15.1);
+        assert!(!life.starts_from(began).is_empty(), "after the end, {kind:?}");
+    }
+    // A set that was revoked is looked for slowly.
+    let mut life = Life::holding(set(1, "k1", &[]));
+    life.step(Input::RefreshRequested);
+    life.pass(5.0);
+    life.failed(Error::new(ErrorKind::SetRevoked, "gone"));
+    life.pass(59.0);
+    assert!(life.live.is_none());
 }
 
 #[test]
@@ -773,7 +897,9 @@ fn a_fetch_that_hangs_is_given_up_and_what_it_brings_late_is_ignored() {
 
 #[test]
 fn bad_answers_are_failures() {
-    let mut life = Life::holding(set(5, "k5", &["k4"]).with_revoked("k1"));
+    let mut life = Life::holding(set(4, "k4", &["k1"]));
+    life.refresh(set(5, "k5", &["k4"]).with_revoked("k1"));
+    life.accepted("k5");
     let ended = living(&life, 6, "k6", -1);
     let bad = [
         (CredentialSet::default().with_generation(6), ErrorKind::Malformed),
@@ -785,6 +911,12 @@ fn bad_answers_are_failures() {
             ErrorKind::Malformed,
         ),
         (ended, ErrorKind::Malformed),
+        (set(5, "k9", &[]), ErrorKind::Malformed),
+        (set(5, "k5", &[]), ErrorKind::Malformed),
+        (
+            CredentialSet::new(key("k6").with_not_before(life.at(60))).with_generation(6),
+            ErrorKind::Malformed,
+        ),
     ];
     for (answer, kind) in bad {
         life.refresh(answer);
@@ -811,7 +943,7 @@ fn an_answer_is_judged_by_the_sources_clock() {
 fn the_same_generation_only_renews() {
     let mut life = Life::holding(set(1, "k1", &[]));
     let epoch = life.rotation.snapshot().epoch();
-    life.refresh(set(1, "k9", &[]));
+    life.refresh(set(1, "k1", &[]));
     assert_eq!((life.in_use(), life.rotation.snapshot().epoch()), (Some("k1"), epoch));
     assert_eq!(life.rotation.counts().changed, 1);
     assert_eq!(life.rotation.counts().not_modified, 1);
@@ -1073,7 +1205,8 @@ fn an_unknown_scheme_is_unusable_and_not_an_error() {
 fn a_credential_is_not_used_before_it_is_valid() {
     let mut life = Life::begin();
     let early = key("k2").with_not_before(life.at(30));
-    life.fetched(CredentialSet::new(early).with_generation(1));
+    let now = life.at(0);
+    life.fetched(CredentialSet::new(early).with_generation(1).with_as_of(now));
     assert_eq!(life.cause(), Some(ErrorKind::NotReady));
     life.pass(31.0);
     assert_eq!(life.in_use(), Some("k2"));
@@ -1084,7 +1217,7 @@ fn a_credential_is_not_used_before_it_is_valid() {
 #[test]
 fn a_wall_clock_set_back_lengthens_no_life() {
     let mut life = Life::begin();
-    let set = living(&life, 1, "k1", 600);
+    let set = CredentialSet { as_of: None, ..living(&life, 1, "k1", 600) };
     life.fetched(set.clone());
     life.now.wall -= 3_600_000;
     life.step(Input::Woke);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, IF_NONE_MATCH};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, IF_NONE_MATCH};
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -41,6 +41,7 @@ pub(super) async fn answer(
             let request = FetchRequest {
                 bearer: bearer(&head.headers),
                 if_none_match: text(&head.headers, IF_NONE_MATCH.as_str()),
+                no_cache: text(&head.headers, CACHE_CONTROL.as_str()) == Some("no-cache"),
                 set: Some(*set),
                 region,
                 wait: head.uri.query().and_then(wait),

@@ -20,6 +20,8 @@ pub struct FetchRequest<'a> {
     pub set: Option<&'a str>,
     /// The region that is asked, from 0.
     pub region: usize,
+    /// Whether it says `Cache-Control: no-cache`: what is held is known, and is not to be confirmed.
+    pub no_cache: bool,
     /// The parameter `wait`, as it came. Only [`World::ask`] holds a request because of it.
     pub wait: Option<&'a str>,
 }
@@ -40,7 +42,7 @@ impl fmt::Debug for FetchRequest<'_> {
 pub enum FetchOutcome {
     /// A sound set that the validator did not name.
     Changed,
-    /// 304.
+    /// 304; or, where no condition was wanted, the set that was shown last.
     NotModified,
     /// Anything else.
     Failed,
@@ -92,7 +94,13 @@ impl World {
         let planned = self.plan(now, request);
         self.fetches.started += 1;
         self.region_mut(request.region).fetches += 1;
-        let outcome = planned.reply().map_or(FetchOutcome::Failed, |reply| reply.outcome);
+        let mut outcome = planned.reply().map_or(FetchOutcome::Failed, |reply| reply.outcome);
+        if let Some(reply) = planned.reply().filter(|_| outcome == FetchOutcome::Changed) {
+            let before = std::mem::replace(&mut self.shown_last, reply.etag.clone());
+            if request.no_cache && before == reply.etag {
+                outcome = FetchOutcome::NotModified;
+            }
+        }
         *match outcome {
             FetchOutcome::Changed => &mut self.fetches.changed,
             FetchOutcome::NotModified => &mut self.fetches.not_modified,
@@ -220,15 +228,24 @@ impl World {
             return FetchReply { status: 200, content_type: "text/html", body, ..bare(date_ms) };
         }
 
+        let stands_still = fault == Some(&EndpointFault::StillValidator);
+        if stands_still && request.if_none_match.is_some() {
+            let outcome = FetchOutcome::NotModified;
+            let etag = request.if_none_match.map(str::to_owned);
+            return FetchReply { outcome, status: 304, etag, ..bare(date_ms) };
+        }
         let (shape, place) = match fault {
             Some(EndpointFault::Oversized) => (Shape::Oversized, place),
             Some(EndpointFault::OtherMaterial) => (Shape::OtherMaterial, place),
             Some(EndpointFault::Expired) => (Shape::Expired, place),
             Some(EndpointFault::TooMany) => (Shape::TooMany, place),
+            Some(EndpointFault::FastForward) => (Shape::FastForward, place),
+            Some(EndpointFault::EarlyRevocation) => (Shape::EarlyRevocation, place),
             Some(EndpointFault::OlderGeneration) => (Shape::Older, self.before(place)),
             _ => (Shape::Sound, place),
         };
-        let sound = shape == Shape::Sound && fault != Some(&EndpointFault::Torn);
+        let sound = matches!(shape, Shape::Sound | Shape::EarlyRevocation)
+            && fault != Some(&EndpointFault::Torn);
         let etag = format!("\"{}\"", shown.state.tag(shown.state.generation));
         if sound && names(request.if_none_match, &etag) {
             let (outcome, etag) = (FetchOutcome::NotModified, Some(etag));

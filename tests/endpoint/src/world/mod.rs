@@ -101,6 +101,8 @@ pub struct World {
     regions: Vec<Region>,
     api: ApiState,
     fetches: Fetches,
+    /// The validator of the set that a fetch was last shown.
+    shown_last: Option<String>,
     push: PushCounts,
     adoption: Adoption,
     signer: Signer,
@@ -164,6 +166,7 @@ impl World {
             regions: vec![Region::default(); config.regions],
             api: ApiState::new(config.replicas),
             fetches: Fetches::default(),
+            shown_last: None,
             push: PushCounts::default(),
             adoption: Adoption::default(),
             signer: Signer::new(setting.seed),

@@ -164,6 +164,12 @@ pub enum EndpointFault {
     OlderGeneration,
     /// A new generation in which a known id has other material.
     OtherMaterial,
+    /// The present state, said to be of generation 18446744073709551615.
+    FastForward,
+    /// The present state, with the next two ids, which do not exist yet, among the revoked.
+    EarlyRevocation,
+    /// 304 to every request that has a condition, whatever has changed.
+    StillValidator,
     /// Every time that the endpoint writes is off by this much.
     WrongClock {
         /// Milliseconds; negative: behind.
@@ -316,6 +322,9 @@ impl TryFrom<RawFault> for EndpointStep {
             "oversized" => ("", Some(Oversized)),
             "older_generation" => ("", Some(OlderGeneration)),
             "other_material" => ("", Some(OtherMaterial)),
+            "fast_forward" => ("", Some(FastForward)),
+            "early_revocation" => ("", Some(EarlyRevocation)),
+            "still_validator" => ("", Some(StillValidator)),
             "wrong_clock" => ("ms", Some(WrongClock { ms: raw.ms()? })),
             "rate_limited" => ("retry_after", Some(RateLimited { retry_after: raw.retry_after })),
             "server_error" => ("status", Some(ServerError { status: raw.status()? })),

@@ -21,6 +21,10 @@ pub(super) enum Shape {
     Expired,
     /// Six credentials.
     TooMany,
+    /// The generation is the last number there is.
+    FastForward,
+    /// It revokes the next two credentials, which do not exist yet.
+    EarlyRevocation,
     /// What was given is an older state; if there is none, the first one says generation 0.
     Older,
 }
@@ -43,7 +47,7 @@ struct Wire<'a> {
     previous: Vec<WireCredential<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<WireCredential<'a>>,
-    revoked: Vec<&'a str>,
+    revoked: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     padding: Option<String>,
 }
@@ -95,6 +99,7 @@ pub(super) fn body(
     let newest = world.visible(now).1.state.generation;
     let generation = match shape {
         Shape::OtherMaterial => state.generation + 1,
+        Shape::FastForward => u64::MAX,
         Shape::Older if state.generation == newest => 0,
         _ => state.generation,
     };
@@ -120,6 +125,12 @@ pub(super) fn body(
             })
             .collect();
     }
+    let mut revoked: Vec<_> =
+        state.revoked.iter().map(|at| world.credentials[*at].id.clone()).collect();
+    if shape == Shape::EarlyRevocation {
+        let count = world.credentials.len();
+        revoked.extend([count + 1, count + 2].map(|n| format!("k{n}")));
+    }
     let refresh = world.config.refresh_after_ms;
     let wire = Wire {
         protocol: "keyswap/1",
@@ -134,7 +145,7 @@ pub(super) fn body(
         current,
         previous,
         next: state.next.map(|at| writer.credential(&world.credentials[at], Place::Next)),
-        revoked: state.revoked.iter().map(|at| world.credentials[*at].id.as_str()).collect(),
+        revoked,
         padding: (shape == Shape::Oversized).then(|| "x".repeat(70_000)),
     };
     // Strings, numbers and lists of them: there is nothing that could fail to serialise.

@@ -8,6 +8,7 @@ const ASK: FetchRequest<'_> = FetchRequest {
     if_none_match: None,
     set: Some("trading"),
     region: 0,
+    no_cache: false,
     wait: None,
 };
 
