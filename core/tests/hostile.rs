@@ -126,6 +126,59 @@ async fn fetch(script: Script) -> (Result<(), Error>, u64) {
     (outcome.map(drop).inspect_err(assert_hidden), server.taken())
 }
 
+/// Hints may make it ask, as often as its floor lets it, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_a_stream_of_events_says_fetches_go_on_at_their_pace() {
+    let _alone = ALONE.lock().await;
+    let stream = || Script::says("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
+    let event = |generation: u64, urgency: &str| {
+        format!(
+            "event: changed\ndata: {{\"generation\":{generation},\"urgency\":\"{urgency}\"}}\n\n"
+        )
+    };
+    let tick = Duration::from_millis(20);
+    let streams = [
+        ("events without end", stream().endless(event(8, "normal"))),
+        ("urgent events without end", stream().endless(event(8, "immediate"))),
+        ("revocations without end", stream().endless("event: revoked\ndata: {}\n\n")),
+        ("generations beyond every number", stream().endless(event(u64::MAX, "immediate"))),
+        ("events of one letter", stream().endless("data:x\n\n")),
+        ("lines without end", stream().endless("\n")),
+        ("comments without end", stream().endless(": x\n")),
+        ("one line without end", stream().endless("x")),
+        ("one event without end", stream().endless("data: x\n")),
+        ("an event by drips", stream().endless("data: x").each(tick)),
+        ("waits without end", stream().endless("retry: 0\n")),
+        ("no stream, without end", Script::says("").endless("HTTP/1.1 103 X\r\n\r\n")),
+    ];
+    let follows = streams.map(|(name, script)| async move {
+        let document = DOCUMENT.replacen('{', r#"{"levels": ["events"], "#, 1);
+        let good = Script::says(ok("", &document));
+        let server = Server::start(move |_, head| match head.contains("/events") {
+            true => script.clone(),
+            false => good.clone(),
+        });
+        let server = server.await;
+        let endpoint = Endpoint::new(format!("{}/v1/sets/eu", server.origin)).unwrap();
+        let paced = r#"{"fetch_floor": 0.5, "fetch_floor_min": 0.5}"#;
+        let keys = KeySwap::follow(endpoint.bootstrap(BOOTSTRAP));
+        let keys = keys.policy(serde_json::from_str(paced).unwrap()).await.unwrap();
+        let began = Instant::now();
+        while began.elapsed() < LIMIT {
+            let asked = Instant::now();
+            timeout(AT_MOST, keys.refresh()).await.expect(name).expect(name);
+            assert!(asked.elapsed() < LIMIT, "{name}: {:?}", asked.elapsed());
+            tokio::time::sleep(tick).await;
+        }
+        let fetches = server.requests().iter().filter(|head| !head.contains("/events")).count();
+        let most = 3 + began.elapsed().as_millis() / 500;
+        assert!(fetches as u128 <= most, "{name}: {fetches} fetches");
+        assert_eq!(keys.current().unwrap().reveal("key"), Some(KEY), "{name}");
+    });
+    join_all(follows).await;
+    assert_small();
+}
+
 // ---- an API ----
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
