@@ -125,7 +125,7 @@ async fn post(line: &Line, document: &[u8]) -> Result<(), Error> {
         accept: "application/json",
         validator: None,
         report: Some(document),
-        timeout: Some(line.timeout),
+        timeout: Some(line.timeout()),
     };
     let response = line.ask(&question).await?;
     let status = response.status();
