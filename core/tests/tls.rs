@@ -18,7 +18,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::{
     RootCertStore, ServerConfig,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-    server::WebPkiClientVerifier,
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -157,7 +157,7 @@ async fn child_with_another_bundle() {
     let endpoint = Endpoint::new(&url).unwrap().bootstrap("b00tstrap");
     let error = endpoint.fetch(None).await.unwrap_err();
     assert!(error.to_string().contains("TLS certificate or handshake"), "{error}");
-    let bundle = std::path::PathBuf::from(std::env::var_os("SSL_CERT_FILE").unwrap());
+    let bundle = PathBuf::from(std::env::var_os("SSL_CERT_FILE").unwrap());
     std::fs::write(bundle.with_extension("new"), ours.pem()).unwrap();
     std::fs::rename(bundle.with_extension("new"), &bundle).unwrap();
     let set = in_time(async || endpoint.fetch(None).await.ok()).await;
@@ -305,7 +305,10 @@ async fn serve(authority: &Authority, clients: Option<&Authority>) -> String {
             config.with_client_cert_verifier(verifier.unwrap())
         }
     };
-    let config = config.with_single_cert(vec![certificate], key).unwrap();
+    let mut config = config.with_single_cert(vec![certificate], key).unwrap();
+    // Who resumes a session is not asked for a certificate again.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -194,4 +194,30 @@ mod tests {
         drop(answer);
         reader.run(place, |_| Ok(())).await.expect("it goes on when the share answers");
     }
+
+    /// A runtime waits for its own threads when it is dropped, and so does a `main` that has one.
+    #[test]
+    fn a_program_ends_while_a_reading_hangs() {
+        let (answer, answers) = channel::<()>();
+        let (end, ended) = channel();
+        let program = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.expect("a runtime");
+            runtime.block_on(async {
+                let hangs = move |_: &Path| {
+                    let _ = answers.recv();
+                    Ok(())
+                };
+                let reading = Reader::new();
+                let reading = reading.run(PathBuf::from("share"), hangs);
+                let wait = std::time::Duration::from_millis(20);
+                assert!(tokio::time::timeout(wait, reading).await.is_err(), "it hangs");
+            });
+            drop(runtime);
+            end.send(()).expect("told");
+        });
+        ended.recv_timeout(std::time::Duration::from_secs(20)).expect("it ends");
+        drop(answer);
+        program.join().expect("it ended");
+    }
 }

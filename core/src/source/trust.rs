@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustls::{
-    CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -26,7 +26,7 @@ use crate::clock::Clock;
 
 /// How old what was read may be, in milliseconds.
 const AGE: u64 = 5 * 60 * 1000;
-/// The same where it does not know who showed a certificate.
+/// The same where it refuses a certificate.
 const AGE_IN_DOUBT: u64 = 1000;
 
 /// The machine's own verifier, made anew now and then.
@@ -37,7 +37,8 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn new(provider: Arc<CryptoProvider>) -> Option<Self> {
-        let held = Mutex::new((verifier(&provider)?, Clock::system().boot()));
+        let verifier = own(&provider).or_else(|| mozillas(&provider))?;
+        let held = Mutex::new((verifier, Clock::system().boot()));
         Some(Self { provider, held })
     }
 
@@ -48,31 +49,29 @@ impl Machine {
         let is_read_once =
             cfg!(all(unix, not(target_vendor = "apple"), not(target_os = "android")));
         if is_read_once && now.saturating_sub(held.1) >= age {
-            // Files that cannot be read now change nothing.
-            held.0 = verifier(&self.provider).unwrap_or_else(|| held.0.clone());
+            // Files that cannot be read now change nothing: whom nobody named is not trusted in their place.
+            held.0 = own(&self.provider).unwrap_or_else(|| held.0.clone());
             held.1 = now;
         }
         held.0.clone()
     }
 }
 
-/// A machine without CA certificates, as slim containers are, gets Mozilla's: failing there would cost
-/// every fetch for no gain in safety. On Android the platform's verifier panics unless the program has handed
-/// it a Java VM.
-fn verifier(provider: &Arc<CryptoProvider>) -> Option<Arc<dyn ServerCertVerifier>> {
+fn own(provider: &Arc<CryptoProvider>) -> Option<Arc<dyn ServerCertVerifier>> {
+    // On Android the platform's verifier panics unless the program has handed it a Java VM.
     let own = match cfg!(target_os = "android") {
         true => None,
         false => Verifier::new(provider.clone()).ok(),
     };
-    match own {
-        Some(own) => Some(Arc::new(own)),
-        None => {
-            let roots = Arc::new(mozilla());
-            let built =
-                WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
-            built.ok().map(|built| built as Arc<dyn ServerCertVerifier>)
-        }
-    }
+    own.map(|own| Arc::new(own) as Arc<dyn ServerCertVerifier>)
+}
+
+/// A machine without CA certificates, as slim containers are, gets Mozilla's: failing there would cost
+/// every fetch for no gain in safety.
+fn mozillas(provider: &Arc<CryptoProvider>) -> Option<Arc<dyn ServerCertVerifier>> {
+    let roots = Arc::new(mozilla());
+    let built = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
+    built.ok().map(|built| built as Arc<dyn ServerCertVerifier>)
 }
 
 fn mozilla() -> RootCertStore {
@@ -93,7 +92,7 @@ impl ServerCertVerifier for Machine {
             verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
         };
         match judge(AGE) {
-            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => judge(AGE_IN_DOUBT),
+            Err(Error::InvalidCertificate(_)) => judge(AGE_IN_DOUBT),
             judged => judged,
         }
     }
@@ -135,8 +134,6 @@ mod tests {
     fn a_machine_without_certificates_trusts_mozilla() {
         assert!(mozilla().len() > 50);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        WebPkiServerVerifier::builder_with_provider(Arc::new(mozilla()), provider)
-            .build()
-            .expect("a verifier");
+        mozillas(&provider).expect("a verifier");
     }
 }
