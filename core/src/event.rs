@@ -121,9 +121,10 @@ pub enum Event {
         #[serde(serialize_with = "as_secs", rename = "seconds")]
         since: Duration,
     },
-    /// The push channel was silent for longer than its heartbeat. Polling goes on.
+    /// The push channel was silent for longer than its heartbeat, or was closed because it sent far more
+    /// than there can be to tell. Polling goes on.
     PushLost {
-        /// For how long.
+        /// For how long it was silent: zero if it sent too much.
         #[serde(serialize_with = "as_secs", rename = "seconds")]
         silent: Duration,
     },
@@ -251,6 +252,9 @@ impl fmt::Display for Event {
             Self::Recovered { .. } => write!(f, "recovered"),
             Self::Lagging { credential, since } => {
                 write!(f, "{credential} is still not in use after {:.0} s", secs(since))
+            }
+            Self::PushLost { silent } if silent.is_zero() => {
+                write!(f, "push sent too much and was closed, polling goes on")
             }
             Self::PushLost { silent } => {
                 write!(f, "no push for {:.0} s, polling goes on", secs(silent))

@@ -26,7 +26,7 @@ use crate::{
     error::{Error, ErrorKind},
     event::Event,
     policy::Policy,
-    source::{Hint, Source},
+    source::{Hint, Source, Terms},
     store::{Current, Store, Watcher},
 };
 
@@ -312,7 +312,8 @@ impl Follow {
     /// Begins to follow, without waiting for the first set.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for an invalid policy, or outside a tokio runtime.
+    /// [`ErrorKind::InvalidConfig`] for an invalid policy, or outside a tokio runtime; what the source
+    /// says if it cannot be followed at all.
     pub fn start(self) -> Result<KeySwap, Error> {
         self.policy.validate()?;
         // A runtime that somebody passed is theirs to end.
@@ -324,6 +325,7 @@ impl Follow {
         })?;
         let policy = Arc::new(self.policy);
         let backoff = self.backoff.unwrap_or_else(|| rotation::default_backoff(&policy));
+        self.source.begin(&Terms::new(policy.clone(), backoff.clone()))?;
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         let mut rotation = Rotation::new(self.clock.now(), seed, policy.clone(), backoff);
         rotation.know_schemes(self.schemes);

@@ -77,6 +77,10 @@ pub struct Policy {
     /// Time for one whole fetch, whatever the source is. 10 s.
     #[serde(with = "seconds")]
     pub fetch_timeout: Duration,
+    /// How old the signature of an answer may be, where answers must be signed. 1 h: clocks that nobody looks
+    /// after, and no more. The clock may also be slow, by 5 min.
+    #[serde(with = "seconds")]
+    pub signature_age: Duration,
     /// How long a running fetch may hold up requests shortly before the end of a life. 1 s.
     #[serde(with = "seconds")]
     pub hard_wait: Duration,
@@ -171,6 +175,7 @@ impl Default for Policy {
             slow_retry_min: secs(60),
             slow_retry_max: secs(5 * 60),
             fetch_timeout: secs(10),
+            signature_age: secs(3600),
             hard_wait: secs(1),
             wait: secs(10),
             wait_unproven: secs(2),
@@ -224,6 +229,7 @@ impl Policy {
                 "slow_retry_max must not be less than slow_retry_min",
             ),
             (some(self.fetch_timeout), "fetch_timeout must be more than zero"),
+            (some(self.signature_age), "signature_age must be more than zero"),
             (self.forced_burst > 0, "forced_burst must be at least 1"),
             (some(self.forced_every), "forced_every must be more than zero"),
             (

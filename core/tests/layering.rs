@@ -12,12 +12,13 @@ const LAYERS: &[&[&str]] = &[
     &["keyswap"],
     &["client"],
     &["integrations"],
+    &["fuzzing"],
 ];
 
 /// What one module alone may use, and which.
 const OWNED: &[(&str, &[&str])] = &[
     ("arc_swap::", &["store"]),
-    ("spawn(", &["driver"]),
+    ("spawn(", &["driver", "source/reading"]),
     ("Timestamp::now(", &["clock"]),
     ("Instant::now(", &["clock"]),
     ("SystemTime::now(", &[]),

@@ -52,16 +52,95 @@ async fn each_answer_that_changes_something_must_be_signed() {
         (plain(401, "", ""), BootstrapRejected, "(401)"),
         (plain(503, "", ""), Unavailable, "(503)"),
     ];
-    let held = fetched(endpoint(&[signed(200, 7, ETAG, DOCUMENT)]).await.fetch(None).await);
     for (answer, kind, words) in cases {
-        let error = endpoint(&[answer]).await.fetch(Some(&held)).await.unwrap_err();
+        let endpoint = endpoint(&[signed(200, 7, ETAG, DOCUMENT), answer]).await;
+        let held = fetched(endpoint.fetch(None).await);
+        let error = endpoint.fetch(Some(&held)).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         let shown = format!("{error} {error:?}");
         assert!(shown.contains(words), "{words}: {shown}");
         assert!(!shown.contains("m4terial-9b1c"), "{shown}");
     }
-    let unchanged = endpoint(&[signed(304, 7, ETAG, "")]).await.fetch(Some(&held)).await;
-    assert!(matches!(unchanged.unwrap(), Fetched::NotModified));
+    let endpoint = endpoint(&[signed(200, 7, ETAG, DOCUMENT), signed(304, 7, ETAG, "")]).await;
+    let held = fetched(endpoint.fetch(None).await);
+    assert!(matches!(endpoint.fetch(Some(&held)).await.unwrap(), Fetched::NotModified));
+}
+
+// ---- fresh ----
+
+#[tokio::test]
+async fn a_fresh_process_takes_no_old_answer_and_nobody_one_of_the_future() {
+    let now = jiff::Timestamp::now().as_second();
+    for (created, words) in [
+        (now - 10 * 365 * 86_400, "an earlier answer is played again"),
+        (now - 3700, "an earlier answer is played again"),
+        (now + 400, "one of the two clocks is wrong"),
+        (253_402_300_799, "one of the two clocks is wrong"),
+    ] {
+        let answers = [made(created, 200, ETAG, DOCUMENT), signed(200, 7, ETAG, DOCUMENT)];
+        let endpoint = endpoint(&answers).await;
+        let error = endpoint.fetch(None).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::SignatureInvalid);
+        let shown = error.to_string();
+        assert!(shown.contains(words), "{words}: {shown}");
+        assert!(shown.contains(&jiff::Timestamp::now().to_string()[..13]), "both clocks: {shown}");
+        // It moved nothing: the next answer is as good as ever.
+        fetched(endpoint.fetch(None).await);
+    }
+    fetched(endpoint(&[made(now - 3500, 200, ETAG, DOCUMENT)]).await.fetch(None).await);
+}
+
+#[tokio::test]
+async fn the_age_of_an_answer_is_the_programs_to_say() {
+    let old = jiff::Timestamp::now().as_second() - 30;
+    let mut policy = Policy::default();
+    policy.signature_age = Duration::from_secs(10);
+    let endpoint = endpoint(&[made(old, 200, ETAG, DOCUMENT)]).await;
+    let error = KeySwap::follow(endpoint).policy(policy).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SignatureInvalid, "{error}");
+}
+
+// ---- bound ----
+
+/// Whatever the URL looks like, an answer for another set of the same signer is none.
+#[tokio::test]
+async fn an_answer_is_of_the_set_that_was_asked_for() {
+    let other = DOCUMENT.replace("\"eu\"", "\"us\"");
+    for path in ["sets/eu", "sets/eu/", "sets/%65u", "v2/eu", "eu"] {
+        let right = endpoint_at(path, &[signed(200, 7, ETAG, DOCUMENT)]).await;
+        fetched(right.fetch(None).await);
+        let wrong = endpoint_at(path, &[signed(200, 7, ETAG, &other)]).await;
+        let error = wrong.fetch(None).await.unwrap_err();
+        assert!(error.to_string().contains("set must be the one"), "{path}: {error}");
+    }
+    let file = || async { endpoint_at("keys.json", &[signed(200, 7, ETAG, DOCUMENT)]).await };
+    assert!(file().await.fetch(None).await.is_err(), "it is not called keys.json");
+    fetched(file().await.set_name("eu").fetch(None).await);
+    let root = || async { endpoint_at("", &[signed(200, 7, ETAG, DOCUMENT)]).await };
+    let error = KeySwap::follow(root().await).start().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+    assert!(error.to_string().contains("as the option `set_name`"), "{error}");
+    fetched(root().await.set_name("eu").fetch(None).await);
+}
+
+#[tokio::test]
+async fn a_304_and_a_410_say_which_set_they_mean() {
+    let others = signed(304, 7, ETAG, "").replace("tag=\"eu\"", "tag=\"us\"");
+    let nameless = REVOKED.replace(", \"set\": \"eu\"", "");
+    let whole = || signed(200, 7, ETAG, DOCUMENT);
+    let forged = endpoint(&[whole(), others]).await;
+    let held = fetched(forged.fetch(None).await);
+    let error = forged.fetch(Some(&held)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SignatureInvalid, "the tag is signed: {error}");
+    let honest = endpoint(&[whole(), tagged("us", 304, ETAG, ""), signed(304, 7, ETAG, "")]).await;
+    let held = fetched(honest.fetch(None).await);
+    let error = honest.fetch(Some(&held)).await.unwrap_err();
+    assert!(error.to_string().contains("does not name this set"), "{error}");
+    assert!(matches!(honest.fetch(Some(&held)).await.unwrap(), Fetched::NotModified));
+    let gone = endpoint(&[whole(), signed(410, 7, "", &nameless)]).await;
+    fetched(gone.fetch(None).await);
+    let error = gone.fetch(Some(&held)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
 }
 
 /// A signed reset is taken at once; an unsigned 410 leaves what is held.
@@ -100,7 +179,18 @@ fn plain(status: u16, head: &str, body: &str) -> String {
 
 /// Signed as the protocol says, by the key of this seed.
 fn signed(status: u16, seed: u8, head: &str, body: &str) -> String {
-    let created = jiff::Timestamp::now().as_second();
+    sign(jiff::Timestamp::now().as_second(), "eu", status, seed, head, body)
+}
+
+fn made(created: i64, status: u16, head: &str, body: &str) -> String {
+    sign(created, "eu", status, 7, head, body)
+}
+
+fn tagged(tag: &str, status: u16, head: &str, body: &str) -> String {
+    sign(jiff::Timestamp::now().as_second(), tag, status, 7, head, body)
+}
+
+fn sign(created: i64, tag: &str, status: u16, seed: u8, head: &str, body: &str) -> String {
     let (name, value) = match status {
         304 => ("etag", head.trim().trim_start_matches("etag: ").to_owned()),
         _ => {
@@ -108,7 +198,7 @@ fn signed(status: u16, seed: u8, head: &str, body: &str) -> String {
             ("content-digest", format!("sha-256=:{}:", STANDARD.encode(digest)))
         }
     };
-    let input = format!("(\"@status\" \"{name}\");created={created};keyid=\"k\"");
+    let input = format!("(\"@status\" \"{name}\");created={created};keyid=\"k\";tag=\"{tag}\"");
     let base =
         format!("\"@status\": {status}\n\"{name}\": {value}\n\"@signature-params\": {input}");
     let signature = STANDARD.encode(pair(seed).sign(base.as_bytes()));
@@ -124,8 +214,12 @@ fn pair(seed: u8) -> Ed25519KeyPair {
 
 /// An endpoint that gives these answers, one a connection, and the last one again and again.
 async fn endpoint(answers: &[String]) -> Endpoint {
+    endpoint_at("v1/sets/eu", answers).await
+}
+
+async fn endpoint_at(path: &str, answers: &[String]) -> Endpoint {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/v1/sets/eu", listener.local_addr().unwrap());
+    let url = format!("http://{}/{path}", listener.local_addr().unwrap());
     let answers = Arc::new(Mutex::new(answers.to_vec()));
     tokio::spawn(async move {
         loop {

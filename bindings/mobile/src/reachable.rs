@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use keyswap::{
     CredentialSet, Error, ErrorKind, Source,
-    source::{BoxFuture, Fetched, Hints, Report},
+    source::{BoxFuture, Fetched, Hints, Report, Terms},
 };
 
 use crate::foreign::NativeReachability;
@@ -33,6 +33,10 @@ impl Source for Reachable {
         Box::pin(async {
             Err(Error::new(ErrorKind::Unavailable, "the device says that it has no network"))
         })
+    }
+
+    fn begin(&self, terms: &Terms) -> Result<(), Error> {
+        self.source.begin(terms)
     }
 
     fn watch(&self, hints: Hints) -> Option<BoxFuture<'static, ()>> {

@@ -27,6 +27,7 @@ export interface Policy {
   slowRetryMin?: number
   slowRetryMax?: number
   fetchTimeout?: number
+  signatureAge?: number
   hardWait?: number
   wait?: number
   forcedBurst?: number

@@ -109,6 +109,12 @@ fn write_mapping(
 }
 
 fn time(value: &Bound<'_, PyAny>) -> Result<String, ()> {
+    // `datetime.max` and `datetime.min` have no zone and are beyond what a timestamp can be: the core knows
+    // what both ends of the calendar mean.
+    let year: i32 = value.getattr("year").and_then(|year| year.extract()).map_err(drop)?;
+    if matches!(year, 1 | 9999) {
+        return value.call_method0("isoformat").and_then(|text| text.extract()).map_err(drop);
+    }
     if value.getattr("tzinfo").map_err(drop)?.is_none() {
         return Err(());
     }

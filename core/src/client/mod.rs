@@ -16,7 +16,7 @@ pub(crate) mod origin;
 mod request;
 pub(crate) mod response;
 mod retry;
-mod status;
+pub(crate) mod status;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 

@@ -17,7 +17,7 @@ use crate::{
 pub(super) const NAME: &str = "credential-status";
 
 /// What the headers say, and of which credential.
-pub(super) fn read(headers: &HeaderMap) -> Option<(CredentialId, Announcement)> {
+pub(crate) fn read(headers: &HeaderMap) -> Option<(CredentialId, Announcement)> {
     let mut lines = headers.get_all(NAME).iter();
     let only = lines.next().filter(|_| lines.next().is_none())?;
     parse(only.to_str().ok()?)

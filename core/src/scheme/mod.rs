@@ -7,10 +7,7 @@
 use std::{fmt, sync::Arc};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method,
-    header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header::AUTHORIZATION};
 use jiff::Timestamp;
 use url::Url;
 
@@ -78,7 +75,9 @@ impl Scheme {
             ))
         })?;
         match (&*scheme.name, &scheme.header) {
-            ("api_key", Some(header)) => Ok(Self::header(header)),
+            ("api_key", Some(header)) => {
+                Ok(Self(Arc::new(Kind::Header(header_named_by_a_set(header)))))
+            }
             ("api_key", None) => Ok(Self::header("x-api-key")),
             ("bearer", _) => Ok(Self::bearer()),
             ("basic", _) => Ok(Self::basic()),
@@ -263,9 +262,68 @@ fn header_name(name: &str) -> Result<HeaderName, Error> {
     let name: HeaderName = name.parse().map_err(|_| {
         Error::new(ErrorKind::InvalidConfig, format!("{name:?} is not the name of a header"))
     })?;
-    if [HOST, COOKIE, CONTENT_LENGTH, TRANSFER_ENCODING].contains(&name) {
+    if belongs_to_transport(name.as_str()) {
         let what =
             format!("a credential must not go into the header {name}: it belongs to the transport");
+        return Err(Error::new(ErrorKind::InvalidConfig, what));
+    }
+    Ok(name)
+}
+
+/// Headers by which HTTP itself works: a connection that has another one's value there breaks, or two
+/// servers read two requests where there is one.
+fn belongs_to_transport(name: &str) -> bool {
+    const NAMES: [&str; 12] = [
+        "connection",
+        "content-length",
+        "cookie",
+        "expect",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+    ];
+    NAMES.contains(&name) || name.starts_with("proxy-")
+}
+
+/// Headers that say what a request is, or who sends it: whoever writes a set must not be able to make
+/// another request of this program's. Code may name them.
+fn changes_the_request(name: &str) -> bool {
+    const NAMES: [&str; 17] = [
+        "accept-encoding",
+        "client-ip",
+        "forwarded",
+        "from",
+        "max-forwards",
+        "origin",
+        "range",
+        "referer",
+        "true-client-ip",
+        "user-agent",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-host",
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
+        "x-real-ip",
+    ];
+    const BEGINNINGS: [&str; 7] =
+        ["access-control-", "content-", "if-", "sec-", "x-forwarded-", "x-original-", "x-rewrite-"];
+    NAMES.contains(&name) || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+}
+
+/// A header that a set may name.
+fn header_named_by_a_set(name: &str) -> Result<HeaderName, Error> {
+    let name = header_name(name)?;
+    if changes_the_request(name.as_str()) {
+        let what = format!(
+            "a set must not name the header {name}, which says what a request is or who sends it: only code can"
+        );
         return Err(Error::new(ErrorKind::InvalidConfig, what));
     }
     Ok(name)
@@ -320,7 +378,23 @@ mod tests {
         );
         let bare = Credential::bare("k1").with_material("other", "x");
         assert!(apply(&Scheme::bearer(), &bare).expect_err("bare").to_string().contains("\"key\""));
-        for name in ["host", "Cookie", "content-length", "transfer-encoding", "a b"] {
+        for name in [
+            "host",
+            "Cookie",
+            "content-length",
+            "transfer-encoding",
+            "a b",
+            "Connection",
+            "upgrade",
+            "TE",
+            "trailer",
+            "expect",
+            "keep-alive",
+            "proxy-authorization",
+            "Proxy-Connection",
+            "",
+            "x-a\r\nx-b",
+        ] {
             assert_eq!(
                 Scheme::header(name).check().expect_err(name).kind(),
                 ErrorKind::InvalidConfig
@@ -336,7 +410,39 @@ mod tests {
             Scheme::named_by(&Credential::new("k1", "x").with_scheme(scheme))
         };
         assert!(named("api_key", Some("x-key")).expect("scheme").check().is_ok());
-        assert!(named("api_key", Some("cookie")).expect("scheme").check().is_err());
+        for header in [
+            "cookie",
+            "connection",
+            "upgrade",
+            "te",
+            "trailer",
+            "expect",
+            "keep-alive",
+            "proxy-authorization",
+            "X-HTTP-Method-Override",
+            "x-method-override",
+            "x-forwarded-for",
+            "X-Forwarded-Host",
+            "forwarded",
+            "x-real-ip",
+            "x-original-url",
+            "x-rewrite-url",
+            "if-match",
+            "range",
+            "content-type",
+            "origin",
+            "referer",
+            "user-agent",
+            "sec-fetch-site",
+            "a b",
+        ] {
+            let refused = named("api_key", Some(header)).expect("a scheme").check();
+            assert_eq!(refused.expect_err(header).kind(), ErrorKind::InvalidConfig);
+        }
+        for header in ["authorization", "x-api-key", "Api-Key", "private-token", "x-auth-token"] {
+            named("api_key", Some(header)).expect("a scheme").check().expect(header);
+        }
+        assert!(Scheme::header("x-forwarded-access-token").check().is_ok(), "code may");
         assert!(named("query", None).is_err());
         assert!(Scheme::named_by(&Credential::new("k1", "x")).is_err());
     }

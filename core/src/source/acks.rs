@@ -126,7 +126,7 @@ async fn post(line: &Line, document: &[u8]) -> Result<(), Error> {
         validator: None,
         is_fresh: false,
         report: Some(document),
-        timeout: Some(line.timeout),
+        timeout: Some(line.timeout()),
     };
     let response = line.ask(&question).await?;
     let status = response.status();

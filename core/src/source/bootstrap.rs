@@ -10,7 +10,7 @@ use std::{
 use reqwest::header::HeaderValue;
 use zeroize::Zeroizing;
 
-use super::BoxFuture;
+use super::{BoxFuture, reading::Reader};
 use crate::{
     error::{Error, ErrorKind},
     secret::Secret,
@@ -30,7 +30,7 @@ pub(super) struct Bootstrap {
 enum Place {
     Environment,
     Fixed(Secret),
-    File(PathBuf),
+    File(PathBuf, Reader),
     Callback(Callback),
     Nowhere,
 }
@@ -47,7 +47,7 @@ impl Bootstrap {
     }
 
     pub(super) fn file(path: PathBuf) -> Self {
-        Self::from(Place::File(path))
+        Self::from(Place::File(path, Reader::new()))
     }
 
     pub(super) fn callback<F, Fut, S>(callback: F) -> Self
@@ -95,7 +95,7 @@ impl Bootstrap {
         match &self.from {
             Place::Environment => format!("set {VARIABLE} or the option `bootstrap`"),
             Place::Fixed(_) => "pass another one as the option `bootstrap`".into(),
-            Place::File(path) => format!("put the right one into {}", path.display()),
+            Place::File(path, _) => format!("put the right one into {}", path.display()),
             Place::Callback(_) => "have the function that returns it return another one".into(),
             Place::Nowhere => {
                 "pass one as the option `bootstrap`: the program said that none is needed".into()
@@ -114,8 +114,8 @@ impl Bootstrap {
                 }
                 Secret::from(value.as_str())
             }
-            Place::File(path) => {
-                let bytes = super::file::read_small(path.clone()).await?;
+            Place::File(path, reader) => {
+                let bytes = reader.small(path.clone()).await?;
                 Secret::from(String::from_utf8_lossy(&bytes).as_ref())
             }
             // Of the kinds of error, only the callback's own is safe to pass on: an endpoint alone
@@ -144,7 +144,7 @@ impl fmt::Debug for Bootstrap {
         match &self.from {
             Place::Environment => f.write_str(VARIABLE),
             Place::Fixed(_) => f.write_str("given"),
-            Place::File(path) => write!(f, "file {}", path.display()),
+            Place::File(path, _) => write!(f, "file {}", path.display()),
             Place::Callback(_) => f.write_str("callback"),
             Place::Nowhere => f.write_str("none"),
         }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use url::Url;
 
 use super::{
-    BoxFuture, Fetched, Hints, Report, Source,
+    BoxFuture, Fetched, Hints, Report, Source, Terms,
     acks::Acks,
     bootstrap::Bootstrap,
     line::{Head, Line, Question},
@@ -57,8 +57,8 @@ const SET_REVOKED: &str = "urn:keyswap:error:set-revoked";
 /// A missing bootstrap credential is [`ErrorKind::InvalidConfig`].
 pub struct Endpoint {
     pub(super) line: Line,
-    /// The name at the end of `.../sets/NAME`, as it stands in the URL.
-    asked: Option<String>,
+    /// Which set is asked for.
+    name: Name,
     /// The key that must have signed what is believed.
     pin: Option<Pin>,
     /// How long the push channel may be silent. None if it is not followed.
@@ -97,7 +97,7 @@ impl Endpoint {
             return invalid("has a fragment (#), which is never sent");
         }
         Ok(Self {
-            asked: asked(&url),
+            name: Name::of(&url),
             line: Line::new(url),
             pin: None,
             heartbeat: Some(HEARTBEAT),
@@ -162,9 +162,36 @@ impl Endpoint {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] if there is none in it, or one cannot be read.
+    /// [`ErrorKind::InvalidConfig`] if there is none in it, or one cannot be read. Certificates end: those
+    /// that are renewed while the program runs belong into a
+    /// [file](Self::root_certificates_file).
     pub fn root_certificates(self, pem: &[u8]) -> Result<Self, Error> {
-        Ok(Self { line: self.line.with_tls(|tls| tls.trusting(pem))?, ..self })
+        Ok(Self { line: self.line.try_with_tls(|tls| tls.trusting(pem))?, ..self })
+    }
+
+    /// As [`root_certificates`](Self::root_certificates), from the PEM in this file, which is read again
+    /// before each question: when it changes, no restart is needed. A file that cannot be read, or is half
+    /// written, changes nothing; at the first fetch it is [`ErrorKind::InvalidConfig`] or
+    /// [`ErrorKind::Unavailable`].
+    pub fn root_certificates_file(self, path: impl Into<PathBuf>) -> Self {
+        Self { line: self.line.with_tls(|tls| tls.trusting_file(path.into())), ..self }
+    }
+
+    /// As [`client_certificate`](Self::client_certificate), from the PEM in this file, which is read again
+    /// before each question: for certificates that live for hours, and are renewed by an agent. Have it
+    /// rename a new file over the old one, so that the certificate and its key change together. A file that
+    /// cannot be read, or is half written, changes nothing; at the first fetch it is
+    /// [`ErrorKind::InvalidConfig`] or [`ErrorKind::Unavailable`].
+    ///
+    /// ```
+    /// # use keyswap::source::Endpoint;
+    /// let endpoint = Endpoint::new("https://keys.example.com/v1/sets/trading-eu")?
+    ///     .client_certificate_file("/run/spiffe/client.pem")
+    ///     .no_bootstrap();
+    /// # Ok::<(), keyswap::Error>(())
+    /// ```
+    pub fn client_certificate_file(self, path: impl Into<PathBuf>) -> Self {
+        Self { line: self.line.with_tls(|tls| tls.showing_file(path.into())), ..self }
     }
 
     /// Shows the certificate in this PEM when the endpoint asks for one (mutual TLS): the chain, this
@@ -185,7 +212,7 @@ impl Endpoint {
     /// not belong together. That the endpoint does not accept it shows at a fetch, as
     /// [`ErrorKind::Forbidden`].
     pub fn client_certificate(self, pem: &[u8]) -> Result<Self, Error> {
-        Ok(Self { line: self.line.with_tls(|tls| tls.showing(pem))?, ..self })
+        Ok(Self { line: self.line.try_with_tls(|tls| tls.showing(pem))?, ..self })
     }
 
     /// Believes only answers that are signed by this key: the base64 of an Ed25519 public key's 32 bytes.
@@ -194,9 +221,14 @@ impl Endpoint {
     ///
     /// Each answer with a body must have an HTTP message signature (RFC 9421) over `@status` and a SHA-256
     /// `content-digest` (RFC 9530), each 304 one over `@status` and `etag`, with the time of its
-    /// `created`; and the document must name its `set`. What is not so signed is
-    /// [`ErrorKind::SignatureInvalid`], and changes nothing: a 410 without a signature revokes nothing.
-    /// A signed set may begin a new lineage at once.
+    /// `created`; the document must name its `set`, and the signature of a 304 must do so as its `tag`. What
+    /// is not so signed is [`ErrorKind::SignatureInvalid`], and changes nothing: a 410 without a signature
+    /// revokes nothing. A signed set may begin a new lineage at once.
+    ///
+    /// The set's name is the last part of the URL, or [`set_name`](Self::set_name); without either, the
+    /// handle does not start. An answer that was signed more than five minutes ahead of this machine's clock
+    /// is refused, and one that is older than an hour
+    /// ([`Policy::signature_age`](crate::Policy::signature_age)).
     ///
     /// ```
     /// # use keyswap::source::Endpoint;
@@ -211,10 +243,23 @@ impl Endpoint {
         Ok(Self { pin: Some(Pin::new(public_key)?), ..self })
     }
 
-    /// How long one answer may take. 10 s. The handle's
-    /// [`fetch_timeout`](crate::Policy::fetch_timeout) holds as well; the shorter one decides.
+    /// Says which set this is, where the last part of the URL is not its name. An answer for another set is
+    /// refused; one that does not say which it is for, if answers must be [signed](Self::signed_by).
+    ///
+    /// ```
+    /// # use keyswap::source::Endpoint;
+    /// let endpoint = Endpoint::new("https://cdn.example.com/keys.json")?.set_name("trading-eu");
+    /// # Ok::<(), keyswap::Error>(())
+    /// ```
+    pub fn set_name(mut self, name: &str) -> Self {
+        self.name.told = Some(name.into());
+        self
+    }
+
+    /// How long one answer may take: unless this says otherwise, as long as the handle's
+    /// [`fetch_timeout`](crate::Policy::fetch_timeout), which holds as well; the shorter one decides.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.line.timeout = timeout;
+        self.line.timeout = Some(timeout);
         self
     }
 
@@ -262,7 +307,11 @@ impl Endpoint {
     }
 
     pub(super) async fn fetch_once(&self, held: Option<&CredentialSet>) -> Result<Fetched, Error> {
+        self.check_name()?;
         let validator = held.and_then(CredentialSet::validator);
+        let now = Clock::system().now();
+        let validator =
+            validator.filter(|_| self.pin.as_ref().is_none_or(|pin| !pin.wants_whole(now)));
         let response = self
             .line
             .ask(&Question {
@@ -272,14 +321,15 @@ impl Endpoint {
                 // What is held is not to be confirmed: the API rejected it.
                 is_fresh: held.is_some() && validator.is_none(),
                 report: None,
-                timeout: Some(self.line.timeout),
+                timeout: Some(self.line.timeout()),
             })
             .await?;
         let status = response.status();
         match (status, validator) {
             (StatusCode::OK, _) => self.accept(response).await,
             (StatusCode::NOT_MODIFIED, Some(validator)) => {
-                self.verify(status, response.headers(), About::Unchanged(validator))?;
+                let set = self.name().unwrap_or_default();
+                self.verify(status, response.headers(), About::Unchanged { validator, set })?;
                 held.into_iter().for_each(|held| self.learn(held));
                 Ok(Fetched::NotModified)
             }
@@ -294,7 +344,7 @@ impl Endpoint {
         let body = self.line.body(response).await?;
         self.verify(StatusCode::OK, &headers, About::Body(&body))?;
         let signed = self.pin.is_some();
-        let parsed = wire::parse_answer(&body, self.asked.as_deref(), signed);
+        let parsed = wire::parse_answer(&body, self.name(), signed);
         let mut set = parsed.map_err(|error| {
             let what = format!("{} answered with {error}", self.line.shown());
             Error::new(error.kind(), what).with_status(200)
@@ -312,13 +362,29 @@ impl Endpoint {
         let head = Head::read(&headers);
         let refusal = |revoked| self.line.refusal(StatusCode::GONE, &head, revoked);
         let Ok(body) = self.line.body(response).await else { return refusal(false) };
-        if !wire::is_problem(&body, SET_REVOKED, self.asked.as_deref()) {
+        if !wire::is_problem(&body, SET_REVOKED, self.name()) {
             return refusal(false);
         }
         match self.verify(StatusCode::GONE, &headers, About::Body(&body)) {
             Ok(()) => refusal(true),
             Err(error) => error,
         }
+    }
+
+    /// The set that is asked for, as far as that is known. What is signed must say for which set it is.
+    fn name(&self) -> Option<&str> {
+        self.name.get(self.pin.is_some())
+    }
+
+    fn check_name(&self) -> Result<(), Error> {
+        if self.pin.is_none() || self.name().is_some() {
+            return Ok(());
+        }
+        let what = format!(
+            "{} does not end in the name of a set, without which an answer for any set of that signer would be believed: pass it as the option `set_name`",
+            self.line.shown()
+        );
+        Err(Error::new(ErrorKind::InvalidConfig, what))
     }
 
     fn verify(
@@ -328,8 +394,8 @@ impl Endpoint {
         about: About<'_>,
     ) -> Result<(), Error> {
         let Some(pin) = &self.pin else { return Ok(()) };
-        let now = Clock::system().now().wall.div_euclid(1000);
-        pin.check(now, status, headers, about)
+        let age = self.line.terms().policy().signature_age;
+        pin.check(Clock::system().now(), age, status, headers, about)
             .map_err(|fault| fault.error(&self.line.shown()).with_status(status.as_u16()))
     }
 }
@@ -340,6 +406,11 @@ impl Source for Endpoint {
         held: Option<&'a CredentialSet>,
     ) -> BoxFuture<'a, Result<Fetched, Error>> {
         Box::pin(self.fetch_once(held))
+    }
+
+    fn begin(&self, terms: &Terms) -> Result<(), Error> {
+        self.line.begin(terms);
+        self.check_name()
     }
 
     fn watch(&self, hints: Hints) -> Option<BoxFuture<'static, ()>> {
@@ -361,14 +432,46 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// The set that a URL of the form `.../sets/NAME` asks for. Other URLs, such as a static file's, ask for
-/// none by name.
-fn asked(url: &Url) -> Option<String> {
-    let mut segments = url.path_segments()?.rev();
-    let name = segments.next()?;
-    // Names of sets are of the same letters as ids; one that needs escaping is the provider's own.
-    let plain = !name.is_empty() && !name.contains('%');
-    (plain && segments.next() == Some("sets")).then(|| name.to_owned())
+/// Which set an endpoint is asked for.
+struct Name {
+    told: Option<Box<str>>,
+    /// The last part of the URL's path, decoded.
+    last: Option<String>,
+    /// Whether that stands behind `sets/`. Elsewhere it may be anything, such as the name of a file.
+    is_set: bool,
+}
+
+impl Name {
+    fn of(url: &Url) -> Self {
+        let parts = url.path_segments().into_iter().flatten().rev();
+        let mut parts = parts.skip_while(|part| part.is_empty());
+        let last = parts.next().and_then(decoded);
+        Self { told: None, last, is_set: parts.next() == Some("sets") }
+    }
+
+    /// The name. Where it must be known, the last part of any URL counts.
+    fn get(&self, must_be_known: bool) -> Option<&str> {
+        let last = self.last.as_deref().filter(|_| self.is_set || must_be_known);
+        self.told.as_deref().or(last)
+    }
+}
+
+/// A part of a path without its percent signs. None if that is no text.
+fn decoded(part: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = match byte {
+            b'%' => after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()),
+            _ => None,
+        };
+        let escaped = digits
+            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(escaped.unwrap_or(byte));
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -376,12 +479,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_set_asked_for_is_named_by_the_path() {
-        let name = |url: &str| Endpoint::new(url).expect("a URL").asked;
-        assert_eq!(name("https://k.example.com/v1/sets/eu-1?x=1").as_deref(), Some("eu-1"));
-        assert_eq!(name("https://k.example.com/keys.json"), None);
-        assert_eq!(name("https://k.example.com/sets/"), None);
-        assert_eq!(name("https://k.example.com/sets/a%20b"), None);
+    fn the_set_asked_for_is_named_by_the_path_or_told() {
+        let cases = [
+            ("https://k.example.com/v1/sets/eu-1?x=1", Some("eu-1"), Some("eu-1")),
+            ("https://k.example.com/v1/sets/eu-1/", Some("eu-1"), Some("eu-1")),
+            ("https://k.example.com/sets/t%2Deu", Some("t-eu"), Some("t-eu")),
+            ("https://k.example.com/sets/a%20b%", Some("a b%"), Some("a b%")),
+            ("https://k.example.com/keys.json", None, Some("keys.json")),
+            ("https://k.example.com/sets/", None, Some("sets")),
+            ("https://k.example.com/", None, None),
+            ("https://k.example.com/sets/%FF", None, None),
+        ];
+        let key = "JrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=";
+        for (url, plain, signed) in cases {
+            let endpoint = || Endpoint::new(url).expect("a URL");
+            assert_eq!(endpoint().name(), plain, "{url}");
+            let pinned = endpoint().signed_by(key).expect("a key");
+            assert_eq!(pinned.name(), signed, "{url}");
+            let begun = pinned.begin(&Terms::default());
+            assert_eq!(begun.map_err(|error| error.kind()).is_ok(), signed.is_some(), "{url}");
+            let told = pinned.set_name("us");
+            assert_eq!(told.name(), Some("us"));
+            told.begin(&Terms::default()).expect("it was told");
+        }
     }
 
     #[test]

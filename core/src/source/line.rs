@@ -3,16 +3,21 @@
 //! Fetches and the push channel share it. It never follows a redirect, and its errors show neither the
 //! URL's query nor anything that an answer said.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use http::{HeaderMap, StatusCode, header};
 use jiff::Timestamp;
-use reqwest::{Client, Response};
+use reqwest::Response;
 use rustls::AlertDescription;
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::{
+    Terms,
     bootstrap::{self, Bootstrap},
     http::{client_for, date, is_loopback, retry_after},
     tls::PrivateTls,
@@ -20,7 +25,6 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    policy::Policy,
     secret::Secret,
 };
 
@@ -31,10 +35,10 @@ pub(super) struct Line {
     pub(super) origin: Arc<str>,
     pub(super) bootstrap: Arc<Bootstrap>,
     pub(super) plain_http: bool,
-    pub(super) timeout: Duration,
+    /// How long an answer may take, if the program says so of this endpoint.
+    pub(super) timeout: Option<Duration>,
+    terms: Arc<Mutex<Terms>>,
     tls: PrivateTls,
-    /// The endpoint's own client, where its TLS is its own.
-    client: Option<Client>,
 }
 
 /// One question: a GET, or a POST of a report.
@@ -57,18 +61,35 @@ impl Line {
             url,
             bootstrap: Arc::new(Bootstrap::environment()),
             plain_http: false,
-            timeout: Policy::default().fetch_timeout,
+            timeout: None,
+            terms: Arc::default(),
             tls: PrivateTls::default(),
-            client: None,
         }
     }
 
-    pub(super) fn with_tls(
+    /// Works by these numbers from now on, and so do all clones.
+    pub(super) fn begin(&self, terms: &Terms) {
+        *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = terms.clone();
+    }
+
+    pub(super) fn terms(&self) -> Terms {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long one answer may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or_else(|| self.terms().policy().fetch_timeout)
+    }
+
+    pub(super) fn with_tls(self, change: impl FnOnce(PrivateTls) -> PrivateTls) -> Self {
+        Self { tls: change(self.tls), ..self }
+    }
+
+    pub(super) fn try_with_tls(
         self,
         change: impl FnOnce(PrivateTls) -> Result<PrivateTls, Error>,
     ) -> Result<Self, Error> {
-        let tls = change(self.tls)?;
-        Ok(Self { client: Some(tls.client(&self.url)?), tls, ..self })
+        Ok(Self { tls: change(self.tls)?, ..self })
     }
 
     /// Asks. After a 401 the bootstrap credential is read again, and the question repeated once.
@@ -98,8 +119,8 @@ impl Line {
         question: &Question<'_>,
         secret: Option<&Secret>,
     ) -> Result<Response, Error> {
-        let client = match &self.client {
-            Some(client) => client.clone(),
+        let client = match self.tls.client(&self.url).await? {
+            Some(client) => client,
             None => client_for(&self.url)?,
         };
         let url = question.url.clone();
@@ -225,7 +246,7 @@ impl Line {
             );
         }
         if error.is_timeout() {
-            let what = format!("{origin} did not answer within {:?}", self.timeout);
+            let what = format!("{origin} did not answer within {:?}", self.timeout());
             return Error::new(ErrorKind::Timeout, what);
         }
         let what = format!("the connection to {origin} broke before the answer was complete");
@@ -315,12 +336,17 @@ pub(super) struct Head {
     pub(super) retry_after: Option<Duration>,
 }
 
+/// The longest validator that is kept and sent back, in bytes. Usual ones have fewer than 100; servers
+/// refuse a request whose headers are long, and then no fetch would work at all.
+const MAX_VALIDATOR: usize = 1024;
+
 impl Head {
     pub(super) fn read(headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let date = text(header::DATE).and_then(date);
+        let etag = text(header::ETAG).filter(|etag| etag.len() <= MAX_VALIDATOR);
+        let date = text(header::DATE).and_then(date).filter(|date| !wire::is_end(*date));
         let retry_after = retry_after(headers);
-        Self { etag: text(header::ETAG).map(Into::into), date, retry_after }
+        Self { etag: etag.map(Into::into), date, retry_after }
     }
 }
 
@@ -345,5 +371,16 @@ mod tests {
         assert_eq!(wait("-1"), None);
         assert_eq!(head(&[("retry-after", "Mon, 23 Nov 2026 18:01:30 GMT")]).retry_after, None);
         assert_eq!(head(&[date]).date, "2026-11-23T18:00:00Z".parse().ok());
+        assert_eq!(head(&[("date", "Mon, 01 Jan 0001 00:00:00 GMT")]).date, None, "no time at all");
+    }
+
+    #[test]
+    fn a_validator_that_is_too_long_to_be_sent_back_is_none() {
+        let head = |length: usize| {
+            let value = "x".repeat(length).parse().expect("a value");
+            Head::read(&[(header::ETAG, value)].into_iter().collect())
+        };
+        assert!(head(MAX_VALIDATOR).etag.is_some());
+        assert!(head(MAX_VALIDATOR + 1).etag.is_none());
     }
 }

@@ -5,13 +5,17 @@ mod bootstrap;
 mod endpoint;
 mod env;
 mod file;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod http;
 mod line;
 mod push;
+mod reading;
 mod regions;
 mod signature;
 pub(crate) mod structured;
 mod tls;
+mod trust;
 mod wire;
 
 pub(crate) use self::http::{is_loopback, retry_after, tls_config};
@@ -29,8 +33,23 @@ use jiff::Timestamp;
 
 use crate::{
     credential::{CredentialId, CredentialSet},
+    engine::rotation::{Backoff, default_backoff},
     error::Error,
+    policy::Policy,
 };
+
+/// What regions and push decide, apart from how it is performed: the stories run it in virtual time.
+#[doc(hidden)]
+pub mod rules {
+    pub use super::{
+        push::{
+            HEARTBEAT,
+            events::{Events, Heard},
+            plan::{Channel, Hearing, Known, Meaning, Plan, hint, meaning},
+        },
+        regions::tour::{Ask, Standing, Tour},
+    };
+}
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -69,6 +88,17 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Told once, when a handle begins to follow it and before anything is fetched: the numbers that the
+    /// program chose, for sources that wait, repeat or give up by themselves. A source that was not told
+    /// works by the defaults.
+    ///
+    /// # Errors
+    /// What makes it impossible to follow the source at all; the handle then does not start.
+    fn begin(&self, terms: &Terms) -> Result<(), Error> {
+        let _ = terms;
+        Ok(())
+    }
+
     /// Follows a push channel, if there is one, and passes on its hints. It runs beside the fetches for
     /// as long as the handle lives, and is dropped with it. Fetching goes on with or without it.
     fn watch(&self, hints: Hints) -> Option<BoxFuture<'static, ()>> {
@@ -97,12 +127,58 @@ impl Source for Arc<dyn Source> {
         (**self).mints()
     }
 
+    fn begin(&self, terms: &Terms) -> Result<(), Error> {
+        (**self).begin(terms)
+    }
+
     fn watch(&self, hints: Hints) -> Option<BoxFuture<'static, ()>> {
         (**self).watch(hints)
     }
 
     fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {
         (**self).report(report)
+    }
+}
+
+/// The numbers that a handle works with, as its source is told them.
+#[derive(Clone)]
+pub struct Terms {
+    policy: Arc<Policy>,
+    backoff: Backoff,
+}
+
+impl Terms {
+    pub(crate) fn new(policy: Arc<Policy>, backoff: Backoff) -> Self {
+        Self { policy, backoff }
+    }
+
+    /// A policy with the delays that follow from it.
+    pub fn of(policy: &Policy) -> Self {
+        let policy = Arc::new(policy.clone());
+        let backoff = default_backoff(&policy);
+        Self { policy, backoff }
+    }
+
+    /// The handle's policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The handle's delays between what is tried again, from the first, with jitter from this seed.
+    pub fn delays(&self, seed: u64) -> Box<dyn Iterator<Item = Duration> + Send> {
+        (self.backoff)(seed)
+    }
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self::of(&Policy::default())
+    }
+}
+
+impl fmt::Debug for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Terms").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 
@@ -200,7 +276,8 @@ impl Hints {
         (self.0)(Said::Hint(hint));
     }
 
-    /// The channel was silent for longer than its heartbeat. Observers are told; polling goes on.
+    /// The channel was silent for longer than its heartbeat, or had to be closed: zero. Observers are told;
+    /// polling goes on.
     pub fn lost(&self, silent: Duration) {
         (self.0)(Said::Lost(silent));
     }

@@ -15,6 +15,9 @@
 //!
 //! - The server says its generation when a connection begins, so the first one costs no fetch. After
 //!   each further one a fetch is asked for: something may have been missed between the two.
+//! - A stream that sends more than there can be to tell (50 events or 64 KiB in a second) is closed, told as
+//!   lost once until one works again, and connected anew as rarely as one that fails. What it said in that
+//!   second was a hint as well, so what can come of it is bounded.
 //! - Silence for longer than the heartbeat is told to observers, once until something is heard again.
 //!   It is also the end of a connection that looks open.
 //! - Connections are spread by full jitter, grow rarer as they fail, and never come sooner than the
@@ -22,8 +25,8 @@
 //! - It is one future, with one connection and no task of its own: to drop it is to end it. It ends by
 //!   itself when its endpoint is dropped.
 
-mod events;
-mod plan;
+pub(in crate::source) mod events;
+pub(in crate::source) mod plan;
 
 use std::{future::Future, time::Duration};
 
@@ -37,10 +40,10 @@ use url::Url;
 
 use self::{
     events::{Events, Heard},
-    plan::{Channel, Meaning, Plan, hint, meaning},
+    plan::{Channel, Hearing, Meaning, Plan, hint, meaning},
 };
 use super::{
-    Hint, Hints,
+    Hints,
     line::{Head, Line, Question},
 };
 use crate::{clock::Clock, error::Error, moment::millis};
@@ -48,7 +51,7 @@ use crate::{clock::Clock, error::Error, moment::millis};
 pub(super) use self::plan::Known;
 
 /// Three of the protocol's pings, which come each 15 s.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(45);
+pub const HEARTBEAT: Duration = Duration::from_secs(45);
 /// How long a long poll asks the server to wait: less than the minute after which proxies give up.
 const WAIT: Duration = Duration::from_secs(50);
 /// How long a fetch may take to bring what a long poll announced, before the poll is repeated.
@@ -68,10 +71,9 @@ impl Push {
     pub(super) async fn follow(self, hints: Hints) {
         Following {
             silence: Silence::new(hints.clone(), self.heartbeat),
-            plan: Plan::new(fastrand::u64(..)),
+            plan: Plan::new(self.line.terms(), fastrand::u64(..)),
             push: self,
             hints,
-            was_open: false,
         }
         .run()
         .await;
@@ -83,8 +85,6 @@ struct Following {
     hints: Hints,
     plan: Plan,
     silence: Silence,
-    /// An event stream was open before.
-    was_open: bool,
 }
 
 /// How following a channel for a while ended.
@@ -97,6 +97,8 @@ enum End {
     Revoked,
     /// The connection failed or broke.
     Broken(Option<Duration>),
+    /// It was closed because it sent too much.
+    Flooded,
     /// The endpoint was dropped.
     Over,
 }
@@ -111,7 +113,7 @@ impl Following {
             if channel != followed {
                 followed = channel;
                 self.silence.begin(match channel {
-                    Some(Channel::Wait) => self.push.heartbeat.max(WAIT + self.push.line.timeout),
+                    Some(Channel::Wait) => self.push.heartbeat.max(WAIT + self.push.line.timeout()),
                     _ => self.push.heartbeat,
                 });
             }
@@ -135,6 +137,12 @@ impl Following {
                     pause
                 }
                 (End::Broken(retry_after), _) => self.plan.pause(retry_after),
+                (End::Flooded, _) => {
+                    if self.silence.hearing.floods() {
+                        self.hints.lost(Duration::ZERO);
+                    }
+                    self.plan.pause(None)
+                }
             };
             self.silence.over(sleep(pause)).await;
         }
@@ -163,7 +171,7 @@ impl Following {
             report: None,
             timeout: None,
         };
-        let limit = self.push.line.timeout;
+        let limit = self.push.line.timeout();
         let asked = self.silence.over(timeout(limit, self.push.line.ask(&question))).await;
         let mut response = match open(asked.ok()) {
             Ok(response) => response,
@@ -172,14 +180,16 @@ impl Following {
         if meaning(response.status()) != Meaning::Open || !is_event_stream(&response) {
             return End::Absent;
         }
-        self.hear();
-        if std::mem::replace(&mut self.was_open, true) {
-            self.hints.send(Hint { generation: None, immediate: false });
-        }
         let began = self.silence.now();
+        (self.push.heard)();
+        if let Some(hint) = self.silence.hearing.opens(began) {
+            self.hints.send(hint);
+        }
         let end = self.hear_out(&mut response).await;
-        if self.silence.now().saturating_sub(began) >= millis(self.push.heartbeat) {
+        let lasted = self.silence.now().saturating_sub(began);
+        if lasted >= millis(self.push.heartbeat) && !matches!(end, End::Flooded) {
             self.plan.works();
+            self.silence.hearing.works();
         }
         end
     }
@@ -202,8 +212,15 @@ impl Following {
             };
             let Ok(Ok(Some(chunk))) = chunk else { return End::Broken(None) };
             self.hear();
+            let now = self.silence.now();
+            if !self.silence.hearing.bears(now, 0, chunk.len()) {
+                return End::Flooded;
+            }
             let Ok(heard) = events.read(&chunk) else { return End::Broken(None) };
             for heard in heard {
+                if !self.silence.hearing.bears(now, 1, 0) {
+                    return End::Flooded;
+                }
                 match heard {
                     Heard::Event { name, data } => {
                         if let Some(hint) = hint(&name, &data) {
@@ -229,7 +246,7 @@ impl Following {
             timeout: None,
         };
         let began = self.silence.now();
-        let limit = WAIT + self.push.line.timeout;
+        let limit = WAIT + self.push.line.timeout();
         let asked = self.silence.over(timeout(limit, self.push.line.ask(&question))).await;
         let response = match open(asked.ok()) {
             Ok(response) => response,
@@ -264,7 +281,8 @@ impl Following {
     }
 
     fn hear(&mut self) {
-        self.silence.ends();
+        let now = self.silence.now();
+        self.silence.hearing.hears(now);
         (self.push.heard)();
     }
 }
@@ -283,7 +301,8 @@ fn open(asked: Option<Result<Response, Error>>) -> Result<Response, End> {
 fn is_event_stream(response: &Response) -> bool {
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
-    kind.trim().eq_ignore_ascii_case("text/event-stream")
+    let is_plain = !response.headers().contains_key(header::CONTENT_ENCODING);
+    is_plain && kind.trim().eq_ignore_ascii_case("text/event-stream")
 }
 
 /// `.../sets/NAME/events`, with the query that the endpoint's URL has.
@@ -300,20 +319,18 @@ fn wait_url(url: &Url) -> Url {
     url
 }
 
-/// How long nothing was heard, and whether that was told.
+/// Tells when nothing was heard for too long.
 struct Silence {
     hints: Hints,
     clock: Clock,
-    since: u64,
-    limit: Duration,
-    told: bool,
+    hearing: Hearing,
 }
 
 impl Silence {
     fn new(hints: Hints, limit: Duration) -> Self {
         // Of the runtime that the future runs on, as all its waiting is.
         let clock = Clock::tokio();
-        Self { hints, since: clock.now().boot, clock, limit, told: false }
+        Self { hints, hearing: Hearing::new(clock.now().boot, limit), clock }
     }
 
     fn now(&self) -> u64 {
@@ -321,34 +338,25 @@ impl Silence {
     }
 
     fn begin(&mut self, limit: Duration) {
-        self.limit = limit;
-        self.ends();
-    }
-
-    fn ends(&mut self) {
-        self.since = self.now();
-        self.told = false;
+        self.hearing.begins(self.clock.now().boot, limit);
     }
 
     /// Does something that takes time, and tells if the silence grows too long meanwhile.
     async fn over<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
-        if !self.told {
-            let left = (self.limit).saturating_sub(self.gone());
+        while let Some(at) = self.hearing.silent_at() {
+            let left = Duration::from_millis(at.saturating_sub(self.now()));
             tokio::select! {
                 biased;
                 done = &mut work => return done,
                 () = sleep(left) => {
-                    self.told = true;
-                    self.hints.lost(self.gone());
+                    if let Some(silent) = self.hearing.is_lost(self.now()) {
+                        self.hints.lost(silent);
+                    }
                 }
             }
         }
         work.await
-    }
-
-    fn gone(&self) -> Duration {
-        Duration::from_millis(self.now().saturating_sub(self.since))
     }
 }
 

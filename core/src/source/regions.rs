@@ -2,6 +2,7 @@
 //!
 //! # Theory of operation
 //!
+//! What is asked next, and what an answer means, is decided in `tour`, which is pure; this performs it.
 //! Regions share one sequence of generations, so whichever answers says the truth, or an older truth.
 //! One fetch asks them in order until one gives a good answer. The engine sees one source: one fetch, one
 //! outcome; all its rules hold as for a single endpoint.
@@ -19,14 +20,14 @@
 //! - The push channel of one region is followed, and of another one when that is silent.
 
 mod health;
+pub(super) mod tour;
 
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use tokio::{
@@ -34,15 +35,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::health::{Health, changes_in, order, to_hear};
-use super::{BoxFuture, Endpoint, Fetched, Hints, Report, Said, Source};
-use crate::{
-    clock::Clock,
-    credential::CredentialSet,
-    error::{Error, ErrorKind},
-    moment::millis,
-    policy::Policy,
+use self::{
+    health::{Health, changes_in, order, to_hear},
+    tour::{Ask, Standing, Tour},
 };
+use super::{BoxFuture, Endpoint, Fetched, Hints, Report, Said, Source, Terms};
+use crate::{clock::Clock, credential::CredentialSet, error::Error};
 
 /// Endpoints in several regions that show one set, in the order in which they are asked: the preferred one
 /// first, and each [`or`](Endpoint::or) one more.
@@ -87,20 +85,9 @@ pub struct RegionHealth {
 
 struct Inner {
     regions: Vec<Arc<Endpoint>>,
-    health: watch::Sender<Vec<Health>>,
-    /// What was held when a fetch last said so: a fetch that wants the full state does not.
-    newest: Mutex<Option<Newest>>,
-    /// When a fetch last learnt that there is nothing newer.
-    unchanged_at: AtomicU64,
+    standing: watch::Sender<Standing>,
     clock: Clock,
 }
-
-/// Whoever asks again within this time of an answer without news is in need: five seconds, the floor
-/// between two fetches that nothing forces.
-const AGAIN: u64 = 5_000;
-
-/// The generation that is held, and its lineage.
-type Newest = (u64, Option<Box<str>>);
 
 impl Endpoint {
     /// This endpoint, and another one to be asked when it fails or is behind: they show the same set with
@@ -113,10 +100,8 @@ impl Endpoint {
 impl Regions {
     fn of(regions: Vec<Arc<Endpoint>>) -> Self {
         Self(Arc::new(Inner {
-            health: watch::Sender::new(vec![Health::default(); regions.len()]),
+            standing: watch::Sender::new(Standing::new(regions.len())),
             regions,
-            newest: Mutex::new(None),
-            unchanged_at: AtomicU64::new(u64::MAX),
             clock: Clock::tokio(),
         }))
     }
@@ -131,8 +116,8 @@ impl Regions {
 
     /// What is known of each region, in their order.
     pub fn health(&self) -> Vec<RegionHealth> {
-        let health = self.0.health.borrow();
-        let pairs = self.0.regions.iter().zip(health.iter());
+        let standing = self.0.standing.borrow();
+        let pairs = self.0.regions.iter().zip(standing.regions());
         pairs
             .map(|(region, health)| RegionHealth {
                 origin: region.line.origin.to_string(),
@@ -152,6 +137,11 @@ impl Source for Regions {
         Box::pin(self.0.fetch(held))
     }
 
+    fn begin(&self, terms: &Terms) -> Result<(), Error> {
+        self.0.change(|standing, _| standing.begin(terms.policy()));
+        self.0.regions.iter().try_for_each(|region| region.begin(terms))
+    }
+
     fn watch(&self, hints: Hints) -> Option<BoxFuture<'static, ()>> {
         self.0.regions.iter().any(|region| region.is_pushed()).then(|| {
             let inner = self.0.clone();
@@ -162,7 +152,7 @@ impl Source for Regions {
     /// The region that is asked first is told, always as the same instance: what one knows of use, all of
     /// them know.
     fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {
-        let first = order(&self.0.health.borrow(), self.0.now()).into_iter().next()?;
+        let first = order(self.0.standing.borrow().regions(), self.0.now()).into_iter().next()?;
         self.0.regions[first].report(report)
     }
 }
@@ -175,158 +165,62 @@ impl fmt::Debug for Regions {
 
 // ---- fetching ----
 
-/// What a region's answer means to the fetch.
-enum Judged {
-    /// It is the answer.
-    Final(Result<Fetched, Error>),
-    /// There is nothing newer, as far as this region knows.
-    Unchanged(Fetched),
-    /// The next is asked. This is better than an error if none has a good answer.
-    Spare(CredentialSet),
-    Failed(Error),
-}
-
 impl Inner {
     async fn fetch(&self, held: Option<&CredentialSet>) -> Result<Fetched, Error> {
-        let newest = self.remember(held);
-        let order = order(&self.health.borrow(), self.now());
-        // A little is kept, so that this ends before whoever bounds it from outside loses patience.
-        let budget = Policy::default().fetch_timeout.mul_f64(0.9);
-        let began = self.now();
-        let since = began.saturating_sub(self.unchanged_at.load(Ordering::Relaxed));
-        let in_need = (1..AGAIN).contains(&since);
-        let mut unchanged = None;
-        let mut spare: Option<CredentialSet> = None;
-        let mut errors = Vec::new();
-        for (turn, &region) in order.iter().enumerate() {
-            // What hangs must not hold up who asks again and again: another answer may be there by then.
-            if unchanged.is_some() && self.health.borrow()[region].rests(began) {
-                break;
-            }
-            let gone = Duration::from_millis(self.now().saturating_sub(began));
-            let waiting = u32::try_from(order.len() - turn).unwrap_or(u32::MAX);
-            let share = Duration::from_millis(millis(budget.saturating_sub(gone) / waiting));
-            match self.ask(region, share, held, newest.as_ref()).await {
-                Judged::Final(outcome) => return outcome,
-                Judged::Unchanged(answer) if in_need => unchanged = unchanged.or(Some(answer)),
-                Judged::Unchanged(answer) => return Ok(self.unchanged(answer)),
-                Judged::Failed(error) => errors.push((region, error)),
-                // One that began anew says more than one that is only behind.
-                Judged::Spare(set) => {
-                    let is_new = |set: &CredentialSet| is_other_lineage(set, newest.as_ref());
-                    if spare.as_ref().is_none_or(|spare| is_new(&set) && !is_new(spare)) {
-                        spare = Some(set);
-                    }
-                }
+        self.standing.send_if_modified(|standing| {
+            held.into_iter().for_each(|held| standing.holds(held));
+            false
+        });
+        let mut tour = self.standing.borrow().tour(self.now(), held.is_some_and(|held| held.validator().is_some()));
+        loop {
+            let ask = self.standing.borrow().next(self.now(), &mut tour);
+            let Some(ask) = ask else { return tour.end() };
+            if let Some(end) = self.ask(&mut tour, ask, held).await {
+                return end;
             }
         }
-        match (unchanged, spare) {
-            (Some(answer), _) => Ok(self.unchanged(answer)),
-            (None, Some(set)) => Ok(Fetched::Set(set)),
-            (None, None) => Err(combined(errors)),
-        }
-    }
-
-    fn unchanged(&self, answer: Fetched) -> Fetched {
-        self.unchanged_at.store(self.now(), Ordering::Relaxed);
-        answer
     }
 
     async fn ask(
         &self,
-        region: usize,
-        share: Duration,
+        tour: &mut Tour,
+        Ask { region, patience, validator }: Ask,
         held: Option<&CredentialSet>,
-        newest: Option<&Newest>,
-    ) -> Judged {
+    ) -> Option<Result<Fetched, Error>> {
         let endpoint = &self.regions[region];
-        let held = held.map(|held| {
-            // Without one, the full state is wanted, of each region.
-            let wanted = held.validator().is_some();
-            let health = self.health.borrow();
-            let validator = health[region].validator_of(held).filter(|_| wanted).map(Into::into);
-            CredentialSet { validator, ..held.clone() }
-        });
+        let held = held.map(|held| CredentialSet { validator, ..held.clone() });
         let mut asking = Asking { inner: self, region, judged: false };
-        let outcome = timeout(share, endpoint.fetch_once(held.as_ref())).await;
-        let outcome = outcome.unwrap_or_else(|_| {
-            let what =
-                format!("{} did not answer within {share:?}, its share", endpoint.line.origin);
-            Err(Error::new(ErrorKind::Timeout, what))
-        });
+        let outcome = timeout(patience, endpoint.fetch_once(held.as_ref())).await;
+        let origin = &endpoint.line.origin;
+        let outcome = outcome.unwrap_or_else(|_| Err(tour::late(origin, patience)));
         asking.judged = true;
-        self.judge(region, held.as_ref(), newest, outcome)
-    }
-
-    fn judge(
-        &self,
-        region: usize,
-        held: Option<&CredentialSet>,
-        newest: Option<&Newest>,
-        outcome: Result<Fetched, Error>,
-    ) -> Judged {
-        let is_passed_over = |set: &CredentialSet| {
-            let is_behind = newest.is_some_and(|(newest, _)| set.generation() < *newest);
-            is_behind || is_other_lineage(set, newest)
-        };
-        match outcome {
-            Ok(Fetched::Set(set)) if is_passed_over(&set) => {
-                let what = format!(
-                    "{} shows generation {}, and not what is held",
-                    self.regions[region].line.origin,
-                    set.generation()
-                );
-                let error = Error::new(ErrorKind::OlderGeneration, what);
-                self.note(region, |health, _| health.is_behind(&set, error));
-                Judged::Spare(set)
-            }
-            Ok(Fetched::Set(set)) => {
-                self.note(region, |health, _| health.answered(&set));
-                self.teach(region, &set);
-                match newest.is_some_and(|(newest, _)| set.generation() == *newest) {
-                    true => Judged::Unchanged(Fetched::Set(set)),
-                    false => Judged::Final(Ok(Fetched::Set(set))),
-                }
-            }
-            Ok(Fetched::NotModified) => {
-                if let Some(held) = held {
-                    self.note(region, |health, _| health.answered(held));
-                }
-                Judged::Unchanged(Fetched::NotModified)
-            }
-            Err(error) if error.kind() == ErrorKind::SetRevoked => {
-                self.note(region, |health, _| health.works());
-                Judged::Final(Err(error))
-            }
-            Err(error) => {
-                self.note(region, |health, now| health.failed(now, error.clone()));
-                Judged::Failed(error)
-            }
+        if let Ok(Fetched::Set(set)) = &outcome
+            && !tour.passes_over(set)
+        {
+            self.teach(region, set);
         }
+        let mut end = None;
+        self.change(|standing, now| {
+            end = standing.judge(now, tour, region, origin, outcome);
+        });
+        end
     }
 
-    /// Regions that were never asked serve the levels that the others do, as far as anybody knows.
+    /// Tells the push channels of regions that have never been asked what this one says: they are taken to
+    /// serve the same.
     fn teach(&self, by: usize, set: &CredentialSet) {
-        let health = self.health.borrow();
+        let standing = self.standing.borrow();
         for (region, endpoint) in self.regions.iter().enumerate() {
-            if region != by && health[region].generation().is_none() {
+            if region != by && standing.regions()[region].generation().is_none() {
                 // A validator is its own region's.
                 endpoint.learn(&CredentialSet { validator: None, ..set.clone() });
             }
         }
     }
 
-    fn remember(&self, held: Option<&CredentialSet>) -> Option<Newest> {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = held {
-            *newest = Some((held.generation(), held.lineage.clone()));
-        }
-        newest.clone()
-    }
-
-    fn note(&self, region: usize, change: impl FnOnce(&mut Health, u64)) {
+    fn change(&self, change: impl FnOnce(&mut Standing, u64)) {
         let now = self.now();
-        self.health.send_modify(|health| change(&mut health[region], now));
+        self.standing.send_modify(|standing| change(standing, now));
     }
 
     fn now(&self) -> u64 {
@@ -345,36 +239,8 @@ impl Drop for Asking<'_> {
     fn drop(&mut self) {
         if !self.judged {
             let origin = &self.inner.regions[self.region].line.origin;
-            let what = format!("{origin} had not answered when the fetch was given up");
-            let error = Error::new(ErrorKind::Timeout, what);
-            self.inner.note(self.region, |health, now| health.failed(now, error));
+            self.inner.change(|standing, now| standing.given_up(now, self.region, origin));
         }
-    }
-}
-
-fn is_other_lineage(set: &CredentialSet, newest: Option<&Newest>) -> bool {
-    let held = newest.and_then(|(_, lineage)| lineage.as_ref());
-    matches!((held, &set.lineage), (Some(held), Some(named)) if held != named)
-}
-
-/// The error of a fetch in which every region failed: the first one's, unless it will not go away soon
-/// and another may. The shortest wait counts: by then one region can be asked again.
-fn combined(mut errors: Vec<(usize, Error)>) -> Error {
-    errors.sort_by_key(|(region, _)| *region);
-    let count = errors.len();
-    let waits: Option<Vec<_>> = errors.iter().map(|(_, error)| error.retry_after()).collect();
-    let soon = errors.iter().position(|(_, error)| !error.is_lasting()).unwrap_or(0);
-    let Some((_, error)) = errors.into_iter().nth(soon) else {
-        return Error::new(ErrorKind::Unavailable, "no region could be asked");
-    };
-    let remark = format!("; none of {count} regions answers well");
-    let mut told = Error::new(error.kind(), error.to_string()).with_remark(&remark);
-    if let Some(status) = error.status() {
-        told = told.with_status(status);
-    }
-    match waits.and_then(|waits| waits.into_iter().min()) {
-        Some(wait) => told.with_retry_after(wait),
-        None => told,
     }
 }
 
@@ -382,17 +248,17 @@ fn combined(mut errors: Vec<(usize, Error)>) -> Error {
 
 impl Inner {
     async fn watch(self: Arc<Self>, hints: Hints) {
-        let mut health = self.health.subscribe();
+        let mut standing = self.standing.subscribe();
         // Told once until something is heard again, whichever region it is from.
         let silent = Arc::new(AtomicBool::new(false));
         loop {
-            let chosen = self.to_hear(&health.borrow_and_update());
+            let chosen = self.to_hear(standing.borrow_and_update().regions());
             let lost = Arc::new(Notify::new());
             let (inner, spoke) = (self.clone(), silent.clone());
             let push = chosen.and_then(|region| {
                 self.regions[region].push(move || {
                     spoke.store(false, Ordering::Relaxed);
-                    inner.health.send_if_modified(|health| health[region].is_heard());
+                    inner.standing.send_if_modified(|standing| standing.is_heard(region));
                 })
             });
             let (Some(region), Some(push)) = (chosen, push) else { return };
@@ -407,12 +273,12 @@ impl Inner {
                 }
             });
             let mut following = std::pin::pin!(push.follow(hints));
-            while self.to_hear(&health.borrow_and_update()) == chosen {
-                let again = changes_in(&health.borrow(), self.now());
+            while self.to_hear(standing.borrow_and_update().regions()) == chosen {
+                let again = changes_in(standing.borrow().regions(), self.now());
                 tokio::select! {
                     () = &mut following => return,
-                    () = lost.notified() => self.note(region, Health::is_silent),
-                    changed = health.changed() => if changed.is_err() { return },
+                    () = lost.notified() => self.change(|standing, now| standing.is_silent(now, region)),
+                    changed = standing.changed() => if changed.is_err() { return },
                     () = sleep(again.unwrap_or_default()), if again.is_some() => {}
                 }
             }

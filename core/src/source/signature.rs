@@ -7,29 +7,45 @@
 //! no more, is what a signature covers:
 //!
 //! - an answer with a body: its status, and the digest of the body (RFC 9530), which must match it;
-//! - a 304: its status, and the ETag, which must be the validator that was asked with.
+//! - a 304: its status, the ETag, which must be the validator that was asked with, and the name of the set
+//!   as the signature's `tag`: two sets may have the same validator, and a 304 has no body to tell them apart.
 //!
 //! The signature does not cover the URL. So the document itself must name its set, and an answer for
-//! another set cannot be passed off as this one's. It guards against old answers by `created`: what is
-//! more than a minute older than the newest one seen is refused, and so is what has expired. The state of
-//! that is one number, held for as long as the endpoint lives; the generation guards across restarts.
+//! another set cannot be passed off as this one's. It guards against answers that are played again by
+//! `created`:
+//!
+//! - what is more than five minutes ahead of this machine's clock is refused, and moves nothing that is
+//!   remembered: one such answer would make all later ones old;
+//! - what is more than a minute older than the newest one seen is refused, and a 304 that is older than the
+//!   last whole answer;
+//! - what is older than an hour ([`Policy::signature_age`](crate::Policy::signature_age)) is refused, both
+//!   by this machine's clock and by the time that went by since the newest one was seen: a clock that
+//!   was set wrong while the program ran refuses nothing;
+//! - after a day of nothing but 304s the whole is asked for.
+//!
+//! What is remembered lives as long as the endpoint does; across restarts the age and the generation guard.
 //!
 //! It never quotes an answer, and never tells more than which rule failed.
 
 use std::{
     fmt,
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 use ring::{
     digest,
     signature::{ED25519, ED25519_PUBLIC_KEY_LEN, UnparsedPublicKey},
 };
 
-use super::structured::{Bare, Dictionary, InnerList, Item, Member, dictionary};
-use crate::error::{Error, ErrorKind};
+use super::structured::{Bare, Dictionary, InnerList, Item, MAX_FIELD, Member, dictionary};
+use crate::{
+    error::{Error, ErrorKind},
+    moment::Moment,
+};
 
 const DIGEST: &str = "content-digest";
 const STATUS: &str = "@status";
@@ -43,10 +59,27 @@ const COMPONENTS: [&str; 5] = [STATUS, DIGEST, ETAG, "content-type", "date"];
 /// answer out of order, and by clocks that differ.
 const DISORDER: i64 = 60;
 
-/// The key that must have signed, and the newest answer that it has.
+/// How far ahead of this machine's clock an answer may be, in seconds: what clocks that nobody looks after
+/// are off by.
+const AHEAD: i64 = 5 * 60;
+
+/// For how long 304s alone are believed, in milliseconds.
+const WITHOUT_WHOLE: u64 = 24 * 60 * 60 * 1000;
+
+/// The key that must have signed, and what was seen of it.
 pub(super) struct Pin {
     key: [u8; ED25519_PUBLIC_KEY_LEN],
-    newest: AtomicI64,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// When the newest answer was made, and when it came, by the boot clock.
+    newest: Option<(i64, u64)>,
+    /// The same of the last whole answer.
+    whole: Option<(i64, u64)>,
+    /// This signer's 304s do not name their set.
+    is_nameless: bool,
 }
 
 /// What an answer is about, and a signature must cover.
@@ -54,8 +87,8 @@ pub(super) struct Pin {
 pub(super) enum About<'a> {
     /// This body.
     Body(&'a [u8]),
-    /// That what has this validator is unchanged.
-    Unchanged(&'a str),
+    /// That what has this validator is unchanged, in the set of that name.
+    Unchanged { validator: &'a str, set: &'a str },
 }
 
 /// The rule that an answer broke.
@@ -69,6 +102,9 @@ pub(super) enum Fault {
     Algorithm,
     Forged,
     Undated,
+    Nameless,
+    Early { created: i64, now: i64 },
+    Stale { created: i64, now: i64 },
     Old,
     Expired,
 }
@@ -83,21 +119,29 @@ impl Pin {
                 "the key that signs must be the base64 of an Ed25519 public key's 32 bytes, such as JrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=",
             )
         })?;
-        Ok(Self { key, newest: AtomicI64::new(i64::MIN) })
+        Ok(Self { key, seen: Mutex::default() })
     }
 
-    /// Whether this answer is signed, at this time in seconds since 1970 by the machine's own clock.
+    /// Whether the next question must be without a condition, because a 304 would not be believed.
+    pub(super) fn wants_whole(&self, now: Moment) -> bool {
+        let seen = *self.seen();
+        seen.is_nameless
+            || seen.whole.is_none_or(|(_, came)| now.boot.saturating_sub(came) >= WITHOUT_WHOLE)
+    }
+
+    /// Whether this answer is signed, and was made at most `age` ago.
     pub(super) fn check(
         &self,
-        now: i64,
+        now: Moment,
+        age: Duration,
         status: StatusCode,
         headers: &HeaderMap,
         about: About<'_>,
     ) -> Result<(), Fault> {
         match about {
             About::Body(body) => check_digest(headers, body)?,
-            About::Unchanged(asked) => {
-                if field(headers, ETAG)?.as_deref() != Some(asked) {
+            About::Unchanged { validator, .. } => {
+                if field(headers, ETAG)?.as_deref() != Some(validator) {
                     return Err(Fault::Validator);
                 }
             }
@@ -111,34 +155,31 @@ impl Pin {
         for (label, input) in &inputs {
             let checked = match (input, bytes(&signatures, label)) {
                 (Member::List(input), Some(bytes)) => {
-                    self.check_one(now, status, headers, about, input, bytes)
+                    let made = self.authentic(status, headers, about, input, bytes);
+                    made.and_then(|made| self.is_fresh(now, age, status, about, made))
                 }
                 _ => Err(Fault::Unreadable),
             };
             match checked {
-                Ok(created) => {
-                    self.newest.fetch_max(created, Ordering::Relaxed);
-                    return Ok(());
-                }
+                Ok(()) => return Ok(()),
                 Err(found) => fault = found.max_by_depth(fault),
             }
         }
         Err(fault)
     }
 
-    /// When this signature was made, if it holds.
-    fn check_one(
+    /// When this signature was made and when it ends, if it holds for this answer.
+    fn authentic(
         &self,
-        now: i64,
         status: StatusCode,
         headers: &HeaderMap,
         about: About<'_>,
         input: &InnerList<'_>,
         signature: &[u8],
-    ) -> Result<i64, Fault> {
+    ) -> Result<Made, Fault> {
         let must: &[&str] = match about {
             About::Body(_) => &[STATUS, DIGEST],
-            About::Unchanged(_) => &[STATUS, ETAG],
+            About::Unchanged { .. } => &[STATUS, ETAG],
         };
         if !must.iter().all(|name| covers(input, name)) {
             return Err(Fault::Uncovered);
@@ -161,17 +202,71 @@ impl Pin {
         UnparsedPublicKey::new(&ED25519, self.key)
             .verify(base.as_bytes(), signature)
             .map_err(|_| Fault::Forged)?;
-        let created = by("created")?.ok_or(Fault::Undated)?;
-        let newest = self.newest.load(Ordering::Relaxed);
-        if created < newest.saturating_sub(DISORDER) {
+        if let About::Unchanged { set, .. } = about {
+            match input.param("tag") {
+                Some(Bare::String(tag)) if tag == set => {}
+                named => {
+                    // One that names another set is another set's, and says nothing of this signer's ways.
+                    self.seen().is_nameless |= named.is_none();
+                    return Err(Fault::Nameless);
+                }
+            }
+        }
+        Ok(Made { created: by("created")?.ok_or(Fault::Undated)?, expires: by("expires")? })
+    }
+
+    /// Whether it was made now, as far as that can be known, and remembers it if so.
+    fn is_fresh(
+        &self,
+        now: Moment,
+        age: Duration,
+        status: StatusCode,
+        about: About<'_>,
+        Made { created, expires }: Made,
+    ) -> Result<(), Fault> {
+        let mut seen = self.seen();
+        let shown = now.wall.div_euclid(1000);
+        let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+        if created.saturating_sub(shown) > AHEAD {
+            return Err(Fault::Early { created, now: shown });
+        }
+        let is_whole = matches!(about, About::Body(_)) && status == StatusCode::OK;
+        let newest = seen.newest.map_or(i64::MIN, |(newest, _)| newest);
+        let whole = seen.whole.map_or(i64::MIN, |(whole, _)| whole);
+        let is_older_304 = matches!(about, About::Unchanged { .. }) && created < whole;
+        if created < newest.saturating_sub(DISORDER) || is_older_304 {
             return Err(Fault::Old);
         }
-        // By the newest time that the endpoint itself has signed, too: this machine's clock may be slow.
-        match by("expires")? {
-            Some(expires) if expires < now.max(newest) => Err(Fault::Expired),
-            _ => Ok(created),
+        let by_elapsed = seen.newest.is_none_or(|(newest, came)| {
+            let gone = now.boot.saturating_sub(came) / 1000;
+            newest.saturating_add_unsigned(gone).saturating_sub(created) > age
+        });
+        if by_elapsed && shown.saturating_sub(created) > age {
+            return Err(Fault::Stale { created, now: shown });
         }
+        // By the newest time that the endpoint itself has signed, too: this machine's clock may be slow.
+        if expires.is_some_and(|expires| expires < shown.max(newest)) {
+            return Err(Fault::Expired);
+        }
+        let mark = Some((created, now.boot));
+        if created >= newest {
+            seen.newest = mark;
+        }
+        if is_whole {
+            seen.whole = mark;
+        }
+        Ok(())
     }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When a signature says that it was made, and until when it counts.
+struct Made {
+    created: i64,
+    expires: Option<i64>,
 }
 
 /// What the signature is over (RFC 9421, section 2.5).
@@ -215,14 +310,35 @@ fn bytes<'a>(dictionary: &'a Dictionary<'_>, name: &str) -> Option<&'a [u8]> {
     }
 }
 
-/// A field's value (RFC 9421, section 2.1): its lines, each without the white space around it, in one.
+/// A field's value (RFC 9421, section 2.1): its lines, each without the white space around it, in one. At
+/// most 8 KiB of it.
 fn field(headers: &HeaderMap, name: &str) -> Result<Option<String>, Fault> {
     let mut whole: Option<String> = None;
     for line in headers.get_all(name) {
         let line = line.to_str().map_err(|_| Fault::Unreadable)?.trim();
-        whole = Some(whole.map_or_else(|| line.to_owned(), |before| format!("{before}, {line}")));
+        let so_far = whole.as_ref().map_or(0, String::len);
+        if so_far + line.len() > MAX_FIELD {
+            return Err(Fault::Unreadable);
+        }
+        match &mut whole {
+            None => whole = Some(line.to_owned()),
+            Some(whole) => {
+                whole.push_str(", ");
+                whole.push_str(line);
+            }
+        }
     }
     Ok(whole)
+}
+
+#[cfg(feature = "fuzzing")]
+pub(super) fn digest_header(body: &[u8]) -> HeaderMap {
+    let text = format!("sha-256=:{}:", STANDARD.encode(digest::digest(&digest::SHA256, body)));
+    text.parse()
+        .ok()
+        .map(|value| (http::HeaderName::from_static(DIGEST), value))
+        .into_iter()
+        .collect()
 }
 
 impl Fault {
@@ -233,7 +349,21 @@ impl Fault {
 
     /// Of several signatures, the one that came furthest says best what is wrong.
     fn max_by_depth(self, other: Self) -> Self {
-        if self as u8 > other as u8 { self } else { other }
+        if self.depth() > other.depth() { self } else { other }
+    }
+
+    fn depth(self) -> u8 {
+        match self {
+            Self::Unsigned => 0,
+            Self::Unreadable => 1,
+            Self::Digest | Self::Validator => 2,
+            Self::Uncovered => 3,
+            Self::Algorithm => 4,
+            Self::Forged => 5,
+            Self::Undated => 6,
+            Self::Nameless => 7,
+            Self::Early { .. } | Self::Stale { .. } | Self::Old | Self::Expired => 8,
+        }
     }
 }
 
@@ -248,10 +378,31 @@ impl fmt::Display for Fault {
             Self::Algorithm => "a signature of another algorithm than ed25519",
             Self::Forged => "a signature that does not hold for the pinned key: check the key of the option `signed_by`",
             Self::Undated => "a signature without the time of its creation",
+            Self::Nameless => "a signed 304 that does not name this set as its `tag`: it is asked without a condition from now on, or it was another set's",
+            Self::Early { created, now } => {
+                return write!(
+                    f,
+                    "a signature made at {}, when this machine's clock shows {}: one of the two clocks is wrong",
+                    time(*created),
+                    time(*now)
+                );
+            }
+            Self::Stale { created, now } => {
+                return write!(
+                    f,
+                    "a signature made at {}, too long before {}, which this machine's clock shows: one of the two clocks is wrong, or an earlier answer is played again",
+                    time(*created),
+                    time(*now)
+                );
+            }
             Self::Old => "an old signature, as if an earlier answer were played again",
             Self::Expired => "a signature that has expired: check this machine's clock",
         })
     }
+}
+
+fn time(seconds: i64) -> String {
+    Timestamp::from_second(seconds).map_or_else(|_| "no time at all".into(), |at| at.to_string())
 }
 
 #[cfg(test)]

@@ -3,10 +3,20 @@
 //!
 //! Strict means that a value which breaks a rule anywhere is no value at all: two readers of a signed
 //! field must not understand two things. Display strings, which no such field has, are not read.
+//!
+//! Whoever answers writes these fields, so reading one costs time that is linear in its length: a field is
+//! at most 8 KiB, and nothing in it has more than 32 members. What is larger is no value.
 
 use std::fmt::Write;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+
+/// The longest field that is read, in bytes: what servers accept of a whole header line. A signature with
+/// everything that it covers is some 400.
+pub(crate) const MAX_FIELD: usize = 8 * 1024;
+/// The most members of a dictionary, items of a list, and parameters of an item. The fields that are read
+/// here have fewer than ten.
+const MAX_MEMBERS: usize = 32;
 
 /// A dictionary: its members in the order in which they first stood, the last one of a name winning.
 pub(super) type Dictionary<'a> = Vec<(&'a str, Member<'a>)>;
@@ -49,7 +59,7 @@ pub(crate) enum Bare<'a> {
 
 /// Reads a dictionary. None if it is not one.
 pub(super) fn dictionary(text: &str) -> Option<Dictionary<'_>> {
-    let mut input = Input(text.trim_matches(' '));
+    let mut input = Input::new(text)?;
     let mut members = Dictionary::new();
     while !input.0.is_empty() {
         let name = input.key()?;
@@ -57,7 +67,7 @@ pub(super) fn dictionary(text: &str) -> Option<Dictionary<'_>> {
             true => input.member()?,
             false => Member::Item(Item { value: Bare::Boolean(true), params: input.params()? }),
         };
-        put(&mut members, name, member);
+        put(&mut members, name, member)?;
         input.skip(&[' ', '\t']);
         if input.0.is_empty() {
             break;
@@ -76,7 +86,7 @@ pub(super) fn dictionary(text: &str) -> Option<Dictionary<'_>> {
 
 /// Reads an item. None if it is not one.
 pub(crate) fn item(text: &str) -> Option<Item<'_>> {
-    let mut input = Input(text.trim_matches(' '));
+    let mut input = Input::new(text)?;
     let item = input.item()?;
     input.0.is_empty().then_some(item)
 }
@@ -137,18 +147,25 @@ fn write_params(params: &Params<'_>, out: &mut String) {
     }
 }
 
-/// A name that comes twice keeps its first place and its last value.
-fn put<'a, T>(members: &mut Vec<(&'a str, T)>, name: &'a str, value: T) {
+/// A name that comes twice keeps its first place and its last value. None if there are too many.
+fn put<'a, T>(members: &mut Vec<(&'a str, T)>, name: &'a str, value: T) -> Option<()> {
+    let is_full = members.len() == MAX_MEMBERS;
     match members.iter_mut().find(|(known, _)| *known == name) {
         Some((_, held)) => *held = value,
+        None if is_full => return None,
         None => members.push((name, value)),
     }
+    Some(())
 }
 
 /// What is still to be read.
 struct Input<'a>(&'a str);
 
 impl<'a> Input<'a> {
+    fn new(text: &'a str) -> Option<Self> {
+        (text.len() <= MAX_FIELD).then(|| Self(text.trim_matches(' ')))
+    }
+
     fn member(&mut self) -> Option<Member<'a>> {
         match self.0.starts_with('(') {
             true => self.inner_list().map(Member::List),
@@ -165,6 +182,9 @@ impl<'a> Input<'a> {
             self.skip(&[' ']);
             if self.take(')') {
                 return Some(InnerList { items, params: self.params()? });
+            }
+            if items.len() == MAX_MEMBERS {
+                return None;
             }
             items.push(self.item()?);
             if !self.0.starts_with([' ', ')']) {
@@ -183,7 +203,7 @@ impl<'a> Input<'a> {
             self.skip(&[' ']);
             let name = self.key()?;
             let value = if self.take('=') { self.bare()? } else { Bare::Boolean(true) };
-            put(&mut params, name, value);
+            put(&mut params, name, value)?;
         }
         Some(params)
     }
@@ -385,6 +405,31 @@ mod tests {
             "\ta=1",
         ] {
             assert_eq!(dictionary(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_field_without_a_reasonable_end_is_no_value_and_costs_nothing() {
+        let list = |count: usize, of: &dyn Fn(usize) -> String, between: &str| {
+            (0..count).map(of).collect::<Vec<_>>().join(between)
+        };
+        let params = |count| format!("tok{}", list(count, &|n| format!(";p{n}"), ""));
+        assert_eq!(item(&params(MAX_MEMBERS)).map(|it| it.params.len()), Some(MAX_MEMBERS));
+        assert_eq!(item(&params(MAX_MEMBERS + 1)), None);
+        let again = format!("tok{}", ";p=1".repeat(1000));
+        assert_eq!(item(&again).map(|it| it.params.len()), Some(1), "one name is one member");
+        let members = |count| list(count, &|n| format!("m{n}=1"), ", ");
+        assert!(dictionary(&members(MAX_MEMBERS)).is_some());
+        assert_eq!(dictionary(&members(MAX_MEMBERS + 1)), None);
+        let items = |count| format!("x=({})", list(count, &|n| format!("\"i{n}\""), " "));
+        assert!(dictionary(&items(MAX_MEMBERS)).is_some());
+        assert_eq!(dictionary(&items(MAX_MEMBERS + 1)), None);
+        let long = |length: usize| format!("a=\"{}\"", "x".repeat(length - 4));
+        assert!(dictionary(&long(MAX_FIELD)).is_some());
+        assert_eq!(dictionary(&long(MAX_FIELD + 1)), None);
+        // What once took seconds: every one of these is read within a moment.
+        for text in [params(80_000), members(80_000), items(80_000), long(355 * 1024)] {
+            assert!(dictionary(&text).is_none() && item(&text).is_none());
         }
     }
 }

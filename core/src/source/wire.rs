@@ -5,29 +5,40 @@
 //! Pieces written with escapes (`\n`) also pass through a buffer of the JSON parser, which is out of
 //! reach.
 
-use std::{fmt, time::Duration};
+mod json;
+mod time;
+
+use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::error::Category;
-use zeroize::Zeroizing;
 
+use self::{
+    json::{Json, read, read_answer},
+    time::{from_epoch, from_text},
+};
 use crate::{
     credential::{Credential, CredentialSet, NamedScheme},
     error::{Error, ErrorKind},
     secret::Secret,
 };
 
+pub(super) use self::time::is_end;
+
 /// The largest document that is read, in bytes.
 pub(super) const MAX_DOCUMENT: usize = 64 * 1024;
 /// The most previous credentials that one document may list.
 const MAX_PREVIOUS: usize = 2;
+/// The most pieces of material that one credential may have. Two or three are usual.
+pub(super) const MAX_PIECES: usize = 64;
 /// The pieces of material that a program may write beside the id.
 const PIECES: [&str; 3] = ["key", "secret", "passphrase"];
 /// A longer splay is taken as this: it spreads a fleet's refreshes and must not stop them.
 const MAX_SPLAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Reads a `keyswap/1` document from a file, or from wherever a source of your own found it.
+///
+/// A time at either end of the calendar (the year 9999, or 1 and before) is how many programs write that
+/// there is none, and is read as that; so is an empty string in place of a name.
 ///
 /// `generation` may be absent; the set is then numbered locally. A document that lies around should not
 /// have a `server_time`: ends are judged by it, and it stands still.
@@ -80,9 +91,9 @@ pub(super) fn parse_answer(
     asked: Option<&str>,
     signed: bool,
 ) -> Result<CredentialSet, Error> {
-    let root = read(body)?;
+    let root = read_answer(body)?;
     let root = Object::root(&root)?;
-    match (asked, root.text("set")?) {
+    match (asked, root.word("set")?) {
         (_, None) if signed => {
             return Err(malformed("set is missing: a signed document must name its set"));
         }
@@ -98,30 +109,31 @@ pub(super) fn parse_answer(
     }
 }
 
-/// Whether a problem document (RFC 9457) is of this type, and about the set that was asked for, if it
-/// names one.
+/// Whether a problem document (RFC 9457) is of this type, and about the set that was asked for. Where the
+/// URL says which set that is, the problem must name it: one that could mean any set means none.
 pub(super) fn is_problem(body: &[u8], kind: &str, asked: Option<&str>) -> bool {
     let text = |name| -> Option<Box<str>> {
-        let root = read(body).ok()?;
+        let root = read_answer(body).ok()?;
         Object::root(&root).ok()?.text(name).ok()?.map(Into::into)
     };
-    let is_asked = |set: Box<str>| asked.is_none_or(|asked| asked == &*set);
-    text("type").as_deref() == Some(kind) && text("set").is_none_or(is_asked)
+    text("type").as_deref() == Some(kind)
+        && asked.is_none_or(|asked| text("set").as_deref() == Some(asked))
 }
 
 fn set(root: &Object<'_>) -> Result<CredentialSet, Error> {
-    if root.text("protocol")?.is_some_and(|protocol| !is_known_protocol(protocol)) {
+    if root.word("protocol")?.is_some_and(|protocol| !is_known_protocol(protocol)) {
         return Err(malformed("protocol must be keyswap/1: this program speaks no other"));
     }
     let current = root.object("current")?.ok_or_else(|| malformed("current is missing"))?;
     let mut set = CredentialSet::new(credential(&current)?);
     set.generation = root.whole("generation")?;
-    set.lineage = root.text("lineage")?.map(Into::into);
-    for older in root.objects("previous")? {
-        set = set.with_previous(credential(&older)?);
-    }
-    if set.previous.len() > MAX_PREVIOUS {
+    set.lineage = root.word("lineage")?.map(Into::into);
+    let previous = root.objects("previous")?;
+    if previous.len() > MAX_PREVIOUS {
         return Err(malformed("previous must list at most two credentials"));
+    }
+    for older in previous {
+        set = set.with_previous(credential(&older)?);
     }
     if let Some(next) = root.object("next")? {
         set = set.with_next(credential(&next)?);
@@ -148,6 +160,10 @@ fn credential(from: &Object<'_>) -> Result<Credential, Error> {
     if material.is_none() && pieces.is_empty() {
         return Err(from.fault("material", "is missing"));
     }
+    let written = material.as_ref().map_or(0, |material| material.fields.len());
+    if written + pieces.len() > MAX_PIECES {
+        return Err(from.fault("material", "must have at most 64 pieces"));
+    }
     let written =
         material.iter().flat_map(|material| material.fields).map(|(name, value)| (&**name, value));
     for (name, value) in written.chain(pieces) {
@@ -162,14 +178,14 @@ fn credential(from: &Object<'_>) -> Result<Credential, Error> {
         };
         credential = credential.with_material(name, Secret::from(value.as_str()));
     }
-    if let Some(version) = from.text("version")? {
+    if let Some(version) = from.word("version")? {
         credential = credential.with_version(version);
     }
     let header = match from.object("params")? {
         None => None,
-        Some(params) => params.text("header")?.map(Into::into),
+        Some(params) => params.word("header")?.map(Into::into),
     };
-    if let Some(name) = from.text("scheme")? {
+    if let Some(name) = from.word("scheme")? {
         credential = credential.with_scheme(NamedScheme { name: name.into(), header });
     }
     type Setter = fn(Credential, Timestamp) -> Credential;
@@ -237,6 +253,11 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// A text that says something: many serializers write an empty one for what they do not have.
+    fn word(&self, name: &str) -> Result<Option<&'a str>, Error> {
+        Ok(self.text(name)?.filter(|text| !text.trim().is_empty()))
+    }
+
     fn whole(&self, name: &str) -> Result<Option<u64>, Error> {
         match self.get(name) {
             None => Ok(None),
@@ -258,27 +279,22 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// A time. None also for one that is written to say that there is none.
     fn time(&self, name: &str) -> Result<Option<Timestamp>, Error> {
         if self.is_short && !matches!(self.get(name), None | Some(Json::Text(_))) {
-            return self.epoch_seconds(name).map(Some);
+            let seconds = match self.get(name) {
+                Some(Json::Whole(number)) => *number as f64,
+                Some(Json::Fraction(number)) => *number,
+                _ => f64::NAN,
+            };
+            return from_epoch(seconds).ok_or_else(|| {
+                self.fault(name, "must be an RFC 3339 time, or seconds since 1970")
+            });
         }
         let Some(text) = self.text(name)? else { return Ok(None) };
-        text.parse()
-            .map(Some)
-            .map_err(|_| self.fault(name, "must be an RFC 3339 time, such as 2026-11-23T18:00:00Z"))
-    }
-
-    fn epoch_seconds(&self, name: &str) -> Result<Timestamp, Error> {
-        let seconds = match self.get(name) {
-            Some(Json::Whole(number)) => *number as f64,
-            Some(Json::Fraction(number)) => *number,
-            _ => f64::NAN,
-        };
-        // What a program counts in milliseconds is not a whole number of them as a fraction.
-        let micros = (seconds * 1e6).round();
-        let at =
-            if micros.is_finite() { Timestamp::from_microsecond(micros as i64).ok() } else { None };
-        at.ok_or_else(|| self.fault(name, "must be an RFC 3339 time, or seconds since 1970"))
+        from_text(text).ok_or_else(|| {
+            self.fault(name, "must be an RFC 3339 time, such as 2026-11-23T18:00:00Z")
+        })
     }
 
     /// The pieces of material that stand beside the id, where that is allowed.
@@ -327,92 +343,6 @@ impl<'a> Object<'a> {
 
 fn malformed(what: &str) -> Error {
     Error::new(ErrorKind::Malformed, format!("not a keyswap/1 document: {what}"))
-}
-
-fn read(document: &[u8]) -> Result<Json, Error> {
-    if document.len() > MAX_DOCUMENT {
-        return Err(malformed("it is larger than 64 KiB"));
-    }
-    serde_json::from_slice(document).map_err(|error| {
-        let what = match error.classify() {
-            Category::Eof => "the JSON ends too early",
-            // The tree takes every value, so the only fault that is not one of syntax is its own.
-            Category::Data => "a field stands twice in one object",
-            Category::Syntax | Category::Io => "it is not JSON",
-        };
-        malformed(&format!("{what} (line {}, column {})", error.line(), error.column()))
-    })
-}
-
-/// JSON, with strings that are wiped. Not `Debug`, so that it cannot be printed.
-enum Json {
-    Null,
-    Bool,
-    Whole(u64),
-    Fraction(f64),
-    Text(Zeroizing<String>),
-    List(Vec<Json>),
-    Object(Vec<(Box<str>, Json)>),
-}
-
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Tree)
-    }
-}
-
-struct Tree;
-
-impl<'de> Visitor<'de> for Tree {
-    type Value = Json;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Json, E> {
-        Ok(Json::Null)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
-        Ok(Json::Bool)
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
-        Ok(Json::Whole(number))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
-        Ok(Json::Fraction(number as f64))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
-        Ok(Json::Fraction(number))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        Ok(Json::Text(Zeroizing::new(text.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Json, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = from.next_element()? {
-            items.push(item);
-        }
-        Ok(Json::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Json, A::Error> {
-        let mut fields: Vec<(Box<str>, Json)> = Vec::new();
-        while let Some((name, value)) = from.next_entry::<Box<str>, Json>()? {
-            // Parsers disagree on which of two wins: such a document would mean two things.
-            if fields.iter().any(|(known, _)| *known == name) {
-                return Err(A::Error::custom("twice"));
-            }
-            fields.push((name, value));
-        }
-        Ok(Json::Object(fields))
-    }
 }
 
 #[cfg(test)]

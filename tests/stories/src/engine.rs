@@ -11,7 +11,6 @@
 //! that was abandoned delivers its answer all the same, and the engine has to ignore it.
 
 mod push;
-mod regions;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -31,7 +30,10 @@ use keyswap::{
         rotation::{Action, Evidence, Input, Rotation, default_backoff},
         snapshot::Snapshot,
     },
-    source,
+    source::{
+        self, Fetched, Terms,
+        rules::{Ask, Standing, Tour},
+    },
 };
 use keyswap_endpoint::{
     story::{Body, Caller, Story, Timeline},
@@ -39,10 +41,7 @@ use keyswap_endpoint::{
 };
 use serde_json::Value;
 
-use self::{
-    push::Push,
-    regions::{Outcome, Regions, Tour},
-};
+use self::push::Push;
 use crate::{
     PlayError, Report,
     setup::{Judge, Setup, Start},
@@ -85,7 +84,9 @@ struct Play<'a> {
     sends: u64,
     /// The ticket of the running fetch, and when it began.
     live: Option<(u64, u64)>,
-    regions: Regions,
+    regions: Standing,
+    /// The fetch and the region that is being asked.
+    asking: Option<(u64, usize)>,
     push: Push,
     /// The endpoint's key, if it is pinned.
     pinned: Option<String>,
@@ -122,10 +123,19 @@ enum Happening {
 
 /// What a region answered to a fetch on its way.
 struct RegionAnswer {
-    tour: Tour,
+    fetch: Fetch,
     region: usize,
     outcome: Outcome,
 }
+
+/// One fetch on its way through the regions.
+struct Fetch {
+    ticket: u64,
+    tour: Tour,
+    held: Option<Arc<CredentialSet>>,
+}
+
+type Outcome = Result<Fetched, Error>;
 
 /// A request, and how often it was its turn: what was meant for an earlier turn comes too late.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -167,8 +177,16 @@ impl<'a> Play<'a> {
         Ok(Self {
             story,
             judge: setup.client.classifier(),
-            regions: Regions::new(world.config().regions),
-            push: Push::new(setup.client.push, setup.client.heartbeat_ms),
+            regions: {
+                let mut regions = Standing::new(world.config().regions);
+                regions.begin(&policy);
+                regions
+            },
+            asking: None,
+            push: {
+                let terms = Terms::of(&policy);
+                Push::new(setup.client.push, setup.client.heartbeat_ms, terms, seed)
+            },
             pinned: setup.client.signed_by_endpoint.then(|| world.public_key()),
             setup,
             policy,
@@ -334,6 +352,10 @@ impl<'a> Play<'a> {
                 Action::StartFetch(ticket) => self.fetch(ticket),
                 Action::AbandonFetch(ticket) => {
                     self.live.take_if(|(live, _)| *live == ticket);
+                    if let Some((_, region)) = self.asking.take_if(|(asking, _)| *asking == ticket)
+                    {
+                        self.regions.given_up(self.now, region, "a region");
+                    }
                 }
                 Action::Settle(outcome) => {
                     for turn in mem::take(&mut self.waiters) {
@@ -353,32 +375,37 @@ impl<'a> Play<'a> {
 
     /// What the push channel says, if there is one.
     fn listen(&mut self) {
-        let (now, held) = (self.story_time(), self.held());
-        for input in self.push.listen(&mut self.world, now, held) {
+        let now = self.story_time();
+        let snapshot = self.snapshot.clone();
+        for input in self.push.listen(&mut self.world, now, snapshot.set()) {
             self.step(input);
         }
     }
 
-    fn held(&self) -> Option<u64> {
-        self.snapshot.set().map(CredentialSet::generation)
-    }
-
     fn fetch(&mut self, ticket: u64) {
         self.live = Some((ticket, self.now));
-        let tour = self.regions.tour(self.now, ticket);
-        self.ask(tour);
+        let held = self.rotation.known_to_fetch();
+        held.iter().for_each(|held| self.regions.holds(held));
+        let is_conditional = held.as_ref().is_some_and(|held| held.validator().is_some());
+        let tour = self.regions.tour(self.now, is_conditional);
+        self.ask(Fetch { ticket, tour, held });
     }
 
-    fn ask(&mut self, mut tour: Tour) {
-        let Some(region) = tour.next() else { return };
+    fn ask(&mut self, mut fetch: Fetch) {
+        let Some(ask) = self.regions.next(self.now, &mut fetch.tour) else {
+            return self.fetch_ends(fetch.ticket, fetch.tour.end());
+        };
+        let Ask { region, patience, validator } = ask;
         let now = self.story_time();
         let bearer = self.world.config().bootstrap.clone();
-        let known = self.rotation.known_to_fetch();
-        let held = known.as_ref().and_then(|known| known.validator()).map(str::to_owned);
+        // One that is alone is asked as it is; what each of several calls a set is its own.
+        let is_alone = self.world.config().regions == 1;
+        let own = fetch.held.as_ref().and_then(|held| held.validator());
+        let validator = if is_alone { own } else { validator.as_deref() };
         let request = FetchRequest {
             bearer: Some(bearer.reveal()),
-            if_none_match: held.as_deref(),
-            no_cache: known.is_some() && held.is_none(),
+            if_none_match: validator,
+            no_cache: fetch.held.as_ref().is_some_and(|held| held.validator().is_none()),
             region,
             ..FetchRequest::default()
         };
@@ -387,28 +414,32 @@ impl<'a> Play<'a> {
             Planned::Answer { after_ms, reply } => (after_ms, self.read(&reply)),
             Planned::Torn { after_ms, .. } => (after_ms, Err(broken())),
             Planned::Dropped => (0, Err(broken())),
-            // The last one is left to the deadline of the whole fetch.
-            Planned::Hang if tour.is_last() => return,
+            // One that is alone is left to the deadline of the whole fetch.
+            Planned::Hang if is_alone => return,
             Planned::Hang => {
-                let patience = millis(self.policy.fetch_timeout) / self.regions.count() as u64;
-                (patience, Err(Error::new(ErrorKind::Timeout, "no answer from this region")))
+                let late = Error::new(ErrorKind::Timeout, "no answer from this region");
+                (millis(patience), Err(late))
             }
         };
+        if !is_alone {
+            self.asking = Some((fetch.ticket, region));
+        }
         self.later(
             wait,
-            Happening::RegionAnswers(Box::new(RegionAnswer { tour, region, outcome })),
+            Happening::RegionAnswers(Box::new(RegionAnswer { fetch, region, outcome })),
         );
     }
 
     fn region_answers(&mut self, answer: RegionAnswer) {
-        let RegionAnswer { mut tour, region, outcome } = answer;
-        let held = self.held();
-        let ticket = tour.ticket;
-        match self.regions.judge(self.now, &mut tour, region, held, outcome) {
-            Some(outcome) => self.fetch_ends(ticket, outcome),
-            // Nobody asks on for a fetch that was abandoned.
-            None if self.live.is_some_and(|(live, _)| live == ticket) => self.ask(tour),
-            None => {}
+        let RegionAnswer { mut fetch, region, outcome } = answer;
+        let is_asked = self.asking.take_if(|(asking, _)| *asking == fetch.ticket).is_some();
+        if !is_asked {
+            // It is alone; or the fetch was abandoned, and its answer is delivered all the same.
+            return self.fetch_ends(fetch.ticket, outcome);
+        }
+        match self.regions.judge(self.now, &mut fetch.tour, region, "a region", outcome) {
+            Some(outcome) => self.fetch_ends(fetch.ticket, outcome),
+            None => self.ask(fetch),
         }
     }
 
@@ -424,8 +455,8 @@ impl<'a> Play<'a> {
 
     fn fetch_ends(&mut self, ticket: u64, outcome: Outcome) {
         self.step(match outcome {
-            Ok(Some(set)) => Input::Fetched(ticket, set),
-            Ok(None) => Input::NotModified(ticket),
+            Ok(Fetched::Set(set)) => Input::Fetched(ticket, set),
+            Ok(Fetched::NotModified) => Input::NotModified(ticket),
             Err(error) => Input::Failed(ticket, error),
         });
         self.live.take_if(|(live, _)| *live == ticket);
@@ -640,12 +671,12 @@ fn read(reply: &FetchReply) -> Outcome {
     let outcome = match reply.status {
         200 if reply.body.len() > MAX_DOCUMENT => fail(ErrorKind::Malformed),
         200 => source::parse(&reply.body).map(|set| {
-            Some(match &reply.etag {
+            Fetched::Set(match &reply.etag {
                 Some(etag) => set.with_validator(etag),
                 None => set,
             })
         }),
-        304 => Ok(None),
+        304 => Ok(Fetched::NotModified),
         401 => fail(ErrorKind::BootstrapRejected),
         403 => fail(ErrorKind::Forbidden),
         404 => fail(ErrorKind::UnknownSet),

@@ -49,6 +49,7 @@ class Policy(TypedDict, total=False):
     slow_retry_min: Seconds
     slow_retry_max: Seconds
     fetch_timeout: Seconds
+    signature_age: Seconds
     hard_wait: Seconds
     wait: Seconds
     forced_burst: int

@@ -9,7 +9,7 @@ const MAX_EVENT: usize = 16 * 1024;
 
 /// Reads a stream.
 #[derive(Default)]
-pub(super) struct Events {
+pub struct Events {
     line: Vec<u8>,
     name: Vec<u8>,
     data: Vec<u8>,
@@ -20,21 +20,35 @@ pub(super) struct Events {
 }
 
 /// What a stream said. Not `Debug`: it is not this crate's own text.
-pub(super) enum Heard {
+pub enum Heard {
+    /// An event.
     Event {
+        /// What kind of event it is.
         name: Vec<u8>,
+        /// What it says.
         data: Vec<u8>,
     },
     /// The `retry` field: how long to wait, at least, before a new connection.
     Retry(Duration),
 }
 
+#[cfg(feature = "fuzzing")]
+impl Heard {
+    /// Whether it would make a fetch come sooner.
+    pub(in crate::source) fn is_hint(&self) -> bool {
+        matches!(self, Self::Event { name, data } if super::plan::hint(name, data).is_some())
+    }
+}
+
 /// An event without a reasonable end.
-pub(super) struct TooLarge;
+pub struct TooLarge;
 
 impl Events {
     /// Reads on. An event that is not complete when the stream ends is none.
-    pub(super) fn read(&mut self, chunk: &[u8]) -> Result<Vec<Heard>, TooLarge> {
+    ///
+    /// # Errors
+    /// What is not read to its end: the stream is to be closed.
+    pub fn read(&mut self, chunk: &[u8]) -> Result<Vec<Heard>, TooLarge> {
         let mut heard = Vec::new();
         for &byte in chunk {
             let after_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');

@@ -1,5 +1,5 @@
-//! What the push channel does next. Pure: time comes in as milliseconds, and waiting goes out as a
-//! duration.
+//! What the push channel does next, and what becomes of what it hears. Pure: time comes in as milliseconds,
+//! and waiting goes out as a duration.
 
 use std::time::Duration;
 
@@ -7,16 +7,22 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::{
-    credential::CredentialSet, engine::rotation::default_backoff, moment::millis, policy::Policy,
-    source::Hint,
+    credential::CredentialSet,
+    moment::millis,
+    source::{Hint, Terms},
 };
 
 /// For how long a channel that is not there after all is left alone, unless the levels change.
 const ABSENT: Duration = Duration::from_secs(5 * 60);
 
+/// The most events of a stream, and bytes, in a second. A set changes a few times a day, and a server has a
+/// ping each 15 s to send: whatever sends so much more has nothing to tell.
+const EVENTS_A_SECOND: u32 = 50;
+const BYTES_A_SECOND: usize = 64 * 1024;
+
 /// A way to hear of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Channel {
+pub enum Channel {
     /// Server-sent events.
     Events,
     /// Long polls.
@@ -25,14 +31,15 @@ pub(super) enum Channel {
 
 /// What the fetches found out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::source) struct Known {
+pub struct Known {
     pub(super) events: bool,
     pub(super) wait: bool,
     pub(super) validator: Option<Box<str>>,
 }
 
 impl Known {
-    pub(in crate::source) fn of(set: &CredentialSet) -> Self {
+    /// What this set says of its endpoint's channels.
+    pub fn of(set: &CredentialSet) -> Self {
         let names = |level: &str| set.levels().iter().any(|known| &**known == level);
         Self {
             events: names("events"),
@@ -52,7 +59,7 @@ impl Known {
 
 /// What the status of an answer says about its channel.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub enum Meaning {
     /// It is there: 200.
     Open,
     /// It is there, and nothing changed: 304.
@@ -65,7 +72,8 @@ pub(super) enum Meaning {
     Failed,
 }
 
-pub(super) fn meaning(status: StatusCode) -> Meaning {
+/// What it says.
+pub fn meaning(status: StatusCode) -> Meaning {
     match status.as_u16() {
         200 => Meaning::Open,
         304 => Meaning::Unchanged,
@@ -76,7 +84,7 @@ pub(super) fn meaning(status: StatusCode) -> Meaning {
 }
 
 /// What an event hints at. None for those that are only a sign of life.
-pub(super) fn hint(name: &[u8], data: &[u8]) -> Option<Hint> {
+pub fn hint(name: &[u8], data: &[u8]) -> Option<Hint> {
     #[derive(Default, Deserialize)]
     struct Data<'a> {
         generation: Option<u64>,
@@ -97,8 +105,8 @@ pub(super) fn hint(name: &[u8], data: &[u8]) -> Option<Hint> {
 }
 
 /// Which channel to follow, and how long to wait between two connections.
-pub(super) struct Plan {
-    policy: Policy,
+pub struct Plan {
+    terms: Terms,
     seed: u64,
     delays: Option<Box<dyn Iterator<Item = Duration> + Send>>,
     /// What the last levels offered, and until when each is known not to be there after all.
@@ -109,9 +117,10 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(seed: u64) -> Self {
+    /// One that follows nothing yet.
+    pub fn new(terms: Terms, seed: u64) -> Self {
         Self {
-            policy: Policy::default(),
+            terms,
             seed,
             delays: None,
             offered: [false; 2],
@@ -122,7 +131,7 @@ impl Plan {
     }
 
     /// The channel to follow: events before long polls.
-    pub(super) fn channel(&mut self, known: &Known, now: u64) -> Option<Channel> {
+    pub fn channel(&mut self, known: &Known, now: u64) -> Option<Channel> {
         let offered = [known.events, known.wait];
         if offered != self.offered {
             self.offered = offered;
@@ -134,31 +143,31 @@ impl Plan {
     }
 
     /// How long until a channel that is not there is looked for again.
-    pub(super) fn looks_again_in(&self, now: u64) -> Option<Duration> {
+    pub fn looks_again_in(&self, now: u64) -> Option<Duration> {
         let ends = self.absent.iter().flatten().filter(|end| **end > now);
         ends.min().map(|end| Duration::from_millis(end - now))
     }
 
     /// The channel is not there after all.
-    pub(super) fn is_absent(&mut self, channel: Channel, now: u64) {
+    pub fn is_absent(&mut self, channel: Channel, now: u64) {
         self.absent[channel as usize] = Some(now.saturating_add(millis(ABSENT)));
     }
 
     /// The channel works: the next failure is a first one.
-    pub(super) fn works(&mut self) {
+    pub fn works(&mut self) {
         self.delays = None;
         self.revoked = 0;
     }
 
     /// The server wants no new connection before.
-    pub(super) fn at_least(&mut self, wait: Duration) {
-        self.least = wait.min(self.policy.retry_after_max);
+    pub fn at_least(&mut self, wait: Duration) {
+        self.least = wait.min(self.terms.policy().retry_after_max);
     }
 
     /// How long to wait before the next connection.
-    pub(super) fn pause(&mut self, retry_after: Option<Duration>) -> Duration {
-        let (policy, seed) = (&self.policy, self.seed);
-        let delays = self.delays.get_or_insert_with(|| default_backoff(policy)(seed));
+    pub fn pause(&mut self, retry_after: Option<Duration>) -> Duration {
+        let (policy, seed) = (self.terms.policy(), self.seed);
+        let delays = self.delays.get_or_insert_with(|| self.terms.delays(seed));
         self.seed = self.seed.wrapping_add(1);
         let delay = delays.next().unwrap_or(policy.backoff_max);
         let asked = retry_after
@@ -167,10 +176,97 @@ impl Plan {
     }
 
     /// Whether it is news that the set is gone, and how long to wait before looking again.
-    pub(super) fn revoked(&mut self) -> (bool, Duration) {
-        let slow = self.policy.slow_retry_min.saturating_mul(1 << self.revoked.min(8));
+    pub fn revoked(&mut self) -> (bool, Duration) {
+        let policy = self.terms.policy();
+        let slow = policy.slow_retry_min.saturating_mul(1 << self.revoked.min(8));
         self.revoked += 1;
-        (self.revoked == 1, slow.min(self.policy.slow_retry_max))
+        (self.revoked == 1, slow.min(policy.slow_retry_max))
+    }
+}
+
+/// What is heard, and for how long nothing was.
+pub struct Hearing {
+    since: u64,
+    limit: Duration,
+    /// That it is lost was told, and nothing was heard since.
+    told: bool,
+    /// That it sends too much was told, and it has not worked since.
+    told_of_flood: bool,
+    /// A stream was open before.
+    was_open: bool,
+    /// The second that is counted, with its events and bytes.
+    second: u64,
+    events: u32,
+    bytes: usize,
+}
+
+impl Hearing {
+    /// One that has heard nothing since now, and is silent after so long.
+    pub fn new(now: u64, limit: Duration) -> Self {
+        Self {
+            since: now,
+            limit,
+            told: false,
+            told_of_flood: false,
+            was_open: false,
+            second: now,
+            events: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Another channel, with another limit.
+    pub fn begins(&mut self, now: u64, limit: Duration) {
+        self.limit = limit;
+        self.hears(now);
+    }
+
+    /// A stream is open. After the first, something may have been missed in between.
+    pub fn opens(&mut self, now: u64) -> Option<Hint> {
+        self.hears(now);
+        (self.second, self.events, self.bytes) = (now, 0, 0);
+        let missed = std::mem::replace(&mut self.was_open, true);
+        missed.then_some(Hint { generation: None, immediate: false })
+    }
+
+    /// A sign of life.
+    pub fn hears(&mut self, now: u64) {
+        self.since = now;
+        self.told = false;
+    }
+
+    /// So much more was heard. Whether it is still what there can be to tell: if not, the stream is to be
+    /// closed, however it goes on.
+    #[must_use]
+    pub fn bears(&mut self, now: u64, events: u32, bytes: usize) -> bool {
+        if now.saturating_sub(self.second) >= 1000 {
+            (self.second, self.events, self.bytes) = (now, 0, 0);
+        }
+        self.events = self.events.saturating_add(events);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.events <= EVENTS_A_SECOND && self.bytes <= BYTES_A_SECOND
+    }
+
+    /// A stream was closed because it sent too much. Whether that is to be told: once, until one works.
+    pub fn floods(&mut self) -> bool {
+        !std::mem::replace(&mut self.told_of_flood, true)
+    }
+
+    /// A stream lasted as long as one that works.
+    pub fn works(&mut self) {
+        self.told_of_flood = false;
+    }
+
+    /// When it will have been silent for too long. None if that was told.
+    pub fn silent_at(&self) -> Option<u64> {
+        (!self.told).then(|| self.since.saturating_add(millis(self.limit)))
+    }
+
+    /// For how long it has been silent, if that is too long and was not told yet.
+    pub fn is_lost(&mut self, now: u64) -> Option<Duration> {
+        self.silent_at().filter(|at| *at <= now)?;
+        self.told = true;
+        Some(Duration::from_millis(now.saturating_sub(self.since)))
     }
 }
 
@@ -178,13 +274,62 @@ impl Plan {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_stream_that_says_more_than_there_can_be_is_not_borne() {
+        let mut hearing = Hearing::new(0, Duration::from_secs(45));
+        assert!(hearing.opens(0).is_none(), "nothing was missed before the first");
+        for second in 0..100 {
+            let now = second * 1000;
+            assert!((0..50).all(|event| hearing.bears(now + event, 1, 100)), "50 a second");
+        }
+        assert!((0..50).all(|_| hearing.bears(200_000, 1, 100)));
+        assert!(!hearing.bears(200_999, 1, 100), "the 51st");
+        assert!(hearing.bears(201_000, 1, 100), "another second");
+        assert!(hearing.bears(202_000, 0, 64 * 1024));
+        assert!(!hearing.bears(202_500, 0, 1), "bytes without an end");
+        assert!((hearing.floods(), hearing.floods()) == (true, false), "told once");
+        assert!(hearing.opens(203_000).is_some_and(|hint| hint.generation.is_none()));
+        assert!(!hearing.floods(), "to be open is not to work");
+        hearing.works();
+        assert!(hearing.floods());
+    }
+
+    #[test]
+    fn silence_is_told_once_until_something_is_heard() {
+        let mut hearing = Hearing::new(5, Duration::from_secs(45));
+        assert_eq!((hearing.silent_at(), hearing.is_lost(45_004)), (Some(45_005), None));
+        assert_eq!(hearing.is_lost(45_006), Some(Duration::from_millis(45_001)));
+        assert_eq!((hearing.silent_at(), hearing.is_lost(99_000)), (None, None));
+        hearing.hears(100_000);
+        assert_eq!(hearing.silent_at(), Some(145_000));
+        hearing.begins(100_000, Duration::from_secs(60));
+        assert_eq!(hearing.silent_at(), Some(160_000));
+    }
+
+    /// The program's own numbers, and its own delays.
+    #[test]
+    fn connections_keep_to_the_terms_of_the_handle() {
+        use std::sync::Arc;
+        let mut policy = crate::Policy::default();
+        policy.retry_after_max = Duration::from_secs(7);
+        policy.slow_retry_min = Duration::from_secs(2);
+        policy.slow_retry_max = Duration::from_secs(3);
+        let steady = |_| Box::new(std::iter::repeat(Duration::from_secs(4))) as _;
+        let mut plan = Plan::new(Terms::new(Arc::new(policy), Arc::new(steady)), 1);
+        let waits: Vec<_> = (0..3).map(|_| plan.pause(None).as_secs()).collect();
+        assert_eq!(waits, [4, 4, 4]);
+        assert_eq!(plan.pause(Some(Duration::from_secs(90))), Duration::from_secs(7));
+        let gone: Vec<_> = (0..3).map(|_| plan.revoked().1.as_secs()).collect();
+        assert_eq!(gone, [2, 3, 3]);
+    }
+
     fn known(events: bool, wait: bool) -> Known {
         Known { events, wait, validator: Some("\"g1\"".into()) }
     }
 
     #[test]
     fn events_come_before_long_polls_and_a_poll_needs_a_validator() {
-        let mut plan = Plan::new(1);
+        let mut plan = Plan::new(Terms::default(), 1);
         assert_eq!(plan.channel(&known(true, true), 0), Some(Channel::Events));
         assert_eq!(plan.channel(&known(false, true), 0), Some(Channel::Wait));
         assert_eq!(plan.channel(&known(false, false), 0), None);
@@ -195,7 +340,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_left_alone_until_the_levels_change_or_five_minutes_passed() {
-        let mut plan = Plan::new(1);
+        let mut plan = Plan::new(Terms::default(), 1);
         let both = known(true, true);
         assert_eq!(plan.channel(&both, 0), Some(Channel::Events));
         plan.is_absent(Channel::Events, 0);
@@ -251,7 +396,7 @@ mod tests {
             plan.works();
             (0..9).map(|_| plan.pause(None)).max()
         };
-        let mut plan = Plan::new(7);
+        let mut plan = Plan::new(Terms::default(), 7);
         let first: Vec<_> = (0..200)
             .map(|_| {
                 plan.works();
@@ -275,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_set_that_is_gone_is_news_once_and_looked_for_slowly() {
-        let mut plan = Plan::new(1);
+        let mut plan = Plan::new(Terms::default(), 1);
         let waits: Vec<_> = (0..5).map(|_| plan.revoked()).collect();
         let seconds = [(true, 60), (false, 120), (false, 240), (false, 300), (false, 300)];
         assert_eq!(waits, seconds.map(|(news, wait)| (news, Duration::from_secs(wait))));

@@ -11,7 +11,7 @@ use tokio::{
 use super::*;
 use crate::{
     credential::{Credential, CredentialSet},
-    source::{Endpoint, Said, Source},
+    source::{Endpoint, Hint, Said, Source},
 };
 
 const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";

@@ -6,7 +6,6 @@ use crate::{
     credential::CredentialSet,
     error::{Error, ErrorKind},
     moment::millis,
-    policy::Policy,
 };
 
 /// For how long a region that failed is asked last: at first, and at most.
@@ -83,12 +82,11 @@ impl Health {
         self.error = Some(error);
     }
 
-    pub(super) fn failed(&mut self, now: u64, error: Error) {
-        let policy = Policy::default();
+    pub(super) fn failed(&mut self, now: u64, error: Error, retry_after_max: Duration) {
         let retry_after = error.retry_after();
         self.asked.fails(now, REST, REST_MAX);
         self.error = Some(error);
-        let wait = retry_after.map_or(Duration::ZERO, |wait| wait.min(policy.retry_after_max));
+        let wait = retry_after.map_or(Duration::ZERO, |wait| wait.min(retry_after_max));
         self.not_before = now.saturating_add(millis(wait));
     }
 
@@ -112,10 +110,9 @@ impl Health {
     }
 
     /// What the region itself calls the state that is held, if it has shown that one.
-    pub(super) fn validator_of(&self, held: &CredentialSet) -> Option<&str> {
+    pub(super) fn validator_of(&self, generation: u64, lineage: &Option<Box<str>>) -> Option<&str> {
         let confirmed = self.confirmed.as_ref()?;
-        let is_held =
-            confirmed.generation == held.generation() && confirmed.lineage == held.lineage;
+        let is_held = confirmed.generation == generation && confirmed.lineage == *lineage;
         confirmed.validator.as_deref().filter(|_| is_held)
     }
 }
@@ -162,6 +159,8 @@ mod tests {
         CredentialSet { lineage: Some(lineage.into()), ..set }
     }
 
+    const MAX: Duration = Duration::from_secs(300);
+
     fn error(kind: ErrorKind) -> Error {
         Error::new(kind, "broken")
     }
@@ -172,16 +171,16 @@ mod tests {
         assert_eq!(order(&regions, 0), [0, 1, 2]);
         let mut now = 0;
         for seconds in [30, 60, 120, 240, 300, 300] {
-            regions[0].failed(now, error(ErrorKind::Unavailable));
+            regions[0].failed(now, error(ErrorKind::Unavailable), MAX);
             now += seconds * 1000;
             assert_eq!(order(&regions, now - 1), [1, 2, 0], "{seconds} s");
             assert_eq!(order(&regions, now), [0, 1, 2], "{seconds} s");
         }
         regions[0].answered(&set(1, "a", "v"));
-        regions[0].failed(now, error(ErrorKind::Unavailable));
+        regions[0].failed(now, error(ErrorKind::Unavailable), MAX);
         assert_eq!(order(&regions, now + 30_000), [0, 1, 2], "a success makes it the first time");
-        regions[1].failed(now, error(ErrorKind::Unavailable));
-        regions[2].failed(now, error(ErrorKind::Unavailable));
+        regions[1].failed(now, error(ErrorKind::Unavailable), MAX);
+        regions[2].failed(now, error(ErrorKind::Unavailable), MAX);
         assert_eq!(order(&regions, now), [0, 1, 2], "all are asked, in their order");
     }
 
@@ -198,12 +197,12 @@ mod tests {
         let throttled =
             |wait| error(ErrorKind::Throttled).with_retry_after(Duration::from_secs(wait));
         let mut regions = vec![Health::default(); 2];
-        regions[0].failed(0, throttled(100));
+        regions[0].failed(0, throttled(100), MAX);
         assert_eq!(order(&regions, 99_999), [1]);
         assert_eq!(order(&regions, 100_000), [0, 1]);
-        regions[1].failed(0, throttled(100));
+        regions[1].failed(0, throttled(100), MAX);
         assert_eq!(order(&regions, 50_000), [0, 1]);
-        regions[0].failed(0, throttled(9999));
+        regions[0].failed(0, throttled(9999), MAX);
         assert_eq!(order(&regions, 300_000), [0, 1], "five minutes at most");
     }
 
@@ -211,11 +210,16 @@ mod tests {
     fn a_validator_is_shown_to_the_region_it_is_from_for_what_is_held() {
         let mut region = Health::default();
         let held = set(7, "a", "ours");
-        assert_eq!(region.validator_of(&held), None);
+        let of = |set: &CredentialSet| (set.generation(), set.lineage.clone());
+        let validator_of = |region: &Health, set: &CredentialSet| {
+            let (generation, lineage) = of(set);
+            region.validator_of(generation, &lineage).map(str::to_owned)
+        };
+        assert_eq!(validator_of(&region, &held), None);
         region.answered(&set(7, "a", "theirs"));
-        assert_eq!(region.validator_of(&held), Some("theirs"));
-        assert_eq!(region.validator_of(&set(8, "a", "ours")), None);
-        assert_eq!(region.validator_of(&set(7, "b", "ours")), None);
+        assert_eq!(validator_of(&region, &held).as_deref(), Some("theirs"));
+        assert_eq!(validator_of(&region, &set(8, "a", "ours")), None);
+        assert_eq!(validator_of(&region, &set(7, "b", "ours")), None);
         assert_eq!(region.generation(), Some(7));
     }
 
@@ -228,7 +232,7 @@ mod tests {
         assert_eq!(to_hear(&regions, 299_999), 1);
         assert_eq!(changes_in(&regions, 0), Some(Duration::from_secs(300)));
         assert_eq!(to_hear(&regions, 300_000), 0);
-        regions[1].failed(0, error(ErrorKind::Unavailable));
+        regions[1].failed(0, error(ErrorKind::Unavailable), MAX);
         assert_eq!(to_hear(&regions, 0), 2);
         regions[2].is_silent(0);
         assert_eq!(to_hear(&regions, 0), 1, "a region that is heard, whatever its fetches do");
@@ -243,7 +247,7 @@ mod tests {
         regions[2].is_heard();
         regions[0].answered(&set(1, "a", "v"));
         assert_eq!(to_hear(&regions, 0), 2, "the first was silent while its fetches worked");
-        regions[0].failed(0, error(ErrorKind::Unavailable));
+        regions[0].failed(0, error(ErrorKind::Unavailable), MAX);
         regions[0].answered(&set(1, "a", "v"));
         assert_eq!(to_hear(&regions, 0), 0, "it is back");
         assert_eq!(super::to_hear(1..2, &regions, 0), Some(1));

@@ -1,5 +1,7 @@
 //! Real sockets under a paused clock: time moves only where a test says so.
 
+use std::time::Duration;
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -9,7 +11,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::source::parse;
+use crate::{error::ErrorKind, source::parse};
 
 // ---- fail-over ----
 
@@ -99,7 +101,7 @@ async fn if_all_fail_the_first_error_says_how_many_were_tried() {
 async fn a_revocation_is_believed_at_once() {
     let mut world = World::new(2).await;
     let fetch = world.fetch(Some(held(7, "a", "v7")));
-    let body = r#"{"type": "urn:keyswap:error:set-revoked"}"#;
+    let body = r#"{"type": "urn:keyswap:error:set-revoked", "set": "eu"}"#;
     let length = body.len();
     let gone = format!("HTTP/1.1 410 X\r\ncontent-length: {length}\r\n\r\n{body}");
     world.next(0).await.say(&gone).await;

@@ -4,6 +4,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use super::*;
 
 const NOW: i64 = 1_795_000_000;
+const HOUR: Duration = Duration::from_secs(3600);
 const BODY: &[u8] = b"{}";
 
 /// What a server would send, and how it signs it. Written apart from what it tests: by the text of the
@@ -67,9 +68,33 @@ impl Signer {
     }
 
     fn check(&self, pin: &Pin) -> Result<(), Fault> {
-        let status = StatusCode::from_u16(self.status).unwrap();
-        pin.check(NOW, status, &self.signed(), About::Body(BODY))
+        self.check_at(pin, at(0))
     }
+
+    fn check_at(&self, pin: &Pin, now: Moment) -> Result<(), Fault> {
+        let status = StatusCode::from_u16(self.status).unwrap();
+        pin.check(now, HOUR, status, &self.signed(), About::Body(BODY))
+    }
+
+    /// A 304 for the set of that name, made at this time.
+    fn unchanged(set: &str, created: i64) -> Self {
+        Self::of(304, &[(ETAG, "\"g7\"")], &[STATUS, ETAG])
+            .params(&format!(";created={created};tag=\"{set}\""))
+    }
+
+    fn check_unchanged(&self, pin: &Pin, now: Moment) -> Result<(), Fault> {
+        let about = About::Unchanged { validator: "\"g7\"", set: "eu" };
+        pin.check(now, HOUR, StatusCode::NOT_MODIFIED, &self.signed(), about)
+    }
+}
+
+/// So many seconds later, by both clocks.
+fn at(later: i64) -> Moment {
+    Moment { wall: (NOW + later) * 1000, boot: 1 + u64::try_from(later).unwrap() * 1000 }
+}
+
+fn made_at(created: i64) -> Signer {
+    Signer::body().params(&format!(";created={created}"))
 }
 
 fn pair(seed: u8) -> Ed25519KeyPair {
@@ -172,7 +197,7 @@ fn what_was_changed_on_the_way_is_refused() {
     let check = |status, change: &dyn Fn(&mut HeaderMap)| {
         let mut headers = signer.signed();
         change(&mut headers);
-        pin().check(NOW, status, &headers, About::Body(BODY))
+        pin().check(at(0), HOUR, status, &headers, About::Body(BODY))
     };
     let set = |name: &'static str, value: &'static str| {
         move |headers: &mut HeaderMap| {
@@ -210,41 +235,130 @@ fn one_signature_of_several_is_enough() {
             if name == "signature" { both.replacen("(\"@method\")", ":AAE=:", 1) } else { both };
         headers.insert(name, HeaderValue::from_str(&both).unwrap());
     }
-    assert_eq!(pin().check(NOW, StatusCode::OK, &headers, About::Body(BODY)), Ok(()));
+    assert_eq!(pin().check(at(0), HOUR, StatusCode::OK, &headers, About::Body(BODY)), Ok(()));
 }
 
 #[test]
-fn an_unchanged_answer_is_signed_over_the_validator_that_was_asked_with() {
-    let check = |asked: &str, status: u16, covered: &[&'static str]| {
-        let signer = Signer::of(status, &[(ETAG, "\"g7\"")], covered);
-        let status = StatusCode::from_u16(304).unwrap();
-        pin().check(NOW, status, &signer.signed(), About::Unchanged(asked))
+fn an_unchanged_answer_is_signed_over_the_validator_that_was_asked_with_and_names_the_set() {
+    let check = |validator: &str, status: u16, covered: &[&'static str], params: &str| {
+        let signer = Signer::of(status, &[(ETAG, "\"g7\"")], covered).params(params);
+        let about = About::Unchanged { validator, set: "eu" };
+        pin().check(at(0), HOUR, StatusCode::NOT_MODIFIED, &signer.signed(), about)
     };
-    assert_eq!(check("\"g7\"", 304, &[STATUS, ETAG]), Ok(()));
-    assert_eq!(check("\"g8\"", 304, &[STATUS, ETAG]), Err(Fault::Validator));
-    assert_eq!(check("\"g7\"", 304, &[ETAG]), Err(Fault::Uncovered));
-    assert_eq!(check("\"g7\"", 304, &[STATUS]), Err(Fault::Uncovered));
-    assert_eq!(check("\"g7\"", 200, &[STATUS, ETAG]), Err(Fault::Forged));
+    let named = format!(";created={NOW};tag=\"eu\"");
+    assert_eq!(check("\"g7\"", 304, &[STATUS, ETAG], &named), Ok(()));
+    assert_eq!(check("\"g8\"", 304, &[STATUS, ETAG], &named), Err(Fault::Validator));
+    assert_eq!(check("\"g7\"", 304, &[ETAG], &named), Err(Fault::Uncovered));
+    assert_eq!(check("\"g7\"", 304, &[STATUS], &named), Err(Fault::Uncovered));
+    assert_eq!(check("\"g7\"", 200, &[STATUS, ETAG], &named), Err(Fault::Forged));
+    for tag in ["", ";tag=\"us\"", ";tag=eu", ";tag=\"EU\""] {
+        let params = format!(";created={NOW}{tag}");
+        assert_eq!(check("\"g7\"", 304, &[STATUS, ETAG], &params), Err(Fault::Nameless), "{tag}");
+    }
+}
+
+#[test]
+fn a_signer_whose_304s_name_no_set_is_asked_for_the_whole_from_then_on() {
+    let pin = pin();
+    assert!(pin.wants_whole(at(0)), "nothing was seen yet");
+    assert_eq!(made_at(NOW).check(&pin), Ok(()));
+    assert!(!pin.wants_whole(at(0)));
+    let others = Signer::unchanged("us", NOW);
+    assert_eq!(others.check_unchanged(&pin, at(0)), Err(Fault::Nameless));
+    assert!(!pin.wants_whole(at(0)), "another set's answer says nothing of this one's signer");
+    let nameless = Signer::unchanged("eu", NOW).params(&format!(";created={NOW}"));
+    assert_eq!(nameless.check_unchanged(&pin, at(0)), Err(Fault::Nameless));
+    assert!(pin.wants_whole(at(0)));
+    assert_eq!(made_at(NOW).check(&pin), Ok(()));
+    assert!(pin.wants_whole(at(0)), "and not now and then");
 }
 
 #[test]
 fn an_answer_that_is_played_again_is_old() {
     let pin = pin();
-    let at = |created: i64| Signer::body().params(&format!(";created={created}")).check(&pin);
-    assert_eq!(at(NOW), Ok(()));
-    assert_eq!(at(NOW - DISORDER), Ok(()), "servers of one endpoint answer out of order");
-    assert_eq!(at(NOW - DISORDER - 1), Err(Fault::Old));
-    assert_eq!(at(NOW + 10), Ok(()));
-    assert_eq!(at(NOW - DISORDER), Err(Fault::Old));
+    assert_eq!(made_at(NOW).check(&pin), Ok(()));
+    assert_eq!(made_at(NOW - DISORDER).check(&pin), Ok(()), "servers answer out of order");
+    assert_eq!(made_at(NOW - DISORDER - 1).check(&pin), Err(Fault::Old));
+    assert_eq!(made_at(NOW + 10).check(&pin), Ok(()));
+    assert_eq!(made_at(NOW - DISORDER).check(&pin), Err(Fault::Old));
     // A forged time moves nothing.
-    let mut stranger = Signer::body().params(&format!(";created={}", NOW + 9999));
+    let mut stranger = made_at(NOW + 200);
     stranger.pair = pair(8);
     assert_eq!(stranger.check(&pin), Err(Fault::Forged));
-    assert_eq!(at(NOW + 10), Ok(()));
+    assert_eq!(made_at(NOW + 10).check(&pin), Ok(()));
     // What the endpoint has signed shows the time, where this machine's clock is slow.
-    assert_eq!(at(NOW + 500), Ok(()));
-    let expired = Signer::body().params(&format!(";created={};expires={}", NOW + 450, NOW + 460));
+    assert_eq!(made_at(NOW + 200).check(&pin), Ok(()));
+    let expired = Signer::body().params(&format!(";created={};expires={}", NOW + 150, NOW + 160));
     assert_eq!(expired.check(&pin), Err(Fault::Expired));
+}
+
+/// One answer of the year 9999 made every later one old, until the program was restarted.
+#[test]
+fn a_time_ahead_of_the_clock_is_refused_and_moves_nothing() {
+    let pin = pin();
+    assert_eq!(made_at(NOW).check(&pin), Ok(()));
+    let never = 253_402_300_799;
+    for created in [NOW + AHEAD + 1, never, 999_999_999_999_999] {
+        assert_eq!(made_at(created).check(&pin), Err(Fault::Early { created, now: NOW }));
+    }
+    assert_eq!(made_at(NOW + 1).check(&pin), Ok(()), "as if it had not been");
+    assert_eq!(made_at(NOW + AHEAD).check(&pin), Ok(()));
+    let shown = Fault::Early { created: never - 366 * 86_400, now: NOW }.to_string();
+    assert!(shown.contains("9998-12-30T") && shown.contains("2026-11-18T"), "{shown}");
+}
+
+#[test]
+fn a_fresh_process_takes_no_answer_that_is_older_than_an_hour() {
+    assert_eq!(made_at(NOW - 3600).check(&pin()), Ok(()));
+    for created in [NOW - 3601, NOW - 10 * 365 * 86_400, 0, -999_999_999_999_999] {
+        let stale = Fault::Stale { created, now: NOW };
+        assert_eq!(made_at(created).check(&pin()), Err(stale));
+        assert!(stale.to_string().contains("2026-11-18T"), "{stale}");
+    }
+}
+
+/// The newest answer, played again and again, is fresh no more when time has gone by.
+#[test]
+fn the_same_answer_is_not_believed_for_ever() {
+    let pin = pin();
+    assert_eq!(made_at(NOW).check(&pin), Ok(()));
+    let (whole, same) = (made_at(NOW), Signer::unchanged("eu", NOW));
+    for later in [0, 1800, 3600] {
+        assert_eq!(whole.check_at(&pin, at(later)), Ok(()));
+        assert_eq!(same.check_unchanged(&pin, at(later)), Ok(()));
+    }
+    let late = at(3 * 3600);
+    let stale = Err(Fault::Stale { created: NOW, now: NOW + 3 * 3600 });
+    assert_eq!(whole.check_at(&pin, late), stale);
+    assert_eq!(same.check_unchanged(&pin, late), stale);
+    // A clock that was set wrong while the program ran is known by the time that went by.
+    let jumped = Moment { wall: late.wall + 86_400_000, ..late };
+    assert_eq!(made_at(NOW + 3 * 3600).check_at(&pin, jumped), Ok(()));
+}
+
+#[test]
+fn a_304_is_no_older_than_the_whole_and_after_a_day_of_them_the_whole_is_asked_for() {
+    let pin = pin();
+    assert_eq!(made_at(NOW).check(&pin), Ok(()));
+    let unchanged = |created, now| Signer::unchanged("eu", created).check_unchanged(&pin, now);
+    assert_eq!(unchanged(NOW - 1, at(0)), Err(Fault::Old));
+    for hours in 1..24 {
+        assert_eq!(unchanged(NOW + hours * 3600, at(hours * 3600)), Ok(()));
+        assert!(!pin.wants_whole(at(hours * 3600)));
+    }
+    assert!(pin.wants_whole(at(24 * 3600)));
+    assert_eq!(made_at(NOW + 24 * 3600).check_at(&pin, at(24 * 3600)), Ok(()));
+    assert!(!pin.wants_whole(at(24 * 3600)));
+}
+
+#[test]
+fn signatures_without_a_reasonable_end_are_not_read() {
+    let mut headers = Signer::body().signed();
+    for _ in 0..20_000 {
+        headers.append("signature-input", HeaderValue::from_static("any-label=()"));
+    }
+    let outcome = pin().check(at(0), HOUR, StatusCode::OK, &headers, About::Body(BODY));
+    assert_eq!(outcome, Err(Fault::Unreadable));
 }
 
 #[test]

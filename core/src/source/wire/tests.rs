@@ -168,12 +168,120 @@ fn an_absurd_splay_is_cut() {
 }
 
 #[test]
-fn a_problem_is_known_by_its_type_alone() {
+fn a_problem_is_known_by_its_type_and_names_the_set() {
     let is_problem = |body: &[u8]| is_problem(body, "urn:keyswap:error:set-revoked", Some("eu"));
     assert!(is_problem(br#"{"type": "urn:keyswap:error:set-revoked", "set": "eu"}"#));
     assert!(!is_problem(br#"{"type": "urn:keyswap:error:set-revoked", "set": "us"}"#));
-    assert!(is_problem(br#"{"type": "urn:keyswap:error:set-revoked", "x": 1}"#));
+    assert!(!is_problem(br#"{"type": "urn:keyswap:error:set-revoked", "x": 1}"#), "which set?");
     assert!(!is_problem(br#"{"type": "urn:keyswap:error:set-revoked-not"}"#));
     assert!(!is_problem(br#"{"detail": "urn:keyswap:error:set-revoked"}"#));
     assert!(!is_problem(b"urn:keyswap:error:set-revoked"));
+}
+
+/// Whatever a provider's language calls «never».
+#[test]
+fn a_time_at_an_end_of_the_calendar_is_none_in_every_field() {
+    for never in ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"] {
+        let times = format!(
+            r#""created_at": "{never}", "not_before": "{never}", "activate_at": "{never}",
+               "expires_at": "{never}", "grace_expires_at": "{never}""#
+        );
+        let document = format!(
+            r#"{{"generation": 1, "server_time": "{never}", "refresh_after": "{never}",
+                "stale_ok_until": "{never}",
+                "current": {{"id": "a", "material": {{"key": "x"}}, {times}}},
+                "previous": [{{"id": "b", "material": {{"key": "y"}}, {times}}}],
+                "next": {{"id": "c", "material": {{"key": "z"}}, {times}}}}}"#
+        );
+        let read = [parse(document.as_bytes()), parse_short(document.as_bytes())];
+        for set in read {
+            let set = set.expect(never);
+            assert_eq!((set.as_of, set.refresh_after, set.stale_ok_until), (None, None, None));
+            assert_eq!(set.members().count(), 3);
+            for member in set.members() {
+                let times = [
+                    member.created_at(),
+                    member.not_before(),
+                    member.activate_at(),
+                    member.expires_at(),
+                    member.grace_expires_at(),
+                ];
+                assert_eq!(times, [None; 5], "{never}");
+            }
+        }
+    }
+    let short = br#"{"current": {"id": "a", "key": "x", "expires_at": 253402300799},
+                     "previous": [{"id": "b", "key": "y", "grace_expires_at": -62135596800}]}"#;
+    let set = parse_short(short).expect("both ends");
+    assert_eq!(set.primary().and_then(Credential::expires_at), None);
+    assert_eq!(set.previous().next().and_then(Credential::grace_expires_at), None);
+}
+
+#[test]
+fn an_empty_name_is_none() {
+    let document = r#"{"protocol": "", "set": "", "lineage": "", "generation": 1, "current":
+        {"id": "a", "version": "", "scheme": "", "params": {"header": ""}, "material": {"key": "x"}}}"#;
+    let set = parse_answer(document.as_bytes(), Some("eu"), false).expect("well-formed");
+    let current = set.primary().expect("current");
+    assert_eq!((current.scheme(), current.version(), set.lineage.as_deref()), (None, None, None));
+    assert!(parse_answer(document.as_bytes(), Some("eu"), true).is_err(), "it names no set");
+    let unnamed = document.replace(r#""scheme": """#, r#""scheme": "api_key""#);
+    let set = parse(unnamed.as_bytes()).expect("well-formed");
+    let scheme = set.primary().and_then(Credential::scheme).expect("a scheme");
+    assert_eq!(scheme.header, None, "as if it were absent");
+}
+
+#[test]
+fn a_byte_order_mark_and_an_unasked_gzip_are_read() {
+    let marked = [b"\xEF\xBB\xBF", FULL.as_bytes()].concat();
+    let read = parse(FULL.as_bytes()).expect("well-formed");
+    assert_eq!(parse(&marked).expect("with a mark"), read);
+    for plain in [FULL.as_bytes(), &marked] {
+        let set = parse_answer(&gzip(plain), Some("trading-eu"), true).expect("compressed");
+        assert_eq!(set, read);
+    }
+    let gone = gzip(br#"{"type": "t", "set": "eu"}"#);
+    assert!(is_problem(&gone, "t", Some("eu")));
+}
+
+#[test]
+fn what_is_compressed_is_unpacked_to_64_kib_at_most() {
+    let bomb = gzip(&vec![b' '; 40 << 20]);
+    assert!(bomb.len() < MAX_DOCUMENT, "{} bytes come over the wire", bomb.len());
+    let torn = &gzip(FULL.as_bytes())[..200];
+    for (body, words) in [(&bomb[..], "larger than 64 KiB"), (torn, "cannot be unpacked")] {
+        let error = parse_answer(body, None, false).expect_err(words);
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    out.write_all(plain).expect("written");
+    out.finish().expect("written")
+}
+
+/// What fills its 64 KiB with as much as possible of one kind costs no more than its length.
+#[test]
+fn a_hostile_document_is_read_in_linear_time() {
+    let many = |count: usize, of: &dyn Fn(usize) -> String| {
+        (0..count).map(of).collect::<Vec<_>>().join(",")
+    };
+    let fields = many(5000, &|n| format!(r#""f{n:x}":0"#));
+    let pieces = many(4000, &|n| format!(r#""p{n}":"x""#));
+    let credentials = many(1500, &|n| format!(r#"{{"id":"k{n}","material":{{"k":"x"}}}}"#));
+    let current = r#""generation":1,"current":{"id":"k","material":{"key":"x"}}"#;
+    let read = |document: String| {
+        assert!(document.len() <= MAX_DOCUMENT, "{}", document.len());
+        parse(document.as_bytes()).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(read(format!("{{{current},{fields}}}")), Ok(()));
+    let error =
+        read(format!(r#"{{"current":{{"id":"k","material":{{{pieces}}}}}}}"#)).expect_err("many");
+    assert!(error.contains("at most 64 pieces"), "{error}");
+    let error = read(format!(r#"{{{current},"previous":[{credentials}]}}"#)).expect_err("many");
+    assert!(error.contains("at most two credentials"), "{error}");
+    let twice = format!(r#"{{{current},{fields},"f7d0":0}}"#);
+    assert!(read(twice).expect_err("twice").contains("stands twice"));
 }

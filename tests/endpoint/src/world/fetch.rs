@@ -144,7 +144,7 @@ impl World {
             _ => None,
         };
         let signs = self.config.signed && matches!(reply.status, 200 | 304 | 410);
-        signs.then(|| self.signer.sign(reply, forgery))
+        signs.then(|| self.signer.sign(&self.setting.set, reply, forgery))
     }
 
     /// The refusal that a request to the endpoint meets, whatever it asks for.
@@ -220,8 +220,8 @@ impl World {
         }
         let (place, shown) = self.shown(now, fault);
         if shown.state.closed {
-            let detail = "every credential of this set is revoked";
-            return self.problem(now, fault, Problem::SetRevoked, detail);
+            let body = Problem::revoked(&self.setting.set);
+            return FetchReply { status: 410, content_type: PROBLEM_JSON, body, ..bare(date_ms) };
         }
         if fault == Some(&EndpointFault::Garbage) {
             let body = Bytes::from_static(b"<html>It works!</html>");

@@ -62,6 +62,19 @@ impl Problem {
         }
     }
 
+    /// The body that says that this set is gone. It names the set: one that could mean any set would empty
+    /// a client of another one.
+    pub(crate) fn revoked(set: &str) -> Bytes {
+        let body = json!({
+            "type": "urn:keyswap:error:set-revoked",
+            "title": "set revoked",
+            "status": 410,
+            "detail": "every credential of this set is revoked",
+            "set": set,
+        });
+        Bytes::from(body.to_string())
+    }
+
     /// The body, with another status than the usual one if need be.
     pub(crate) fn body(self, status: u16, detail: &str) -> Bytes {
         let name = self.name();

@@ -1,7 +1,8 @@
 //! Signed answers: RFC 9421 signatures over the digest of RFC 9530, by a key that follows from the seed.
 //!
 //! A signature covers the status and the digest of the body; of a 304, which has none, the status and the
-//! validator. So a whole answer cannot be altered, and an old one shows its age by `created`.
+//! validator, and its `tag` names the set, which no body does. So a whole answer cannot be altered, one of
+//! another set cannot stand for it, and an old one shows its age by `created`.
 
 use std::fmt;
 
@@ -52,13 +53,14 @@ impl Signer {
     }
 
     /// The signature of an answer, made at this time of the endpoint's clock.
-    pub(super) fn sign(&self, reply: &FetchReply, forgery: Option<Forgery>) -> Signed {
+    pub(super) fn sign(&self, set: &str, reply: &FetchReply, forgery: Option<Forgery>) -> Signed {
         let other = forgery.is_some().then(|| content_digest(b"another body"));
         let own = (reply.status != 304).then(|| content_digest(&reply.body));
         let created = reply.date_ms.div_euclid(1000);
         let covered = if own.is_some() { "content-digest" } else { "etag" };
-        let params =
-            format!("(\"@status\" \"{covered}\");created={created};keyid=\"k\";alg=\"ed25519\"");
+        let params = format!(
+            "(\"@status\" \"{covered}\");created={created};keyid=\"k\";alg=\"ed25519\";tag=\"{set}\""
+        );
         // A 304 has no body that could be another one's.
         let told = match forgery {
             Some(Forgery::Body) if own.is_some() => other.clone(),
@@ -155,8 +157,7 @@ mod tests {
         let mut world = world(r#"{"signed": true}"#);
         let reply = fetch(&mut world, Some("\"g1\""));
         let Signed { content_digest: told, input, signature } = *reply.signed.expect("signed");
-        let expected =
-            "keyswap=(\"@status\" \"etag\");created=1795456801;keyid=\"k\";alg=\"ed25519\"";
+        let expected = "keyswap=(\"@status\" \"etag\");created=1795456801;keyid=\"k\";alg=\"ed25519\";tag=\"trading\"";
         assert_eq!((told, input.as_str()), (None, expected));
         // 64 bytes, in base64.
         assert_eq!(signature.len(), "keyswap=::".len() + 88);

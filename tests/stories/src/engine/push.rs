@@ -1,38 +1,55 @@
-//! The push channel of the virtual client: what it makes of a stream of events.
+//! The push channel of the virtual client: the core's own rules, performed upon the world's streams.
 //!
-//! It is heard without delay. While events are dropped it is there again as soon as it can be, and then
-//! asks for a fetch, since nobody knows what was missed. A silence beyond the heartbeat is told once.
+//! What is heard takes no time, and so does a connection that is made or refused. When the next one is tried,
+//! which events are hints, and when silence is told, the core says.
 
 use std::time::Duration;
 
-use keyswap::engine::rotation::Input;
-use keyswap_endpoint::world::{EventsRequest, Level, Opened, Planned, Pushed, Said, Stream, World};
+use http::StatusCode;
+use keyswap::{
+    CredentialSet,
+    engine::rotation::Input,
+    source::{
+        Hint, Terms,
+        rules::{Channel, Events, HEARTBEAT, Heard, Hearing, Known, Meaning, Plan, hint, meaning},
+    },
+};
+use keyswap_endpoint::world::{EventsRequest, Opened, Planned, Pushed, Stream, World};
 
-/// Three pings of the protocol.
-const HEARTBEAT: u64 = 45_000;
+/// More breaks than one instant can have: each is answered by a pause.
+const TURNS: usize = 8;
 
 pub(super) struct Push {
     follows: bool,
-    heartbeat: u64,
-    stream: Option<Stream>,
-    /// When it heard anything last. None before the first connection.
-    heard_at: Option<u64>,
-    /// What was missed is not known, so the next thing that is heard means a fetch.
-    lost: bool,
-    /// It was told that nothing is heard.
-    told: bool,
+    heartbeat: Duration,
+    known: Known,
+    plan: Plan,
+    hearing: Hearing,
+    followed: bool,
+    open: Option<Open>,
+    /// When the next connection is tried, while there is none.
+    again_at: u64,
     next_at: Option<u64>,
 }
 
+struct Open {
+    stream: Stream,
+    events: Events,
+    since: u64,
+}
+
 impl Push {
-    pub(super) fn new(follows: bool, heartbeat_ms: Option<u64>) -> Self {
+    pub(super) fn new(follows: bool, heartbeat_ms: Option<u64>, terms: Terms, seed: u64) -> Self {
+        let heartbeat = heartbeat_ms.map_or(HEARTBEAT, Duration::from_millis);
         Self {
             follows,
-            heartbeat: heartbeat_ms.unwrap_or(HEARTBEAT),
-            stream: None,
-            heard_at: None,
-            lost: false,
-            told: false,
+            heartbeat,
+            known: Known::default(),
+            plan: Plan::new(terms, seed),
+            hearing: Hearing::new(0, heartbeat),
+            followed: false,
+            open: None,
+            again_at: 0,
             next_at: None,
         }
     }
@@ -42,62 +59,113 @@ impl Push {
         self.next_at
     }
 
-    /// What is heard now, by one who holds this generation.
-    pub(super) fn listen(&mut self, world: &mut World, now: u64, held: Option<u64>) -> Vec<Input> {
-        if !self.follows || held.is_none() || !world.config().levels.contains(&Level::Events) {
-            return Vec::new();
+    /// What is heard now, by one who holds this set.
+    pub(super) fn listen(
+        &mut self,
+        world: &mut World,
+        now: u64,
+        held: Option<&CredentialSet>,
+    ) -> Vec<Input> {
+        if let Some(held) = held {
+            self.known = Known::of(held);
         }
         let mut inputs = Vec::new();
-        // A break, or a silence, is answered by a new connection; that may be refused.
-        for _ in 0..2 {
-            let Some(stream) = self.connected(world, now) else { break };
-            match world.pushed(now, stream) {
+        self.next_at = None;
+        let follows = self.plan.channel(&self.known, now) == Some(Channel::Events);
+        if std::mem::replace(&mut self.followed, follows) != follows {
+            self.hearing.begins(now, self.heartbeat);
+        }
+        if !self.follows || !follows {
+            self.open = None;
+            self.next_at = self.plan.looks_again_in(now).map(|wait| now + millis(wait));
+            return inputs;
+        }
+        let mut spoken_at = None;
+        for _ in 0..TURNS {
+            if self.open.is_none() && self.again_at <= now {
+                self.connect(world, now, &mut inputs);
+            }
+            let Some(open) = &mut self.open else { break };
+            match world.pushed(now, &mut open.stream) {
                 Pushed::Frames { frames, next_at } => {
                     for frame in frames {
-                        self.heard_at = Some(now);
-                        self.told = false;
-                        inputs.extend(self.heard(frame.said, held));
+                        self.hearing.hears(now);
+                        let heard = open.events.read(frame.text().as_bytes());
+                        for heard in heard.into_iter().flatten() {
+                            match heard {
+                                Heard::Event { name, data } => {
+                                    inputs.extend(hint(&name, &data).map(hinted));
+                                }
+                                Heard::Retry(wait) => self.plan.at_least(wait),
+                            }
+                        }
                     }
-                    let silent_at = self.heard_at.map_or(now, |at| at) + self.heartbeat;
-                    if now >= silent_at && !self.told {
-                        (self.told, self.lost, self.stream) = (true, true, None);
-                        inputs.push(Input::PushLost(Duration::from_millis(self.heartbeat)));
-                        continue;
-                    }
-                    let silent_at = if self.told { u64::MAX } else { silent_at };
-                    self.next_at = Some(next_at.min(silent_at)).filter(|at| *at < u64::MAX);
-                    return inputs;
+                    spoken_at = Some(next_at);
+                    break;
                 }
-                Pushed::Broken => (self.lost, self.stream) = (true, None),
+                Pushed::Broken => self.breaks(now),
             }
         }
-        self.next_at = world.next_due(now, 0);
+        if let Some(silent) = self.hearing.is_lost(now) {
+            inputs.push(Input::PushLost(silent));
+            self.breaks(now);
+            spoken_at = None;
+        }
+        let again_at = self.open.is_none().then_some(self.again_at.max(now + 1));
+        let times = [spoken_at, again_at, self.hearing.silent_at()];
+        self.next_at = times.into_iter().flatten().min().filter(|at| *at < u64::MAX);
         inputs
     }
 
-    fn connected(&mut self, world: &mut World, now: u64) -> Option<&mut Stream> {
-        if self.stream.is_none() {
-            let token = world.config().bootstrap.clone();
-            let ask = EventsRequest { bearer: Some(token.reveal()), ..Default::default() };
-            if let Planned::Answer { reply: Opened::Stream(stream), .. } = world.events(now, &ask) {
-                self.stream = Some(stream);
-                self.heard_at.get_or_insert(now);
-            } else {
-                self.lost = true;
+    fn connect(&mut self, world: &mut World, now: u64, inputs: &mut Vec<Input>) {
+        let token = world.config().bootstrap.clone();
+        let ask = EventsRequest { bearer: Some(token.reveal()), ..Default::default() };
+        let pause = match world.events(now, &ask) {
+            Planned::Answer { reply: Opened::Stream(stream), .. } => {
+                inputs.extend(self.hearing.opens(now).map(hinted));
+                self.open = Some(Open { stream, events: Events::default(), since: now });
+                return;
             }
-        }
-        self.stream.as_mut()
+            Planned::Answer { reply: Opened::Refused(reply), .. } => {
+                let status = StatusCode::from_u16(reply.status).unwrap_or_default();
+                match meaning(status) {
+                    Meaning::Absent => {
+                        self.plan.is_absent(Channel::Events, now);
+                        return;
+                    }
+                    Meaning::Revoked => {
+                        let (is_news, pause) = self.plan.revoked();
+                        let mut news = Hint::default();
+                        news.immediate = true;
+                        inputs.extend(is_news.then(|| hinted(news)));
+                        pause
+                    }
+                    _ => self.plan.pause(reply.retry_after.map(Duration::from_secs)),
+                }
+            }
+            _ => self.plan.pause(None),
+        };
+        self.again_at = now + millis(pause);
     }
 
-    fn heard(&mut self, said: Said, held: Option<u64>) -> Option<Input> {
-        let Said::State { generation, immediate, revocation, .. } = said else { return None };
-        if std::mem::take(&mut self.lost) {
-            return Some(Input::Hinted { generation: None, immediate: false });
+    /// The stream ended, or has to.
+    fn breaks(&mut self, now: u64) {
+        if let Some(open) = self.open.take() {
+            if now.saturating_sub(open.since) >= millis(self.heartbeat) {
+                self.plan.works();
+                self.hearing.works();
+            }
+            self.again_at = now + millis(self.plan.pause(None));
         }
-        // A set that is revoked keeps its generation, and is news all the same.
-        let is_unnumbered = revocation && held.is_some_and(|held| generation <= held);
-        Some(Input::Hinted { generation: (!is_unnumbered).then_some(generation), immediate })
     }
+}
+
+fn hinted(hint: Hint) -> Input {
+    Input::Hinted { generation: hint.generation, immediate: hint.immediate }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -111,13 +179,19 @@ mod tests {
         World::new(config.expect("a world"), Setting::default())
     }
 
+    fn push(heartbeat_ms: Option<u64>) -> Push {
+        Push::new(true, heartbeat_ms, Terms::default(), 1)
+    }
+
     fn apply(world: &mut World, now: u64, step: &str) {
         world.apply(now, &serde_json::from_str(step).expect(step)).expect(step);
     }
 
     /// What is heard, in short.
     fn heard(push: &mut Push, world: &mut World, now: u64) -> Vec<String> {
-        let inputs = push.listen(world, now, Some(1));
+        let set = br#"{"levels": ["events"], "current": {"id": "k", "material": {"key": "x"}}}"#;
+        let set = keyswap::source::parse(set).expect("a set");
+        let inputs = push.listen(world, now, Some(&set));
         let short = |input| match input {
             Input::Hinted { generation, immediate } => format!("{generation:?} {immediate}"),
             Input::PushLost(silent) => format!("lost {}", silent.as_millis()),
@@ -128,7 +202,7 @@ mod tests {
 
     #[test]
     fn each_publication_is_a_hint() {
-        let (mut push, mut world) = (Push::new(true, None), world());
+        let (mut push, mut world) = (push(None), world());
         assert!(push.listen(&mut world, 0, None).is_empty(), "nothing is held yet");
         assert_eq!(heard(&mut push, &mut world, 0), ["Some(1) false"]);
         apply(&mut world, 5, r#"{"do": "rotate", "publish_after_ms": 10}"#);
@@ -137,40 +211,41 @@ mod tests {
         assert_eq!(heard(&mut push, &mut world, 15), ["Some(2) false"]);
         apply(&mut world, 16, r#"{"do": "cut"}"#);
         assert_eq!(heard(&mut push, &mut world, 16), ["Some(3) true"]);
-        let (mut push, mut world) = (Push::new(true, None), self::world());
-        heard(&mut push, &mut world, 0);
-        apply(&mut world, 5, r#"{"do": "revoke_set"}"#);
-        assert_eq!(heard(&mut push, &mut world, 5), ["None true"], "the generation is the same");
-        assert!(Push::new(false, None).listen(&mut world, 5, Some(1)).is_empty());
+        apply(&mut world, 17, r#"{"do": "revoke_set"}"#);
+        assert_eq!(heard(&mut push, &mut world, 17), ["None true"], "the generation is the same");
     }
 
     #[test]
-    fn after_a_drop_one_fetch_is_asked_for() {
-        let (mut push, mut world) = (Push::new(true, None), world());
+    fn after_a_drop_one_fetch_is_asked_for_as_soon_as_the_core_tries_again() {
+        let (mut push, mut world) = (push(None), world());
         heard(&mut push, &mut world, 0);
         apply(&mut world, 5, r#"{"do":"endpoint","fault":"events_dropped","for_ms":50}"#);
         assert!(heard(&mut push, &mut world, 5).is_empty());
-        assert_eq!(push.next_at(), Some(55));
         apply(&mut world, 10, r#"{"do": "rotate"}"#);
-        assert!(heard(&mut push, &mut world, 10).is_empty());
-        assert_eq!(heard(&mut push, &mut world, 55), ["None false"]);
+        let mut said = Vec::new();
+        while said.is_empty() {
+            let at = push.next_at().expect("it tries again");
+            assert!(at < 60_000, "{at}");
+            said = heard(&mut push, &mut world, at);
+        }
+        assert_eq!(said[0], "None false");
         assert_eq!(world.counters()["push.connects"], 2);
     }
 
     #[test]
     fn a_long_silence_is_told_once() {
-        let (mut push, mut world) = (Push::new(true, Some(30)), world());
+        let (mut push, mut world) = (push(Some(30)), world());
         heard(&mut push, &mut world, 0);
         apply(&mut world, 5, r#"{"do":"endpoint","fault":"events_silent","for_ms":200}"#);
         assert!(heard(&mut push, &mut world, 5).is_empty());
         assert_eq!(push.next_at(), Some(30));
         assert_eq!(heard(&mut push, &mut world, 30), ["lost 30"]);
-        assert!(heard(&mut push, &mut world, 100).is_empty());
-        assert_eq!(push.next_at(), Some(205));
-        assert_eq!(heard(&mut push, &mut world, 205), ["None false"]);
-        // A short one is only made up for.
-        apply(&mut world, 210, r#"{"do":"endpoint","fault":"events_silent","for_ms":10}"#);
-        assert!(heard(&mut push, &mut world, 211).is_empty());
-        assert_eq!(heard(&mut push, &mut world, 220), ["Some(1) false"]);
+        let mut said = Vec::new();
+        while said.is_empty() {
+            let at = push.next_at().expect("it tries again");
+            assert!(at < 60_000, "{at}");
+            said = heard(&mut push, &mut world, at);
+        }
+        assert_eq!(said[0], "None false", "not told again, and made up for");
     }
 }

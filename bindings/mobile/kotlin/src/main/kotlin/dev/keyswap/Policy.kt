@@ -28,6 +28,7 @@ public class Policy(configure: Policy.() -> Unit = {}) {
     public var slowRetryMin: Duration? by time("slow_retry_min")
     public var slowRetryMax: Duration? by time("slow_retry_max")
     public var fetchTimeout: Duration? by time("fetch_timeout")
+    public var signatureAge: Duration? by time("signature_age")
     public var hardWait: Duration? by time("hard_wait")
     public var wait: Duration? by time("wait")
     public var forcedBurst: Int? by whole("forced_burst")

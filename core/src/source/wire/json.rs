@@ -1,0 +1,118 @@
+//! JSON as a tree whose strings are wiped when it is dropped.
+
+use std::{fmt, io::Read};
+
+use flate2::read::GzDecoder;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
+use zeroize::Zeroizing;
+
+use super::{MAX_DOCUMENT, malformed};
+use crate::error::Error;
+
+/// Reads a document of at most 64 KiB.
+pub(super) fn read(document: &[u8]) -> Result<Json, Error> {
+    if document.len() > MAX_DOCUMENT {
+        return Err(malformed("it is larger than 64 KiB"));
+    }
+    // Some serializers put a byte order mark first, which RFC 8259 lets a reader pass over.
+    let document = document.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(document);
+    serde_json::from_slice(document).map_err(|error| {
+        let what = match error.classify() {
+            Category::Eof => "the JSON ends too early",
+            // The tree takes every value, so the only fault that is not one of syntax is its own.
+            Category::Data => "a field stands twice in one object",
+            Category::Syntax | Category::Io => "it is not JSON",
+        };
+        malformed(&format!("{what} (line {}, column {})", error.line(), error.column()))
+    })
+}
+
+/// Reads an answer, which a proxy on the way may have compressed though nobody asked for it.
+pub(super) fn read_answer(body: &[u8]) -> Result<Json, Error> {
+    const GZIP: &[u8] = &[0x1f, 0x8b];
+    if !body.starts_with(GZIP) {
+        return read(body);
+    }
+    // One buffer of the full size: one that grows leaves copies behind.
+    let mut plain = Zeroizing::new(Vec::with_capacity(MAX_DOCUMENT + 1));
+    let most = MAX_DOCUMENT as u64 + 1;
+    match GzDecoder::new(body).take(most).read_to_end(&mut plain) {
+        Ok(_) => read(&plain),
+        Err(_) => Err(malformed("it is compressed (gzip) and cannot be unpacked")),
+    }
+}
+
+/// JSON, with strings that are wiped. Not `Debug`, so that it cannot be printed.
+pub(super) enum Json {
+    Null,
+    Bool,
+    Whole(u64),
+    Fraction(f64),
+    Text(Zeroizing<String>),
+    List(Vec<Json>),
+    Object(Vec<(Box<str>, Json)>),
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Tree)
+    }
+}
+
+struct Tree;
+
+impl<'de> Visitor<'de> for Tree {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
+        Ok(Json::Bool)
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
+        Ok(Json::Whole(number))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
+        Ok(Json::Fraction(number as f64))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
+        Ok(Json::Fraction(number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        Ok(Json::Text(Zeroizing::new(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Json, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = from.next_element()? {
+            items.push(item);
+        }
+        Ok(Json::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Json, A::Error> {
+        let mut fields: Vec<(Box<str>, Json)> = Vec::new();
+        while let Some(field) = from.next_entry::<Box<str>, Json>()? {
+            fields.push(field);
+        }
+        // Parsers disagree on which of two wins: such a document would mean two things. Sorted, because
+        // looking each name up among the others would take time by the square of their number.
+        let mut names: Vec<&str> = fields.iter().map(|(name, _)| &**name).collect();
+        names.sort_unstable();
+        match names.windows(2).any(|pair| pair[0] == pair[1]) {
+            true => Err(A::Error::custom("twice")),
+            false => Ok(Json::Object(fields)),
+        }
+    }
+}
