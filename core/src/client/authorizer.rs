@@ -93,7 +93,8 @@ impl Authorizer {
     /// Whether the API asked for fewer requests, so that a request may have to wait before it is sent. A
     /// stack that patches from a cache begins an attempt for each request meanwhile.
     pub fn is_throttled(&self) -> bool {
-        self.0.throttles.iter().any(Throttle::may_hold)
+        let mut told = self.0.throttles.iter().filter(|throttle| throttle.was_told());
+        told.any(|throttle| throttle.holds(self.now()))
     }
 
     /// Whether a request goes out as its caller made it, because it brings the very header that this patch
@@ -492,7 +493,9 @@ impl Attempt {
                 let settled = self.parts.keys.ask(Message::Wait);
                 let settled = tokio::time::timeout(Duration::from_millis(left), settled).await;
                 // However it settles, the newest snapshot says what to do.
-                self.cause = settled.ok().and_then(Result::err);
+                if let Ok(settled) = settled {
+                    self.cause = settled.err();
+                }
             }
         }
         self.proceed(self.now());
