@@ -18,7 +18,9 @@ mod tls;
 mod trust;
 mod wire;
 
-pub(crate) use self::http::{is_loopback, retry_after, tls_config};
+#[cfg(feature = "reqwest-middleware")]
+pub(crate) use self::http::pin_localhost;
+pub(crate) use self::http::{is_loopback, on_this_machine, retry_after, tls_config};
 pub use self::{
     endpoint::Endpoint,
     env::Env,
