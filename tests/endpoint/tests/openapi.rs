@@ -173,12 +173,14 @@ fn matches(pattern: &Value, text: &str) -> bool {
         "^[A-Za-z0-9._-]{1,128}$" => id(text),
         "^sha-256=:[A-Za-z0-9+/]{43}=:$" => base64(text, "sha-256=:", 43, "=:"),
         "^keyswap=:[A-Za-z0-9+/]{86}==:$" => base64(text, "keyswap=:", 86, "==:"),
-        r#"^keyswap=\("@status" "(content-digest|etag)"\);created=[0-9]+;keyid="[^"]+";alg="ed25519"$"# =>
+        r#"^keyswap=\("@status" "(content-digest|etag)"\);created=[0-9]+;keyid="[^"]+";alg="ed25519";tag="[^"]+"$"# =>
         {
             let rest = ["content-digest", "etag"].into_iter().find_map(|covered| {
                 text.strip_prefix(&format!("keyswap=(\"@status\" \"{covered}\");created="))
             });
-            let rest = rest.and_then(|rest| rest.strip_suffix("\";alg=\"ed25519\""));
+            let rest = rest.and_then(|rest| rest.strip_suffix('"'));
+            let rest = rest.and_then(|rest| rest.split_once("\";alg=\"ed25519\";tag=\""));
+            let rest = rest.filter(|(_, tag)| id(tag)).map(|(rest, _)| rest);
             rest.and_then(|rest| rest.split_once(";keyid=\"")).is_some_and(|(created, key)| {
                 digits(created) && !key.is_empty() && !key.contains('"')
             })

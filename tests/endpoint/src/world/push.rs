@@ -19,6 +19,10 @@ use super::{CommitKind, EndpointFault, FetchRequest, Level, Planned, World};
 /// The longest wait of a long poll, in seconds, by the protocol.
 const LONGEST_WAIT: u64 = 55;
 
+/// How many events a stream that floods says at once, and how many milliseconds later it does so again.
+const FLOOD: usize = 1_000;
+const FLOOD_MS: u64 = 10;
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct PushCounts {
     pub(super) connects: u64,
@@ -249,6 +253,13 @@ impl World {
             // What is not said now is made up for when the silence ends.
             stream.begins_at = Some(now);
             return Pushed::Frames { frames: Vec::new(), next_at: due };
+        }
+        if fault == Some(EndpointFault::EventsFlood) {
+            // Said anew when the flood ends: who heard it may have closed his ears.
+            stream.begins_at = Some(now);
+            let (place, _) = self.shown(now, fault.as_ref());
+            let frames = vec![self.present(place); FLOOD];
+            return Pushed::Frames { frames, next_at: due.min(now.saturating_add(FLOOD_MS)) };
         }
         if here.silences != stream.silences {
             stream.silences = here.silences;

@@ -199,6 +199,8 @@ pub enum EndpointFault {
     EventsDropped,
     /// Streams of events stay open, and nothing comes.
     EventsSilent,
+    /// Streams of events say the same again and again, a thousand times in each hundredth of a second.
+    EventsFlood,
     /// Each event comes this much later.
     EventsSlow {
         /// Milliseconds.
@@ -335,6 +337,7 @@ impl TryFrom<RawFault> for EndpointStep {
             "too_many" => ("", Some(TooMany)),
             "events_dropped" => ("", Some(EventsDropped)),
             "events_silent" => ("", Some(EventsSilent)),
+            "events_flood" => ("", Some(EventsFlood)),
             "events_slow" => ("ms", Some(EventsSlow { ms: raw.delay()? })),
             "acks_refused" => ("status", Some(AcksRefused { status: raw.status()? })),
             "behind" => ("ms", Some(Behind { ms: raw.delay()? })),

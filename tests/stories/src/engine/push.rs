@@ -81,6 +81,7 @@ impl Push {
             return inputs;
         }
         let mut spoken_at = None;
+        let mut is_flooded = false;
         for _ in 0..TURNS {
             if self.open.is_none() && self.again_at <= now {
                 self.connect(world, now, &mut inputs);
@@ -90,7 +91,12 @@ impl Push {
                 Pushed::Frames { frames, next_at } => {
                     for frame in frames {
                         self.hearing.hears(now);
-                        let heard = open.events.read(frame.text().as_bytes());
+                        let text = frame.text();
+                        is_flooded = !self.hearing.bears(now, 1, text.len());
+                        if is_flooded {
+                            break;
+                        }
+                        let heard = open.events.read(text.as_bytes());
                         for heard in heard.into_iter().flatten() {
                             match heard {
                                 Heard::Event { name, data } => {
@@ -105,6 +111,11 @@ impl Push {
                 }
                 Pushed::Broken => self.breaks(now),
             }
+        }
+        if is_flooded {
+            inputs.extend(self.hearing.floods().then_some(Input::PushLost(Duration::ZERO)));
+            self.breaks(now);
+            spoken_at = None;
         }
         if let Some(silent) = self.hearing.is_lost(now) {
             inputs.push(Input::PushLost(silent));
