@@ -5,7 +5,8 @@
 //! An answer that is older than what is held, or contradicts it, is refused, so that it cannot undo a
 //! rotation. What only rises, though, one wrong answer can drive to its end. So there is a way back: once
 //! the API has rejected all that is held, and the source has given the same answer twice, some time apart,
-//! that answer is taken, and begins a lineage in which nothing is known yet.
+//! that answer is taken, and begins a lineage in which nothing is known yet. What was revoked as a whole
+//! does not come back this way.
 //!
 //! Ends are judged by the source's own clock. A source that shows none leaves only this machine's, which
 //! may be wrong by an hour: there, what has ended may be tried, and what the API accepts has not ended.
@@ -39,6 +40,8 @@ pub(super) struct Held {
     /// Ids that were held in this lineage, and those of them that were revoked, the newest first.
     known: VecDeque<CredentialId>,
     revoked: VecDeque<CredentialId>,
+    /// What was held when the set was revoked as a whole, until another one is taken.
+    gone: Vec<CredentialId>,
     /// The answer that was refused last, because of what is held.
     refused: Option<Refused>,
     /// The place of this client in its fleet, from 0 to 1; drawn once per swap.
@@ -52,7 +55,7 @@ pub(super) struct Held {
 pub(super) struct Standing<'a> {
     /// Nothing held is in use.
     pub(super) is_idle: bool,
-    /// The API rejected all that is held, or it has ended.
+    /// The API rejected all that is held, or it has ended, or it was revoked.
     pub(super) is_lost: bool,
     /// The credential in use, if it is good for all that is known.
     pub(super) working: Option<&'a str>,
@@ -102,6 +105,7 @@ impl Held {
             members: Vec::new(),
             known: VecDeque::new(),
             revoked: VecDeque::new(),
+            gone: Vec::new(),
             refused: None,
             jitter: 0.0,
             refresh_at: None,
@@ -127,7 +131,8 @@ impl Held {
             Ok(false) => Ok(Admitted::Same),
             Err(error) => {
                 let since = self.refused_since(now.boot, set);
-                let is_believed = standing.is_lost && self.is_believed(now, since);
+                let is_gone = set.members().any(|member| self.gone.contains(member.id_ref()));
+                let is_believed = standing.is_lost && !is_gone && self.is_believed(now, since);
                 let Some(from) = self.generation.filter(|_| is_believed) else { return Err(error) };
                 set.generation.get_or_insert(from.saturating_add(1));
                 Ok(Admitted::Back(from))
@@ -137,7 +142,9 @@ impl Held {
 
     /// When an answer that was refused would be believed, if the API accepts nothing that is held.
     pub(super) fn believes_at(&self) -> Option<u64> {
-        self.refused.as_ref().map(|refused| self.believed_at(refused.first))
+        let is_gone = |refused: &&Refused| refused.ids.iter().any(|id| self.gone.contains(id));
+        let refused = self.refused.as_ref().filter(|refused| !is_gone(refused))?;
+        Some(self.believed_at(refused.first))
     }
 
     fn believed_at(&self, since: u64) -> u64 {
@@ -286,7 +293,7 @@ impl Held {
             member.episode = None;
         }
         self.generation = set.generation;
-        self.refused = None;
+        (self.refused, self.gone) = (None, Vec::new());
         // A set that names no lineage is of the one before, which stays known.
         if is_back || set.lineage.is_some() {
             self.lineage.clone_from(&set.lineage);
@@ -334,7 +341,8 @@ impl Held {
     pub(super) fn revoke(&mut self) -> Option<Vec<CredentialId>> {
         self.set.take()?;
         (self.hard_at, self.stale_until, self.refresh_at) = (None, None, None);
-        Some(self.members.drain(..).map(|member| member.credential.shared_id()).collect())
+        self.gone = self.members.drain(..).map(|member| member.credential.shared_id()).collect();
+        Some(self.gone.clone())
     }
 
     /// Makes members of a set's credentials. What is known of a key that was held before stays known.

@@ -264,7 +264,7 @@ impl Rotation {
         let working = working.map(|working| working.credential.shared_id());
         let standing = Standing {
             is_idle: self.in_use.is_none(),
-            is_lost: self.is_lost(),
+            is_lost: self.has_nothing_to_lose(),
             working: working.as_deref(),
         };
         let admitted = self.held.admit(self.now, &mut set, &standing)?;
@@ -285,6 +285,11 @@ impl Rotation {
         self.held.set.is_some()
             && self.held.members.iter().all(is_gone)
             && self.used().is_none_or(|used| used.run.is_some())
+    }
+
+    /// Whether an older answer can undo nothing.
+    fn has_nothing_to_lose(&self) -> bool {
+        self.held.set.is_none() || self.is_lost()
     }
 
     /// Whether nothing is usable that should be. A set that was revoked is not looked for in haste.
@@ -710,7 +715,8 @@ impl Rotation {
             self.fetching.hurry(now.boot);
         }
         // What was refused is believed if it is still said then.
-        if let Some(at) = self.held.believes_at().filter(|at| *at > now.boot && self.is_lost()) {
+        let believes_at = self.held.believes_at().filter(|at| *at > now.boot);
+        if let Some(at) = believes_at.filter(|_| self.has_nothing_to_lose()) {
             self.fetching.want(at);
         }
         if self.episode_ends().is_some_and(|at| at <= now.boot) {

@@ -28,6 +28,8 @@ use crate::{
 const BOOT: u64 = 700_000;
 const WAIT: u64 = 10_000;
 const PROBE_TIMEOUT: u64 = 5_000;
+/// What a retry that was planned before the trouble, and the two answers after it, may take.
+const LOCKED_OUT: u64 = 600_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
@@ -88,6 +90,8 @@ pub(crate) struct Life {
     rotation: Rotation,
     oracle: Oracle,
     reports: Reports,
+    /// Since when, on the boot clock, every request ends in vain though all is well, and how many did.
+    in_vain: Option<(u64, u32)>,
     now: u64,
     skew: i64,
     slept: u64,
@@ -142,6 +146,7 @@ impl Life {
             world,
             policy,
             rotation,
+            in_vain: None,
             now: EPOCH,
             skew: 0,
             slept: 0,
@@ -180,6 +185,7 @@ impl Life {
             };
             self.now = self.now.max(at);
             self.happen(due)?;
+            self.check_way_back()?;
         }
         self.step(Input::Closed)?;
         must!(
@@ -517,6 +523,7 @@ impl Life {
                     if failed { "request failed" } else { verdict_name(self.requests[at].last) };
                 *self.seen.entry(outcome).or_default() += 1;
                 self.check_end(at, failed, snapshot)?;
+                self.count_vain(at, failed);
                 self.free(at);
             }
         }
@@ -632,6 +639,32 @@ impl Life {
             good.map_or("", |key| &self.world.keys[*key].id)
         );
         Ok(())
+    }
+
+    /// Invariant 14: while all is well, no answer that was given before keeps requests from getting through.
+    fn check_way_back(&mut self) -> Held {
+        let now = self.moment().boot;
+        if !self.world.is_well(self.now) {
+            self.in_vain = None;
+        }
+        let Some((since, count)) = self.in_vain else { return Ok(()) };
+        must!(
+            now < since + LOCKED_OUT || count < 30,
+            "invariant 14: {count} requests in a row, since {} ms, ended in vain",
+            now - since
+        );
+        Ok(())
+    }
+
+    fn count_vain(&mut self, at: usize, failed: bool) {
+        let (request, now) = (&self.requests[at], self.moment().boot);
+        match request.last {
+            Verdict::Accepted => self.in_vain = None,
+            Verdict::Rejected if request.hopeless => {}
+            Verdict::Rejected => self.in_vain.get_or_insert((now, 0)).1 += 1,
+            _ if failed => self.in_vain.get_or_insert((now, 0)).1 += 1,
+            _ => {}
+        }
     }
 
     /// The keys that are surely usable now.

@@ -30,6 +30,9 @@ const WAKE_MAX: u64 = 30_000;
 const TOKENS: f64 = 2.0;
 const TOKEN_EVERY: f64 = 5_000.0;
 const PREVIOUS_GRACE: u64 = 600_000;
+const CEILING: u64 = 3_600_000;
+const URGENT_MAX: u64 = 15_000;
+const GO_BACK: u64 = 10_000;
 const MAX_SENDS: u32 = 4;
 const PROBE_DELAYS: [u64; 6] = [1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
 
@@ -40,12 +43,22 @@ pub(crate) struct Oracle {
     live: Option<u64>,
     is_forced: bool,
     last_start: Option<u64>,
+    /// Since when no fetch runs.
+    idle_since: Option<u64>,
     not_before: u64,
+    /// The latest that `Retry-After` may hold up a fetch once nothing works.
+    not_before_in_need: u64,
     tokens: f64,
     tokens_at: u64,
     floor: u64,
     highest: Option<u64>,
+    /// Ids that were held in this lineage, and those of them that were revoked.
+    held: BTreeSet<String>,
     revoked: BTreeSet<String>,
+    /// Answers that were refused, and when each was given first.
+    refused: Vec<(Vec<String>, u64, u64)>,
+    /// What a forced fetch was the first to bring.
+    brought: Vec<String>,
     ids: BTreeMap<String, Known>,
     ends: BTreeMap<String, Ends>,
     /// The rejections of the credential in use with no acceptance between, and the first one.
@@ -67,6 +80,7 @@ struct Run {
 struct Known {
     since: u64,
     accepted: u64,
+    rejected: u64,
 }
 
 /// When a credential of the set ends, as the client may believe at worst.
@@ -91,12 +105,17 @@ impl Oracle {
             live: None,
             is_forced: false,
             last_start: None,
+            idle_since: None,
             not_before: 0,
+            not_before_in_need: 0,
             tokens: TOKENS,
             tokens_at: now.boot,
             floor: FLOOR_MIN,
             highest: None,
+            held: BTreeSet::new(),
             revoked: BTreeSet::new(),
+            refused: Vec::new(),
+            brought: Vec::new(),
             ids: BTreeMap::new(),
             ends: BTreeMap::new(),
             rejections: 0,
@@ -138,10 +157,30 @@ impl Oracle {
         let highest = self.highest;
         self.hear(input, was_void);
         let run = Run { rejections: self.rejections, first: self.first_rejection };
-        if counts.changed > self.counts.changed && self.is_forced {
+        if let Input::Accepted(evidence) = input
+            && !was_void
+            && self.brought.iter().any(|id| **id == *evidence.credential)
+        {
             self.earn_tokens(now);
             self.tokens += 1.0;
+            self.brought.clear();
         }
+        if counts.changed > self.counts.changed {
+            let is_forced = self.is_forced;
+            let held = rotation.snapshot().set();
+            let new = held.into_iter().flat_map(members).map(|new| new.id().to_owned());
+            let before: Vec<_> = self.members().map(|held| held.id().to_owned()).collect();
+            self.brought = new.filter(|id| is_forced && !before.contains(id)).collect();
+        }
+        let went_back = actions.iter().find_map(|action| match action {
+            Action::Tell(Event::Recovered { went_back, .. }) => *went_back,
+            _ => None,
+        });
+        if went_back.is_some() {
+            self.check_way_back(input, now)?;
+            (self.highest, self.held, self.revoked) = (None, BTreeSet::new(), BTreeSet::new());
+        }
+        self.book_refusal(input, counts, now);
         let mut settled = false;
         for action in actions {
             match action {
@@ -172,7 +211,10 @@ impl Oracle {
             );
         }
         if counts.changed > self.counts.changed {
-            must!(self.highest > highest, "invariant 5: a generation was fetched twice");
+            must!(
+                went_back.is_some() || self.highest > highest,
+                "invariant 5: a generation was fetched twice"
+            );
         }
         must!(ended.is_none() || settled, "a fetch ended and nobody who waits for it was told");
         must!(
@@ -185,6 +227,16 @@ impl Oracle {
         self.answered(now, counts, ended, input);
         self.counts = counts;
         self.pass_time(now);
+        if self.live.is_some() || matches!(input, Input::Closed) {
+            self.idle_since = None;
+        } else {
+            let since = *self.idle_since.get_or_insert(now.boot);
+            must!(
+                now.boot <= since + CEILING,
+                "invariant 15: no fetch for {} ms",
+                now.boot - since
+            );
+        }
         self.check_wake(rotation, now, input)
     }
 
@@ -200,6 +252,43 @@ impl Oracle {
         must!(wake.boot > now.boot, "invariant 6: the wake-up is not in the future");
         must!(wake.boot <= now.boot + WAKE_MAX, "invariant 6: the wake-up is too far away");
         Ok(())
+    }
+
+    /// The way back is for those with nothing to lose, and to an answer that was given before.
+    fn check_way_back(&self, input: &Input, now: Moment) -> Held {
+        let Input::Fetched(_, set) = input else {
+            return Err(format!("invariant 2: {input:?} leads back"));
+        };
+        let ids: Vec<_> = members(set).map(|member| member.id().to_owned()).collect();
+        let before = self
+            .refused
+            .iter()
+            .find(|(known, number, _)| *known == ids && *number == set.generation());
+        let long_ago = before.is_some_and(|(_, _, at)| at + GO_BACK <= now.boot);
+        must!(long_ago, "invariant 2: generation {} was not given before", set.generation());
+        let is_good = self.surely_usable().find(|held| {
+            self.ids.get(held.id()).is_none_or(|known| known.rejected <= known.accepted)
+        });
+        must!(
+            is_good.is_none(),
+            "invariant 2: it leads back, and {} was not rejected",
+            is_good.map_or("", Credential::id)
+        );
+        Ok(())
+    }
+
+    fn book_refusal(&mut self, input: &Input, counts: Counts, now: Moment) {
+        if counts.changed > self.counts.changed {
+            self.refused.clear();
+        }
+        let (Input::Fetched(_, set), true) = (input, counts.failed > self.counts.failed) else {
+            return;
+        };
+        let ids: Vec<_> = members(set).map(|member| member.id().to_owned()).collect();
+        let number = set.generation();
+        if !self.refused.iter().any(|(known, of, _)| *known == ids && *of == number) {
+            self.refused.push((ids, number, now.boot));
+        }
     }
 
     /// The outcome of the live fetch, if this input ends it.
@@ -234,9 +323,15 @@ impl Oracle {
                     self.rejections = 0;
                 }
             }
+            Input::Rejected(evidence) if in_use.as_deref() != Some(&*evidence.credential) => {
+                let known = self.ids.entry(evidence.credential.to_string()).or_default();
+                known.rejected = known.rejected.max(evidence.sent);
+            }
             Input::Rejected(evidence) if in_use.as_deref() == Some(&*evidence.credential) => {
                 let accepted =
                     self.ids.get(&*evidence.credential).map_or(0, |known| known.accepted);
+                let known = self.ids.entry(evidence.credential.to_string()).or_default();
+                known.rejected = known.rejected.max(evidence.sent);
                 if evidence.sent > accepted {
                     if self.rejections == 0 {
                         (self.first_rejection, self.last_rejection) = (evidence.sent, 0);
@@ -297,7 +392,10 @@ impl Oracle {
             self.rejections = 0;
         }
         let revoked = set.into_iter().flat_map(|set| set.revoked());
-        self.revoked.extend(revoked.map(|id| id.to_string()));
+        // Only what was held can be revoked.
+        let revoked = revoked.map(|id| id.to_string()).filter(|id| self.held.contains(id));
+        self.revoked.extend(revoked);
+        self.held.extend(set.into_iter().flat_map(members).map(|held| held.id().to_owned()));
         self.ids.retain(|id, _| set.is_some_and(|set| members(set).any(|held| held.id() == id)));
         self.ends.retain(|id, _| set.is_some_and(|set| members(set).any(|held| held.id() == id)));
         for credential in set.into_iter().flat_map(members) {
@@ -308,7 +406,7 @@ impl Oracle {
             );
             self.ids
                 .entry(credential.id().to_owned())
-                .or_insert(Known { since: sends, accepted: 0 });
+                .or_insert(Known { since: sends, ..Known::default() });
         }
         Ok(())
     }
@@ -347,7 +445,9 @@ impl Oracle {
     fn started(&mut self, ticket: u64, now: Moment, counts: Counts) -> Held {
         must!(self.live.is_none(), "invariant 4: two fetches are live");
         self.live = Some(ticket);
-        must!(now.boot >= self.not_before, "invariant 5: Retry-After is not honoured");
+        let is_calm = self.rejections == 0 && self.surely_usable().next().is_some();
+        let not_before = if is_calm { self.not_before } else { self.not_before_in_need };
+        must!(now.boot >= not_before, "invariant 5: Retry-After is not honoured");
         self.earn_tokens(now);
         self.is_forced = counts.forced > self.counts.forced;
         if self.is_forced {
@@ -383,7 +483,10 @@ impl Oracle {
             && let Some(wait) = error.retry_after()
         {
             let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            self.not_before = now.boot + wait.clamp(FLOOR_MIN, RETRY_AFTER_MAX);
+            let wait = wait.clamp(FLOOR_MIN, RETRY_AFTER_MAX);
+            self.not_before_in_need = now.boot + wait.min(URGENT_MAX);
+            let is_calm = self.rejections == 0 && self.lives_on(now);
+            self.not_before = if is_calm { now.boot + wait } else { self.not_before_in_need };
         }
         let worked =
             counts.changed + counts.not_modified > self.counts.changed + self.counts.not_modified;
@@ -449,6 +552,15 @@ impl Oracle {
             .into_iter()
             .chain(previous)
             .filter(|credential| self.ends.get(credential.id()).is_some_and(|ends| !ends.reached))
+    }
+
+    /// Whether what is in use has more than the last minute, or tenth, of its life left.
+    fn lives_on(&self, now: Moment) -> bool {
+        let primary = self.snapshot.set().and_then(CredentialSet::primary);
+        primary.and_then(|primary| self.ends.get(primary.id())).is_some_and(|ends| {
+            let wall = u64::try_from(ends.wall.saturating_sub(now.wall)).unwrap_or(0);
+            wall.min(ends.boot.saturating_sub(now.boot)) > 60_000
+        })
     }
 
     /// Checks one send of one request.

@@ -44,9 +44,10 @@ pub(crate) enum Fault {
     Expired,
     Busy,
     Forbidden,
+    Wrong,
 }
 
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 10] = [
     Fault::Outage,
     Fault::Slow,
     Fault::Hang,
@@ -56,6 +57,7 @@ const FAULTS: [Fault; 9] = [
     Fault::Expired,
     Fault::Busy,
     Fault::Forbidden,
+    Fault::Wrong,
 ];
 
 /// What the endpoint's reply to one fetch is.
@@ -80,11 +82,14 @@ pub(crate) struct World {
     ttl: Option<u64>,
     states_grace: bool,
     wishes: bool,
+    /// Whether what it wishes lies a hundred years ahead.
+    far: bool,
 }
 
 impl World {
     pub(crate) fn new(now: u64, rng: &mut Rng) -> Self {
         let numbered = rng.u8(..10) > 1;
+        let longest = [3_600_000, 90 * 86_400_000][rng.usize(..2)];
         let mut world = Self {
             keys: Vec::new(),
             generations: Vec::new(),
@@ -95,9 +100,10 @@ impl World {
             numbered,
             clocked: numbered || rng.bool(),
             one_name: !numbered && rng.bool(),
-            ttl: rng.bool().then(|| rng.u64(60_000..3_600_000)),
+            ttl: rng.bool().then(|| rng.u64(60_000..longest)),
             states_grace: rng.u8(..4) > 0,
             wishes: rng.u8(..4) == 0,
+            far: rng.bool(),
         };
         let first = world.new_key(now, |_| now);
         world.generations.push(Generation {
@@ -175,6 +181,15 @@ impl World {
         steady && (0..self.replicas).all(|at| key.from[at] <= from && until < key.until[at])
     }
 
+    /// Whether the endpoint shows the truth, and the API accepts what it shows on every replica.
+    pub(crate) fn is_well(&self, now: u64) -> bool {
+        let Some(newest) = self.generations.last() else { return false };
+        self.fault_at(now).is_none()
+            && self.revoked_at.is_none()
+            && newest.visible_at <= now
+            && self.accepted_throughout(newest.primary, now, now)
+    }
+
     pub(crate) fn key_of(&self, credential: &Credential) -> Option<usize> {
         let number: usize = credential.reveal("key")?.strip_prefix("material ")?.parse().ok()?;
         number.checked_sub(1).filter(|key| *key < self.keys.len())
@@ -220,6 +235,25 @@ impl World {
                 let id = &self.keys[newest.primary].id;
                 let other = Credential::new(id, "not the material of anything");
                 return Reply::Set(CredentialSet::new(other).with_generation(newest.number + 9));
+            }
+            // Well-formed, and wrong in all that only rises.
+            Some(Fault::Wrong) => {
+                let wrong = Credential::new("wrong", "not the material of anything");
+                let mut set = CredentialSet::new(wrong);
+                let ids = [format!("k{}", self.keys.len()), format!("k{}", self.keys.len() + 1)];
+                for id in
+                    ids.iter().chain(self.generations.last().map(|g| &self.keys[g.primary].id))
+                {
+                    if !set.revoked().iter().any(|known| **known == **id) {
+                        set = set.with_revoked(id);
+                    }
+                }
+                let set = if self.clocked { set.with_as_of(time(now)) } else { set };
+                let number = [u64::MAX, newest.number + 1_000][rng.usize(..2)];
+                return Reply::Set(match self.numbered {
+                    true => set.with_generation(number),
+                    false => set,
+                });
             }
             Some(Fault::Expired) => {
                 let ended = self.credential(newest.primary, None);
@@ -280,8 +314,9 @@ impl World {
             set = set.with_as_of(time(now));
         }
         if self.wishes {
-            set = set.with_refresh_after(time(generation.visible_at + 60_000));
-            set = set.with_splay(Duration::from_secs(3));
+            let (after, splay) = if self.far { (3_155_760_000_000, 86_400) } else { (60_000, 3) };
+            set = set.with_refresh_after(time(generation.visible_at + after));
+            set = set.with_splay(Duration::from_secs(splay));
         }
         set
     }

@@ -105,15 +105,23 @@ fn whatever_is_refused_because_of_what_is_held_has_a_way_back() {
 }
 
 #[test]
-fn a_set_that_was_revoked_is_restored_by_a_higher_generation_alone() {
+fn what_was_revoked_with_its_set_is_restored_by_a_higher_generation_alone() {
     let mut life = Life::holding(set(7, "k7", &[]));
     life.pass(5.0);
     life.step(Input::RefreshRequested);
     life.failed(Error::new(ErrorKind::SetRevoked, "gone"));
     answer(&mut life, 900, &set(7, "k7", &[]));
     assert_eq!(life.in_use(), None);
-    life.refresh(set(8, "k8", &[]));
-    assert_eq!(life.in_use(), Some("k8"));
+    life.refresh(set(8, "k7", &[]));
+    assert_eq!(life.in_use(), Some("k7"));
+    // Other keys were not revoked with it: no number that was reached before locks them out.
+    life.pass(5.0);
+    life.step(Input::RefreshRequested);
+    life.failed(Error::new(ErrorKind::SetRevoked, "gone"));
+    answer(&mut life, 30, &set(3, "k9", &[]));
+    life.pass_until_a_fetch();
+    answer(&mut life, 30, &set(3, "k9", &[]));
+    assert_eq!(life.in_use(), Some("k9"));
 }
 
 #[test]
