@@ -7,6 +7,9 @@
 
 #[path = "hostile/attacks.rs"]
 mod attacks;
+#[cfg(feature = "http2")]
+#[path = "hostile/http2.rs"]
+mod http2;
 #[path = "hostile/server.rs"]
 mod server;
 
@@ -50,13 +53,23 @@ async fn whatever_an_endpoint_does_to_the_transport_a_fetch_ends_and_changes_not
         .into_iter()
         .map(|attack| async move { (attack.name, attack.waits, fetch(attack.script).await) });
     for (name, waits, (outcome, taken)) in join_all(fetches).await {
-        let error = outcome.expect_err(name);
         assert!(waits || taken < TAKEN, "{name}: {taken}");
-        let expected: &[ErrorKind] = match waits {
-            true => &[ErrorKind::Timeout],
-            false => &[ErrorKind::Malformed, ErrorKind::Unavailable],
-        };
-        assert!(expected.contains(&error.kind()), "{name}: {error}");
+        assert_refused(name, waits, outcome);
+    }
+    assert_small();
+}
+
+#[cfg(feature = "http2")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_an_endpoint_does_over_http2_a_fetch_ends_and_changes_nothing() {
+    let _alone = ALONE.lock().await;
+    let fetches = http2::attacks().into_iter().map(|attack| async move {
+        let (url, authority) = http2::serve(http2::good(DOCUMENT), attack.script).await;
+        let endpoint = Endpoint::new(url).unwrap().root_certificates(authority.as_bytes()).unwrap();
+        (attack.name, attack.waits, refresh(endpoint).await)
+    });
+    for (name, waits, outcome) in join_all(fetches).await {
+        assert_refused(name, waits, outcome);
     }
     assert_small();
 }
@@ -102,6 +115,16 @@ async fn whatever_an_endpoint_writes_a_document_is_refused_at_once() {
     assert_small();
 }
 
+#[track_caller]
+fn assert_refused(name: &str, waits: bool, outcome: Result<(), Error>) {
+    let error = outcome.expect_err(name);
+    let expected: &[ErrorKind] = match waits {
+        true => &[ErrorKind::Timeout],
+        false => &[ErrorKind::Malformed, ErrorKind::Unavailable],
+    };
+    assert!(expected.contains(&error.kind()), "{name}: {error}");
+}
+
 /// So many zeros, compressed a hundredfold and more, that nobody asked for.
 fn bomb(zeros: usize) -> Script {
     let bomb = gzip_bomb(zeros);
@@ -119,11 +142,15 @@ async fn fetch(script: Script) -> (Result<(), Error>, u64) {
     let server = Server::start(move |nth, _| if nth == 0 { good.clone() } else { script.clone() });
     let server = server.await;
     let endpoint = Endpoint::new(format!("{}/v1/sets/eu", server.origin)).unwrap();
+    (refresh(endpoint).await, server.taken())
+}
+
+async fn refresh(endpoint: Endpoint) -> Result<(), Error> {
     let endpoint = endpoint.bootstrap(BOOTSTRAP).timeout(LIMIT);
     let keys = KeySwap::follow(endpoint).policy(policy()).await.unwrap();
     let outcome = timeout(AT_MOST, keys.refresh()).await.expect("it ends in time");
     assert_eq!(keys.current().unwrap().reveal("key"), Some(KEY));
-    (outcome.map(drop).inspect_err(assert_hidden), server.taken())
+    outcome.map(drop).inspect_err(assert_hidden)
 }
 
 /// Hints may make it ask, as often as its floor lets it, and nothing else.

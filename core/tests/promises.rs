@@ -24,26 +24,31 @@ fn tests_named_by(page: &str) -> Vec<&str> {
     quoted.filter(|text| PLACES.iter().any(|place| text.starts_with(place))).collect()
 }
 
-/// What is wrong with a test's name: `path` or `path::name`, from the top or from `core/`.
+/// What is wrong with a test's name: `path` or `path::name`, from the top or from `core/`. The test stands
+/// in that file, or in the folder of the file's name.
 fn fault(test: &str) -> Option<String> {
     let (path, name) = match test.split_once("::") {
         Some((path, name)) => (path, Some(name)),
         None => (test, None),
     };
     let there = [root(), root().join("core")].map(|from| from.join(path));
-    let Some(file) = there.iter().find(|path| path.exists()) else {
+    let Some(file) = there.into_iter().find(|path| path.exists()) else {
         return Some(format!("{path} is not there"));
     };
     let name = name?;
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let is_word = |at: usize| {
-        let around = (text[..at].chars().next_back(), text[at + name.len()..].chars().next());
-        let is_part =
-            |letter: Option<char>| letter.is_some_and(|it| it.is_alphanumeric() || it == '_');
-        !is_part(around.0) && !is_part(around.1)
-    };
-    let is_there = text.match_indices(name).any(|(at, _)| is_word(at));
+    let rooms = fs::read_dir(file.with_extension("")).into_iter().flatten().flatten();
+    let mut files = std::iter::once(file).chain(rooms.map(|room| room.path()));
+    let is_there = files.any(|file| holds(&fs::read_to_string(file).unwrap_or_default(), name));
     (!is_there).then(|| format!("{path} has no test {name}"))
+}
+
+/// Whether a text holds these words, and not only as a part of longer ones.
+fn holds(text: &str, name: &str) -> bool {
+    let is_part = |letter: Option<char>| letter.is_some_and(|it| it.is_alphanumeric() || it == '_');
+    text.match_indices(name).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + name.len()..]);
+        !is_part(before.chars().next_back()) && !is_part(after.chars().next())
+    })
 }
 
 #[test]

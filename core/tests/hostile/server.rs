@@ -1,6 +1,7 @@
 //! A server that answers with bytes, and does not care what HTTP says about them.
 
 use std::{
+    io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
@@ -54,10 +55,14 @@ impl Script {
         Self { is_held: true, ..self }
     }
 
-    async fn play(&self, stream: &mut TcpStream, taken: &AtomicU64) -> std::io::Result<()> {
+    pub(crate) async fn play(
+        &self,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        taken: &AtomicU64,
+    ) -> io::Result<()> {
         stream.write_all(&self.head).await?;
         taken.fetch_add(self.head.len() as u64, Relaxed);
-        // Small pieces go together, a few megabytes a second: this must cost the client, not the machine.
+        // Small pieces go together, some megabytes a second: this must cost the client, not the machine.
         let (batch, pause) = match self.pause.is_zero() {
             true => ((BATCH / self.piece.len().max(1)).max(1) as u64, Duration::from_millis(2)),
             false => (1, self.pause),

@@ -1,0 +1,18 @@
+//! A `keyswap/1` document: an endpoint's answer, what it says with an error, and what a program writes.
+#![no_main]
+
+use keyswap::{fuzzing, source};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|document: &[u8]| {
+    // What is allowed in both forms means the same.
+    if let (Ok(set), Ok(short)) = (source::parse(document), source::parse_short(document)) {
+        assert_eq!(set, short);
+    }
+    // A signed answer must say more.
+    assert!(
+        !fuzzing::answer(document, Some("eu"), true)
+            || fuzzing::answer(document, Some("eu"), false)
+    );
+    fuzzing::problem(document, Some("eu"));
+});
