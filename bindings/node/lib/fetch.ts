@@ -1,13 +1,20 @@
-import { type Answer, Keyed, type KeyedOptions, refuseQuery, type Sender } from './flow'
+import { type AdapterOptions, type Answer, type Hop, Keyed, refuseQuery, type Sender } from './flow'
+import { unwrapped } from './here'
 import { follow, MOST_HOPS, OF_BODY, OF_ORIGIN } from './hops'
 import type { KeySwap } from './keys'
 
-export interface FetchOptions extends KeyedOptions {
+export interface FetchOptions extends AdapterOptions {
   /** What relative URLs are added to, and the first allowed origin. */
   baseURL?: string | URL
   /** The function that sends: the global one, unless it is given. */
   fetch?: typeof globalThis.fetch
 }
+
+/** What `createFetch` makes: a `fetch` that can be told to send a request once. */
+export type KeyedFetch = (
+  input: string | URL | Request,
+  init?: RequestInit & { resend?: boolean },
+) => Promise<Response>
 
 /** Bytes of a rejection that are read to keep its connection: less costly than to open another. */
 const SMALL = 64 * 1024
@@ -24,7 +31,7 @@ const SMALL = 64 * 1024
  * body that is a stream, or that of a `Request`, is sent once: if its credential is rejected, the API's
  * response is returned.
  */
-export function createFetch(keys: KeySwap, options: FetchOptions = {}): typeof globalThis.fetch {
+export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFetch {
   refuseQuery(options.scheme, 'fetch')
   const base = options.baseURL === undefined ? undefined : new URL(options.baseURL)
   const keyed = new Keyed(keys, options, base === undefined ? [] : [base.origin])
@@ -44,16 +51,20 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): typeof g
     const signal = request?.signal ?? init?.signal ?? undefined
     const body = request === undefined ? init?.body : request.body
     const replayable = body == null || isReplayable(body)
+    const resends = keyed.resends(init?.resend)
     let method = request?.method ?? init?.method ?? 'GET'
     // What the caller set, and what is the same on every hop.
     let plain: RequestInit =
       request === undefined
         ? { ...init, redirect: 'manual' }
         : { ...partsOf(request), redirect: 'manual', ...(body != null && { duplex: 'half' }) }
-    let isFirst = true
+    let canRepeat = replayable
     for (let hops = 0; ; hops += 1) {
-      const response = await oneHop(keyed, send, url, method, plain, isFirst && replayable, signal)
-      isFirst = isFirst && replayable
+      const hop: Hop = {
+        method: method.toUpperCase(), url: url.href, origin: url.origin, replayable: canRepeat && resends, signal,
+        sets: (name) => plain.headers != null && setsHeader(plain.headers, name),
+      }
+      const response = await oneHop(keyed, send, url, plain, hop)
       const next = redirect === 'manual' ? undefined : nextOf(response, method, url)
       if (next === undefined) {
         if (hops > 0) Object.defineProperty(response, 'redirected', { value: true })
@@ -62,17 +73,17 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): typeof g
       await drained(response)
       if (redirect === 'error') throw new TypeError('a redirect, where none is allowed')
       if (hops === MOST_HOPS) throw new TypeError('too many redirects')
-      if (next.keepsBody && body != null && !replayable) {
+      if (next.keepsBody && plain.body != null && !canRepeat) {
         throw new TypeError('a redirect of a body that can be sent only once')
       }
       const headers = new Headers(plain.headers)
       if (!next.keepsBody) for (const name of OF_BODY) headers.delete(name)
-      if (next.isElsewhere) for (const name of OF_ORIGIN) headers.delete(name)
+      if (next.isElsewhere) for (const name of [...OF_ORIGIN, ...keyed.names]) headers.delete(name)
       plain = { ...plain, method: next.method, headers }
       if (!next.keepsBody) delete plain.body
+      canRepeat ||= !next.keepsBody
       method = next.method
       url = next.url
-      isFirst = true
     }
   }
 }
@@ -81,25 +92,35 @@ async function oneHop(
   keyed: Keyed,
   send: typeof globalThis.fetch,
   url: URL,
-  method: string,
   plain: RequestInit,
-  replayable: boolean,
-  signal: AbortSignal | undefined,
+  hop: Hop,
 ): Promise<Response> {
-  const origin = url.origin
+  const { origin } = hop
   const sender: Sender<Response> = {
-    send: (headers) => send(url, headers.length === 0 ? plain : patched(plain, headers)),
+    send: async (headers) => {
+      try {
+        return await send(url, headers.length === 0 ? plain : patched(plain, headers))
+      } catch (error) {
+        throw unwrapped(error)
+      }
+    },
     answer,
     peek,
     discard: drained,
   }
   const prepared = keyed.prepared(origin)
   if (prepared === undefined && !keyed.admits(origin)) return sender.send([])
-  const hop = { method: method.toUpperCase(), url: url.href, origin, replayable, signal }
+  if (keyed.leaves(hop)) return sender.send([])
   if (prepared === undefined) return keyed.begin(hop, sender)
   const response = await sender.send(prepared.headers)
   if (!keyed.attends(response.status, (name) => response.headers.has(name))) return response
   return keyed.conclude(prepared, hop, sender, response)
+}
+
+function setsHeader(headers: NonNullable<RequestInit['headers']>, name: string): boolean {
+  if (headers instanceof Headers) return headers.has(name)
+  const names = Symbol.iterator in headers ? [...headers].map((pair) => pair[0]!) : Object.keys(headers)
+  return names.some((own) => own.toLowerCase() === name)
 }
 
 /** With the credential. Making `Headers` costs more than all else here, so it is left to a caller who has some. */

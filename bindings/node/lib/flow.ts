@@ -7,6 +7,7 @@
 
 import * as native from '../native'
 import { calling, fromNative, givenUpBy, KeyswapError } from './errors'
+import { keepHere } from './here'
 import type { KeySwap } from './keys'
 import { asRecord, type Classifier, judge, type Scheme } from './schemes'
 
@@ -19,6 +20,17 @@ export interface KeyedOptions {
   classifier?: Classifier
   /** Plain HTTP to other machines: credentials can be read on the way. */
   plainHttpAllowed?: boolean
+}
+
+/** What the adapters have in common, beyond what `Client` has too. */
+export interface AdapterOptions extends KeyedOptions {
+  /**
+   * What becomes of a request that sets the header of the scheme itself: an error, unless it is to win. Then it is
+   * sent as it is, and what the API says of it is no evidence about the credential.
+   */
+  ownHeader?: 'refused' | 'wins'
+  /** False: a request is sent once, and a rejection is returned. A request may say so for itself. */
+  resend?: boolean
 }
 
 /** A response, as far as an attempt looks at it; headers by turns. */
@@ -42,7 +54,10 @@ export interface Hop {
   readonly url: string
   readonly origin: string
   readonly replayable: boolean
+  /** What may end a wait. It is asked for when there is one. */
   readonly signal?: AbortSignal | undefined
+  /** Whether the program set this header itself; the name is in lower case. */
+  sets(name: string): boolean
 }
 
 const [SEND, WAIT, NEED_BODY, , FAIL] = [0, 1, 2, 3, 4]
@@ -70,11 +85,22 @@ export class Keyed {
   readonly #statuses: ReadonlySet<number>
   readonly #headers: readonly string[]
   readonly #classifier: Classifier | undefined
+  readonly #ownWins: boolean
+  readonly #resend: boolean
   #seen: Seen | undefined
+  /** The headers that hold a credential, in lower case. Without a scheme they are known once one was seen. */
+  names: readonly string[]
 
-  constructor(keys: KeySwap, options: KeyedOptions, further: readonly string[] = []) {
+  constructor(keys: KeySwap, options: AdapterOptions, further: readonly string[] = []) {
+    const { ownHeader = 'refused', resend = true, scheme } = options
+    if (ownHeader !== 'refused' && ownHeader !== 'wins') {
+      throw new TypeError("ownHeader is 'refused' or 'wins'")
+    }
     this.#keys = keys
     this.#classifier = options.classifier
+    this.#ownWins = ownHeader === 'wins'
+    this.#resend = resend
+    this.names = scheme === undefined ? [] : [(scheme.spec.name ?? 'authorization').toLowerCase()]
     this.#authorizer = calling(
       () => new native.NativeAuthorizer(keys.native, specOf(options, further)),
     )
@@ -89,8 +115,25 @@ export class Keyed {
     if (!seen.admitted.has(origin)) {
       if (!this.admits(origin)) return undefined
       if (seen.admitted.size < MOST_ORIGINS) seen.admitted.add(origin)
+      keepHere(origin, seen.headers)
     }
     return seen as Prepared
+  }
+
+  /** Whether a hop to an allowed origin goes as it is, because the program set the header itself. */
+  leaves(hop: Hop): boolean {
+    const name = this.names.find((name) => hop.sets(name))
+    if (name === undefined) return false
+    if (this.#ownWins) return true
+    const what =
+      `the request sets ${name} itself, where the credential goes: nothing was sent; leave it out, or pass ` +
+      "ownHeader: 'wins' if such requests are to go without the credential"
+    throw new KeyswapError('invalid_config', what)
+  }
+
+  /** Whether a request may be sent again, if its body can be. */
+  resends(said: unknown): boolean {
+    return typeof said === 'boolean' ? said : this.#resend
   }
 
   /** Whether credentials may go to this origin now. */
@@ -129,10 +172,18 @@ export class Keyed {
       for (;;) {
         if (step === SEND) {
           const headers = calling(() => attempt.apply(hop.method, hop.url))
+          if (this.names.length === 0) {
+            this.names = namesOf(headers)
+            if (this.leaves(hop)) return await sender.send([])
+          }
+          keepHere(hop.origin, headers)
           if (response !== undefined) await sender.discard(response)
           response = undefined
           response = await sender.send(headers)
-          step = this.#show(attempt, sender.answer(response))
+          const answer = sender.answer(response)
+          step = this.#show(attempt, answer)
+          // The program has the connection.
+          if (answer.status === 101) return response
         } else if (step === NEED_BODY && response !== undefined) {
           const peeked = await sender.peek(response, attempt.bodyLimit)
           response = peeked.response
@@ -171,10 +222,45 @@ export class Keyed {
     if (seen !== undefined && seen.epoch === epoch) return seen
     const snapshot = calling(() => this.#authorizer.snapshot())
     const headers = snapshot.reveal() ?? null
+    if (headers !== null) this.names = namesOf(headers)
     const looked = { epoch, snapshot, headers, admitted: new Set<string>() }
     // One that was published meanwhile is looked at again next time.
     this.#seen = snapshot.epoch === epoch ? looked : undefined
     return looked
+  }
+}
+
+/** The names among headers by turns. */
+export function namesOf(turns: readonly string[]): string[] {
+  return turns.filter((_, at) => at % 2 === 0)
+}
+
+/** What may end the waits of a request, which count against the library's own limit of time, too. */
+export class Patience {
+  readonly #until: number | undefined
+  readonly #others: readonly AbortSignal[]
+  #limit: AbortSignal | undefined
+
+  /** The limit is in milliseconds, from now on. */
+  constructor(limit: number | undefined, ...others: (AbortSignal | undefined)[]) {
+    this.#until = limit === undefined ? undefined : performance.now() + limit
+    this.#others = others.filter((other) => other !== undefined)
+  }
+
+  /** Milliseconds, and at least one: to most libraries none means no limit. */
+  get left(): number | undefined {
+    return this.#until === undefined ? undefined : Math.max(1, Math.ceil(this.#until - performance.now()))
+  }
+
+  get signal(): AbortSignal | undefined {
+    if (this.#until === undefined && this.#others.length < 2) return this.#others[0]
+    if (this.#until !== undefined) this.#limit ??= AbortSignal.timeout(this.left!)
+    return AbortSignal.any([...this.#others, ...(this.#limit === undefined ? [] : [this.#limit])])
+  }
+
+  /** Whether this is the error of a wait that the limit ended. */
+  ended(error: unknown): boolean {
+    return this.#limit?.aborted === true && error === this.#limit.reason
   }
 }
 

@@ -19,7 +19,7 @@ export class Held implements Answer {
   readonly status: number
   readonly fields: Head
   readonly message: string | undefined
-  /** It broke off before anything was done with it. */
+  /** The user gave it up before anything was done with it. */
   broken: ((error: Error) => void) | undefined
   #state: 'waiting' | 'forwarded' | 'discarded' = 'waiting'
   #user: Handler | undefined
@@ -33,7 +33,14 @@ export class Held implements Answer {
     this.status = status
     this.fields = fields
     this.message = message
-    controller.pause()
+    if (status !== 101) controller.pause()
+  }
+
+  /** A connection that the user has got as it is. */
+  static upgraded(controller: Controller, status: number, fields: Head): Held {
+    const held = new Held(controller, status, fields, undefined)
+    held.#state = 'forwarded'
+    return held
   }
 
   get headers(): string[] {
@@ -57,7 +64,8 @@ export class Held implements Answer {
     this.#end = end
     this.#grown?.()
     if (this.#state === 'forwarded') this.#finish()
-    else if (this.#state === 'waiting' && 'error' in end) this.broken?.(end.error)
+    // One that only broke off is no reason not to send again.
+    else if (this.#state === 'waiting' && 'error' in end && this.controller.aborted) this.broken?.(end.error)
   }
 
   /** The first bytes of the body. They are kept. */
@@ -85,10 +93,14 @@ export class Held implements Answer {
 
   /** It is the one: the user gets it, from its head on. */
   forward(user: Handler): void {
-    this.#state = 'forwarded'
+    if (this.#state === 'forwarded') return
     this.#user = user
+    // What arrives at this moment is still kept. From here on it is the user who may pause.
+    this.broken = undefined
+    if (this.#end === undefined) this.controller.resume()
     user.onResponseStart?.(this.controller, this.status, this.fields, this.message)
     for (const part of this.#parts.splice(0)) user.onResponseData?.(this.controller, part)
+    this.#state = 'forwarded'
     if (this.#end !== undefined) this.#finish()
   }
 
@@ -111,10 +123,10 @@ export class OlderController implements Controller {
     this.#abort = abort
   }
 
-  abort(reason: Error): void {
+  abort(reason?: Error): void {
     if (this.aborted) return
     this.aborted = true
-    this.reason = reason
+    this.reason = reason ?? null
     this.#abort(reason)
   }
 

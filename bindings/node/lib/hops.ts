@@ -1,7 +1,7 @@
 /* Redirects, followed hop by hop as the fetch standard says: what a hop to another origin must not take along. */
 
-/** The most hops of one request. */
-export const MOST_HOPS = 20
+/** The most redirects that one request follows, as in the core. */
+export const MOST_HOPS = 10
 
 export interface Next {
   readonly url: URL
@@ -23,6 +23,8 @@ export function follow(
   from: URL,
 ): Next | undefined {
   if (![301, 302, 303, 307, 308].includes(status) || location == null) return undefined
+  // The error of a URL that does not parse would show it, and the one that it was added to.
+  if (!URL.canParse(location, from)) throw new TypeError('a redirect leads to what is not a URL')
   const url = new URL(location, from)
   if (url.hash === '') url.hash = from.hash
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {

@@ -71,13 +71,14 @@ impl NativeAuthorizer {
         builder.build().map(Self).map_err(raised)
     }
 
-    /// What requests see now.
+    /// What requests see now. A credential that cannot be put on a request is the business of an attempt,
+    /// which may have another one.
     #[napi]
-    pub fn snapshot(&self) -> Result<NativeSnapshot> {
+    pub fn snapshot(&self) -> NativeSnapshot {
         let inner = self.0.snapshot();
-        let patch = self.0.prepare(&inner).map_err(|error| raise(&error))?;
+        let patch = self.0.prepare(&inner).ok().flatten();
         let headers = patch.filter(|_| !inner.is_probing()).map(|patch| shown(&patch));
-        Ok(NativeSnapshot { inner, headers })
+        NativeSnapshot { inner, headers }
     }
 
     /// The statuses of the responses that an attempt has to be shown.
