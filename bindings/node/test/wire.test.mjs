@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import http from 'node:http'
 import net from 'node:net'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { inspect } from 'node:util'
 
@@ -13,7 +14,7 @@ import { keyswapInterceptor } from 'keyswap/undici'
 import { Agent, EnvHttpProxyAgent, fetch as undiciFetch, interceptors, ProxyAgent, request, RetryAgent } from 'undici'
 
 import { echo, told, WAYS } from './ways.mjs'
-import { FAST, KEY, once } from './world.mjs'
+import { FAST, KEY, once, program } from './world.mjs'
 
 const SECRET = 's3cr3t-of-k1'
 /** A request that nothing helps does not wait long. */
@@ -310,4 +311,19 @@ test('fetch and undici: localhost that leads to another machine is shown no key'
   await assert.rejects(fetch(url), { code: 'insecure_url' })
   await assert.rejects(request(url, { dispatcher: dispatcher.compose(keyswapInterceptor(keys, options)) }), { code: 'insecure_url' })
   assert.equal(seen, 0)
+})
+
+test('axios: a version that shows proxies what goes over https is refused', async (t) => {
+  environment(t, { KEYSWAP_PEERS: '{"axios": "axios-leaking"}', NODE_OPTIONS: `--import ${join(import.meta.dirname, 'peers.mjs')}` })
+  const { stdout, stderr } = await program(`
+    import { KeySwap } from 'keyswap'
+    import { keyswapAdapter } from 'keyswap/axios'
+    const keys = new KeySwap(() => ({ current: { id: 'k1', key: 'key' } }))
+    try {
+      keyswapAdapter(keys, { allowedOrigins: ['https://api.example.com'] })
+    } catch (error) {
+      console.log(error.name, error.code, error.message)
+    }
+  `)
+  assert.match(stdout, /^KeyswapError invalid_config axios 1\.16\.0 .* install axios 1\.16\.1 or newer$/m, stderr)
 })
