@@ -11,7 +11,8 @@ import { keyswapAdapter } from 'keyswap/axios'
 import { keyswapInterceptor } from 'keyswap/undici'
 import { Agent, interceptors, request as undiciRequest } from 'undici'
 
-import { ROOT, World } from './world.mjs'
+import { Heartbeat } from './lateness.mjs'
+import { ROOT, waitFor, World } from './world.mjs'
 
 const SCENARIOS = join(ROOT, 'tests/scenarios')
 const ORDER = '{"order": 1}'
@@ -150,9 +151,8 @@ class Play {
     const send = this.through(this.world, keys, options, this.client)
     if (!this.isCold) {
       await keys.ready({ timeout: 10_000 })
-      // What was told before the client was ready is no part of the story.
-      await sleep(5)
-      while ((await Promise.race([events.next(), sleep(0, 'none')])) !== 'none');
+      // What was told before the client was ready is no part of the story. This is the last of it.
+      await waitFor(events, 'swapped')
     }
     const fresh = this.isCold ? events : keys.events()
     const listening = this.listen(fresh)
@@ -164,7 +164,7 @@ class Play {
     for (const hint of this.client.hints ?? []) work.push(this.hint(keys, hint))
     await this.until(this.told.run_ms)
     await Promise.all(work)
-    await sleep(30)
+    await this.toldAll()
     const { inUse, generation } = keys.stats
     const last = { in_use: inUse ?? 'none', generation: generation ?? 0 }
     const verdict = await this.world.control('finish', { ...this.counts, ...last })
@@ -187,6 +187,13 @@ class Play {
 
   async listen(events) {
     for await (const event of events) this.add(`event.${event.name}`)
+  }
+
+  /** What the story expects to be told may be on its way yet. */
+  async toldAll() {
+    const expected = Object.entries(this.told.expect).filter(([key]) => key.startsWith('event.'))
+    const isMissing = ([key, value]) => (this.counts[key] ?? 0) < (value.min ?? value)
+    for (let waited = 0; waited < 1000 && expected.some(isMissing); waited += 5) await sleep(5)
   }
 
   async start() {
@@ -237,6 +244,8 @@ if (process.argv[1] === import.meta.filename) {
   const [, , through, name] = process.argv
   const world = await World.start()
   const told = await world.control('story', read(name))
-  console.log(JSON.stringify(await new Play(world, through, told).run()))
+  const heartbeat = new Heartbeat()
+  const verdict = await new Play(world, through, told).run()
+  console.log(JSON.stringify({ ...verdict, late_ms: heartbeat.stop() }))
   await world.stop()
 }
