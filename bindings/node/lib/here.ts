@@ -12,8 +12,14 @@ import type { Socket } from 'node:net'
 
 import { KeyswapError } from './errors'
 
-/** By origin, how the lines of the headers begin that hold a credential. */
-const watched = new Map<string, Set<string>>()
+interface Watched {
+  readonly port: number
+  /** How the lines of the headers begin that hold a credential. */
+  readonly lines: string[]
+}
+
+/** By origin. */
+const watched = new Map<string, Watched>()
 
 /** Whether this is plain HTTP to this machine. */
 export function isHere(origin: string): boolean {
@@ -26,9 +32,12 @@ export function isHere(origin: string): boolean {
 export function keepHere(origin: string, turns: readonly string[]): void {
   if (turns.length === 0 || !isHere(origin)) return
   if (watched.size === 0) subscribe('undici:client:sendHeaders', (message) => look(message as Sent))
-  const lines = watched.get(origin) ?? new Set()
-  watched.set(origin, lines)
-  for (let at = 0; at < turns.length; at += 2) lines.add(`\r\n${turns[at]}: `)
+  const { port, lines } = watched.get(origin) ?? { port: Number(new URL(origin).port || 80), lines: [] }
+  watched.set(origin, { port, lines })
+  for (let at = 0; at < turns.length; at += 2) {
+    const line = `\r\n${turns[at]}: `
+    if (!lines.includes(line)) lines.push(line)
+  }
 }
 
 /** What undici tells before it writes. */
@@ -41,14 +50,13 @@ interface Sent {
 function look({ request, headers, socket }: Sent): void {
   // To a proxy that passes plain requests on, the path is the whole URL.
   const origin = originOf(request.path.startsWith('http:') ? request.path : request.origin)
-  const lines = origin === undefined ? undefined : watched.get(origin)
-  if (lines === undefined || ![...lines].some((line) => headers.includes(line))) return
+  const found = origin === undefined ? undefined : watched.get(origin)
+  if (found === undefined) return
   const { remoteAddress, remotePort } = socket
   // Without an address it is a socket of the file system, or closed.
   if (remoteAddress === undefined) return
-  const port = Number(new URL(origin!).port || 80)
-  const isLoopback = /^(::1$|(::ffff:)?127\.)/.test(remoteAddress)
-  if (isLoopback && remotePort === port) return
+  if (remotePort === found.port && /^(::1$|(::ffff:)?127\.)/.test(remoteAddress)) return
+  if (!found.lines.some((line) => headers.includes(line))) return
   const what =
     `${origin} is plain http on this machine, but would have been reached through a proxy or on another machine: ` +
     'nothing was sent; use a dispatcher that goes there directly, or name the host in NO_PROXY'

@@ -1,5 +1,7 @@
 // The client and the adapters: nothing leaks, no storm, and what callers pass arrives.
 import assert from 'node:assert/strict'
+import { subscribe } from 'node:diagnostics_channel'
+import http from 'node:http'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
 import { inspect } from 'node:util'
@@ -9,7 +11,7 @@ import { bearer, Client, createFetch, KeySwap, KeyswapError, query } from 'keysw
 import { keyswapAdapter } from 'keyswap/axios'
 import { keyswapInterceptor } from 'keyswap/undici'
 import OpenAI from 'openai'
-import { Agent, fetch as undiciFetch, Headers as UndiciHeaders, request } from 'undici'
+import { Agent, fetch as undiciFetch, Headers as UndiciHeaders, request, upgrade } from 'undici'
 
 import { echo, told, WAYS } from './ways.mjs'
 import { FAST, KEY, once, waitFor, worldOf } from './world.mjs'
@@ -315,6 +317,28 @@ for (const [name, way] of Object.entries(WAYS).filter(([name]) => name !== 'clie
     }
   })
 
+  test(`${name}: a rejection that comes while a large body is still being sent is read`, async (t) => {
+    const server = http.createServer((message, response) => {
+      const { 'x-api-key': key } = message.headers
+      if (key === 'left') response.writeHead(401).end('no')
+      else if (key === 'ended') message.socket.end('HTTP/1.1 401 No\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno')
+      else message.on('end', () => response.end('taken')).resume()
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.after(() => (server.closeAllConnections(), server.close()))
+    const apiUrl = `http://127.0.0.1:${server.address().port}`
+    const body = Buffer.alloc(20_000_000, 'x')
+    for (const key of ['left', 'ended']) {
+      for (const [previous, answer] of [[[{ id: 'k0', key: 'good' }], [200, 'taken']], [[], [401, 'no']]]) {
+        const keys = await KeySwap.follow(() => ({ current: { id: 'k1', key }, previous }), { policy: BRIEF })
+        t.after(() => keys.close())
+        const { status, text } = await way({ apiUrl }, keys)('/x', { method: 'POST', body })
+        assert.deepEqual([status, text], answer, key)
+      }
+    }
+  })
+
   test(`${name}: a classifier of redirects is asked before one is followed`, async (t) => {
     const sends = []
     const url = await echo(t, (seen, response) => {
@@ -346,6 +370,59 @@ test('undici: its own fetch goes through the interceptor, too', async (t) => {
   await world.do('cut')
   const response = await undiciFetch(`${world.apiUrl}/v1/price`, { dispatcher })
   assert.equal((await response.json()).credential, 'k2')
+})
+
+test('undici: a rejection whose connection breaks while a fresh credential is waited for is no end', async (t) => {
+  const held = []
+  const server = http.createServer((message, response) => {
+    if (message.headers['x-api-key'] === 'fresh') message.on('end', () => response.end('taken')).resume()
+    else held.push(response.writeHead(401, { 'content-length': 100_000 })) && response.write('no')
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => (server.closeAllConnections(), server.close()))
+  const url = `http://127.0.0.1:${server.address().port}`
+  let asked = 0
+  let answer
+  const keys = await KeySwap.follow(() => {
+    asked += 1
+    if (asked === 1) return { current: { id: 'k1', key: 'stale' } }
+    return new Promise((resolve) => (answer = () => resolve({ current: { id: 'k2', key: 'fresh' } })))
+  }, { policy: FAST })
+  t.after(() => keys.close())
+  const rejected = keys.events()
+  // Its body is still on its way, so it is noticed.
+  const sent = WAYS['undici alone']({ apiUrl: url }, keys)('/x', { method: 'POST', body: Buffer.alloc(20_000_000) })
+  await waitFor(rejected, 'rejected')
+  const noticed = new Promise((resolve) => subscribe('undici:request:error', resolve))
+  held[0].destroy()
+  await noticed
+  while (answer === undefined) await new Promise(setImmediate)
+  answer()
+  assert.deepEqual(await sent, { status: 200, text: 'taken' })
+})
+
+test('undici: a connection that is upgraded is the program\'s, also where an attempt has begun', async (t) => {
+  const server = http.createServer()
+  server.on('upgrade', (message, socket) => {
+    socket.write('HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n')
+    socket.end(message.headers['x-api-key'])
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const url = `http://127.0.0.1:${server.address().port}`
+  let tell
+  const keys = new KeySwap(() => new Promise((resolve) => (tell = resolve)))
+  t.after(() => keys.close())
+  const dispatcher = new Agent().compose(keyswapInterceptor(keys, { allowedOrigins: [url], scheme: KEY }))
+  const upgraded = upgrade(url, { dispatcher, protocol: 'echo' })
+  while (tell === undefined) await new Promise(setImmediate)
+  tell({ current: { id: 'k1', key: 'the-key' } })
+  const { socket } = await upgraded
+  const parts = []
+  for await (const part of socket) parts.push(part)
+  assert.equal(Buffer.concat(parts).toString(), 'the-key')
 })
 
 test('axios: statuses are errors as the program wants, interceptors run once', async (t) => {

@@ -4,6 +4,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { inspect } from 'node:util'
 
 import axios from 'axios'
 import { bearer, Client, createFetch, endpoint, header, KeySwap, KeyswapError, query } from 'keyswap'
@@ -126,8 +127,9 @@ function codeOf(error) {
 }
 
 class Play {
-  constructor(world, through, told) {
+  constructor(world, through, told, expect) {
     this.world = world
+    this.expect = expect
     this.told = told
     this.client = told.client
     this.through = THROUGH[through]
@@ -191,14 +193,17 @@ class Play {
 
   /** What the story expects to be told may be on its way yet. */
   async toldAll() {
-    const expected = Object.entries(this.told.expect).filter(([key]) => key.startsWith('event.'))
+    const expected = Object.entries(this.expect).filter(([key]) => key.startsWith('event.'))
     const isMissing = ([key, value]) => (this.counts[key] ?? 0) < (value.min ?? value)
     for (let waited = 0; waited < 1000 && expected.some(isMissing); waited += 5) await sleep(5)
   }
 
   async start() {
+    const before = performance.now()
     await this.world.control('start', {})
     this.begin = performance.now()
+    // By so much the clock of the endpoint may be ahead.
+    this.startedMs = this.begin - before
   }
 
   until(at) {
@@ -243,9 +248,11 @@ function policyOf(policy, client) {
 if (process.argv[1] === import.meta.filename) {
   const [, , through, name] = process.argv
   const world = await World.start()
-  const told = await world.control('story', read(name))
+  const story = read(name)
+  const told = await world.control('story', story)
   const heartbeat = new Heartbeat()
-  const verdict = await new Play(world, through, told).run()
-  console.log(JSON.stringify({ ...verdict, late_ms: heartbeat.stop() }))
+  const play = new Play(world, through, told, story.expect)
+  const verdict = await play.run().catch((error) => ({ counters: play.counts, mismatches: [], errors: [inspect(error)] }))
+  console.log(JSON.stringify({ ...verdict, late_ms: Math.max(heartbeat.stop(), Math.round(play.startedMs ?? 0)) }))
   await world.stop()
 }

@@ -13,6 +13,8 @@ import { names, notRun, THROUGH } from './stories.mjs'
 const run = promisify(execFile)
 /** Most of a story is waiting, but its times must be kept. */
 const AT_ONCE = 4
+/** Of one story, if the machine was late each time. */
+const MOST_PLAYS = 3
 
 /** What did not come out, empty if all did; and by how much the runner or the play was late. */
 async function played(through, name) {
@@ -31,10 +33,12 @@ for (const through of Object.keys(THROUGH)) {
   describe(`stories through ${through}`, { concurrency: AT_ONCE }, () => {
     for (const name of names().filter((name) => !(name in leftOut))) {
       it(name, async () => {
-        const { complaint, lateMs } = await played(through, name)
-        if (complaint === '') return
-        assert.ok(mayReplay(through, name, lateMs, complaint), `at most ${lateMs} ms late: ${complaint}`)
-        assert.equal((await played(through, name)).complaint, '')
+        for (let plays = 1; ; plays += 1) {
+          const { complaint, lateMs } = await played(through, name)
+          if (complaint === '') return
+          const again = plays < MOST_PLAYS && mayReplay(through, name, lateMs, complaint)
+          assert.ok(again, `${lateMs} ms late at most, play ${plays}: ${complaint}`)
+        }
       })
     }
   })
