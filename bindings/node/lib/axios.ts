@@ -3,9 +3,11 @@ import axios, {
 } from 'axios'
 
 import { KeyswapError } from './errors'
-import { type AdapterOptions, type Answer, type Hop, Keyed, namesOf, Patience, refuseQuery, type Sender } from './flow'
+import {
+  type AdapterOptions, type Answer, type Hop, Keyed, MOST_HOPS, namesOf, Patience, type Prepared, refuseQuery,
+  type Sender,
+} from './flow'
 import { isHere, unwrapped } from './here'
-import { follow, MOST_HOPS, OF_BODY, OF_ORIGIN } from './hops'
 import type { KeySwap } from './keys'
 import { forget, lookupHere, straight } from './wire'
 
@@ -55,33 +57,36 @@ export function keyswapAdapter(keys: KeySwap, options: AxiosOptions): AxiosAdapt
       validateStatus: null,
     }
     let canRepeat = isReplayable(data)
+    let isAstray = false
     for (let hops = 0; ; hops += 1) {
-      const response = await oneHop(keyed, inner, plain, url, canRepeat && resends, patience).catch((error: unknown) => {
-        throw shown(error, config, patience)
-      })
+      const hop = hopOf(plain, url, canRepeat && resends, patience)
+      const prepared: Prepared | undefined = isAstray ? undefined : keyed.prepared(hop.origin)
+      // Behind a hop that must not carry a credential, none does.
+      isAstray ||= prepared === undefined && !keyed.admits(hop.origin)
+      const sender = new Sending(inner, plain, url, patience)
+      const response = await keyed
+        .send(isAstray ? undefined : hop, prepared, sender, ({ headers }, name) => headers[name] !== undefined)
+        .catch((error: unknown) => {
+          throw shown(error, config, patience)
+        })
       // The library's own object holds the request as it was sent.
       response.request = { res: { responseUrl: url.href } }
-      const location: unknown = response.headers['location']
-      const method = plain.method ?? 'get'
-      const next =
-        maxRedirects > 0
-          ? follow(response.status, typeof location === 'string' ? location : null, method, url)
-          : undefined
-      if (next === undefined) return settle(response, config, validateStatus)
+      const next = maxRedirects > 0 ? keyed.follow(hop, response.status, response.headers['location'], sender.carried) : undefined
+      if (next === undefined) return settle(response, config, validateStatus, sender.cause)
       drained(response)
       if (hops >= maxRedirects) {
         throw new AxiosError('Maximum number of redirects exceeded', 'ERR_FR_TOO_MANY_REDIRECTS', config, response.request)
       }
-      if (next.keepsBody && plain.data != null && !canRepeat) {
+      if (!next.dropsBody && plain.data != null && !canRepeat) {
         throw new AxiosError('A redirect of a body that can be sent only once', AxiosError.ERR_BAD_REQUEST, config, response.request)
       }
       const headers = AxiosHeaders.from(plain.headers.toJSON())
-      if (!next.keepsBody) headers.delete(OF_BODY)
-      if (next.isElsewhere) headers.delete([...OF_ORIGIN, ...keyed.names])
+      headers.delete([...next.drops])
       const { params: _, baseURL: __, auth, ...rest } = plain
-      plain = { ...rest, headers, method: next.method, ...(!next.isElsewhere && auth !== undefined && { auth }) }
-      if (!next.keepsBody) delete plain.data
-      canRepeat ||= !next.keepsBody
+      const isHome = next.url.origin === url.origin
+      plain = { ...rest, headers, method: next.method, ...(isHome && auth !== undefined && { auth }) }
+      if (next.dropsBody) delete plain.data
+      canRepeat ||= next.dropsBody
       url = next.url
     }
   }
@@ -97,27 +102,11 @@ function refuseOld(version: string): void {
   throw new KeyswapError('invalid_config', what)
 }
 
-async function oneHop(
-  keyed: Keyed,
-  inner: AxiosAdapter,
-  plain: Config,
-  url: URL,
-  replayable: boolean,
-  patience: Patience,
-): Promise<AxiosResponse> {
-  const { origin } = url
-  const sender: Sender<AxiosResponse> = {
-    send: (turns) => sent(inner, patched(plain, url, turns, patience), namesOf(turns)),
-    answer,
-    peek,
-    discard: async (response) => drained(response),
-  }
-  const prepared = keyed.prepared(origin)
-  if (prepared === undefined && !keyed.admits(origin)) return sender.send([])
-  const hop: Hop = {
+function hopOf(plain: Config, url: URL, replayable: boolean, patience: Patience): Hop {
+  return {
     method: (plain.method ?? 'get').toUpperCase(),
     url: url.href,
-    origin,
+    origin: url.origin,
     replayable,
     get signal() {
       return patience.signal
@@ -125,12 +114,63 @@ async function oneHop(
     // With a user and a password, axios replaces the header.
     sets: (name) => plain.headers.has(name) || (name === 'authorization' && (plain.auth != null || url.username !== '')),
   }
-  if (keyed.leaves(hop)) return sender.send([])
-  if (prepared === undefined) return keyed.begin(hop, sender)
-  const response = await sender.send(prepared.headers)
-  const has = (name: string): boolean => response.headers[name] !== undefined
-  if (!keyed.attends(response.status, has)) return response
-  return keyed.conclude(prepared, hop, sender, response)
+}
+
+/** How one hop is sent. */
+class Sending implements Sender<AxiosResponse> {
+  readonly #inner: AxiosAdapter
+  readonly #plain: Config
+  readonly #url: URL
+  readonly #patience: Patience
+  /** What the last send carried, by turns. */
+  carried: readonly string[] = []
+  /** Why no fresh credential came. */
+  cause: KeyswapError | undefined
+
+  constructor(inner: AxiosAdapter, plain: Config, url: URL, patience: Patience) {
+    this.#inner = inner
+    this.#plain = plain
+    this.#url = url
+    this.#patience = patience
+  }
+
+  send(turns: readonly string[]): Promise<AxiosResponse> {
+    this.carried = turns
+    return sent(this.#inner, patched(this.#plain, this.#url, turns, this.#patience), namesOf(turns))
+  }
+
+  answer({ status, headers }: AxiosResponse): Answer {
+    const turns: string[] = []
+    for (const [name, value] of Object.entries(headers)) {
+      if (value != null) for (const each of [value].flat()) turns.push(name, String(each))
+    }
+    return { status, headers: turns }
+  }
+
+  async peek(response: AxiosResponse, limit: number): Promise<{ body: Uint8Array; response: AxiosResponse }> {
+    const { data } = response as { data: unknown }
+    let body: Buffer
+    if (typeof data === 'string') body = Buffer.from(data)
+    else if (data instanceof ArrayBuffer) body = Buffer.from(data)
+    else if (ArrayBuffer.isView(data)) body = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+    // A stream cannot be looked at and passed on.
+    else body = Buffer.alloc(0)
+    return { body: body.subarray(0, limit), response }
+  }
+
+  async discard(response: AxiosResponse): Promise<void> {
+    drained(response)
+  }
+
+  async keep(response: AxiosResponse): Promise<AxiosResponse | undefined> {
+    if (!isStream(response.data)) return response
+    drained(response)
+    return undefined
+  }
+
+  blame(_: AxiosResponse, cause: KeyswapError): void {
+    this.cause = cause
+  }
 }
 
 /** One send. Whatever comes of it, what axios and Node keep of it holds no credential afterwards. */
@@ -159,28 +199,6 @@ function patched(plain: Config, url: URL, turns: readonly string[], patience: Pa
       ? { proxy: false as const, httpAgent: straight(plain.httpAgent), lookup: lookupHere as NonNullable<Config['lookup']> }
       : {}
   return { ...rest, ...limit, ...direct, url: url.href, headers }
-}
-
-function answer(response: AxiosResponse): Answer {
-  const headers: string[] = []
-  for (const [name, value] of Object.entries(response.headers)) {
-    if (value != null) for (const each of [value].flat()) headers.push(name, String(each))
-  }
-  return { status: response.status, headers }
-}
-
-async function peek(
-  response: AxiosResponse,
-  limit: number,
-): Promise<{ body: Uint8Array; response: AxiosResponse }> {
-  const { data } = response as { data: unknown }
-  let body: Buffer
-  if (typeof data === 'string') body = Buffer.from(data)
-  else if (data instanceof ArrayBuffer) body = Buffer.from(data)
-  else if (ArrayBuffer.isView(data)) body = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
-  // A stream cannot be looked at and passed on.
-  else body = Buffer.alloc(0)
-  return { body: body.subarray(0, limit), response }
 }
 
 /** An error as axios would have told it, which holds the configuration that the program gave. */
@@ -215,22 +233,27 @@ function cleaned(error: unknown, config: Config): unknown {
 /** A body that nobody will read. */
 function drained(response: AxiosResponse): void {
   const { data } = response as { data: unknown }
-  if (typeof data === 'object' && data !== null && 'resume' in data && typeof data.resume === 'function') {
-    data.resume()
-  }
+  if (isStream(data)) data.resume()
+}
+
+function isStream(data: unknown): data is { resume(): void } {
+  return typeof data === 'object' && data !== null && 'resume' in data && typeof data.resume === 'function'
 }
 
 /** What axios's own adapters do last, with the configuration that the program gave. */
 function settle(
   response: AxiosResponse,
-  config: InternalAxiosRequestConfig,
-  validateStatus: InternalAxiosRequestConfig['validateStatus'],
+  config: Config,
+  validateStatus: Config['validateStatus'],
+  cause: KeyswapError | undefined,
 ): AxiosResponse {
   response.config = config
   if (validateStatus == null || validateStatus(response.status)) return response
   const code = response.status < 500 ? AxiosError.ERR_BAD_REQUEST : AxiosError.ERR_BAD_RESPONSE
   const what = `Request failed with status code ${response.status}`
-  throw new AxiosError(what, code, config, response.request, response)
+  const error = new AxiosError(what, code, config, response.request, response)
+  if (cause !== undefined) error.cause = cause
+  throw error
 }
 
 function isReplayable(data: unknown): boolean {

@@ -1,6 +1,6 @@
-import { type AdapterOptions, type Answer, type Hop, Keyed, refuseQuery, type Sender } from './flow'
+import type { KeyswapError } from './errors'
+import { type AdapterOptions, type Answer, BRIEF, type Hop, Keyed, MOST_HOPS, type Prepared, refuseQuery, type Sender, SMALL } from './flow'
 import { unwrapped } from './here'
-import { follow, MOST_HOPS, OF_BODY, OF_ORIGIN } from './hops'
 import type { KeySwap } from './keys'
 
 export interface FetchOptions extends AdapterOptions {
@@ -10,14 +10,14 @@ export interface FetchOptions extends AdapterOptions {
   fetch?: typeof globalThis.fetch
 }
 
-/** What `createFetch` makes: a `fetch` that can be told to send a request once. */
+/**
+ * What `createFetch` makes: a `fetch` that can be told to send a request once. A rejection may say in `cause` why no fresh
+ * credential came.
+ */
 export type KeyedFetch = (
   input: string | URL | Request,
   init?: RequestInit & { resend?: boolean },
-) => Promise<Response>
-
-/** Bytes of a rejection that are read to keep its connection: less costly than to open another. */
-const SMALL = 64 * 1024
+) => Promise<Response & { readonly cause?: KeyswapError }>
 
 /**
  * A `fetch` whose requests live through rotations: a drop-in for the global one.
@@ -59,13 +59,20 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
         ? { ...init, redirect: 'manual' }
         : { ...partsOf(request), redirect: 'manual', ...(body != null && { duplex: 'half' }) }
     let canRepeat = replayable
+    let isAstray = false
     for (let hops = 0; ; hops += 1) {
       const hop: Hop = {
         method: method.toUpperCase(), url: url.href, origin: url.origin, replayable: canRepeat && resends, signal,
         sets: (name) => plain.headers != null && setsHeader(plain.headers, name),
       }
-      const response = await oneHop(keyed, send, url, plain, hop)
-      const next = redirect === 'manual' ? undefined : nextOf(response, method, url)
+      const prepared: Prepared | undefined = isAstray ? undefined : keyed.prepared(url.origin)
+      // Behind a hop that must not carry a credential, none does.
+      isAstray ||= prepared === undefined && !keyed.admits(url.origin)
+      const [response, carried] = await oneHop(keyed, send, url, plain, isAstray ? undefined : hop, prepared)
+      const next =
+        redirect === 'manual'
+          ? undefined
+          : keyed.follow(hop, response.status, response.headers.get('location'), carried)
       if (next === undefined) {
         if (hops > 0) Object.defineProperty(response, 'redirected', { value: true })
         return response
@@ -73,15 +80,14 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
       await drained(response)
       if (redirect === 'error') throw new TypeError('a redirect, where none is allowed')
       if (hops === MOST_HOPS) throw new TypeError('too many redirects')
-      if (next.keepsBody && plain.body != null && !canRepeat) {
+      if (!next.dropsBody && plain.body != null && !canRepeat) {
         throw new TypeError('a redirect of a body that can be sent only once')
       }
       const headers = new Headers(plain.headers)
-      if (!next.keepsBody) for (const name of OF_BODY) headers.delete(name)
-      if (next.isElsewhere) for (const name of [...OF_ORIGIN, ...keyed.names]) headers.delete(name)
+      for (const name of next.drops) headers.delete(name)
       plain = { ...plain, method: next.method, headers }
-      if (!next.keepsBody) delete plain.body
-      canRepeat ||= !next.keepsBody
+      if (next.dropsBody) delete plain.body
+      canRepeat ||= next.dropsBody
       method = next.method
       url = next.url
     }
@@ -93,11 +99,13 @@ async function oneHop(
   send: typeof globalThis.fetch,
   url: URL,
   plain: RequestInit,
-  hop: Hop,
-): Promise<Response> {
-  const { origin } = hop
+  hop: Hop | undefined,
+  prepared: Prepared | undefined,
+): Promise<[Response, readonly string[]]> {
+  let carried: readonly string[] = []
   const sender: Sender<Response> = {
     send: async (headers) => {
+      carried = headers
       try {
         return await send(url, headers.length === 0 ? plain : patched(plain, headers))
       } catch (error) {
@@ -107,14 +115,11 @@ async function oneHop(
     answer,
     peek,
     discard: drained,
+    keep,
+    blame: (response, cause) => void Object.defineProperty(response, 'cause', { value: cause }),
   }
-  const prepared = keyed.prepared(origin)
-  if (prepared === undefined && !keyed.admits(origin)) return sender.send([])
-  if (keyed.leaves(hop)) return sender.send([])
-  if (prepared === undefined) return keyed.begin(hop, sender)
-  const response = await sender.send(prepared.headers)
-  if (!keyed.attends(response.status, (name) => response.headers.has(name))) return response
-  return keyed.conclude(prepared, hop, sender, response)
+  const response = await keyed.send(hop, prepared, sender, (response, name) => response.headers.has(name))
+  return [response, carried]
 }
 
 function setsHeader(headers: NonNullable<RequestInit['headers']>, name: string): boolean {
@@ -178,9 +183,34 @@ async function drained(response: Response): Promise<void> {
   }
 }
 
-function nextOf(response: Response, method: string, url: URL): ReturnType<typeof follow> {
-  if (response.status < 300 || response.status > 399) return undefined
-  return follow(response.status, response.headers.get('location'), method, url)
+/** A copy that has the whole body, if it is small and there soon. */
+async function keep(response: Response): Promise<Response | undefined> {
+  const copy = response.clone()
+  const reader = response.body?.getReader()
+  if (reader === undefined) return copy
+  let size = 0
+  let isLate = false
+  let isWhole = false
+  const over = setTimeout(() => {
+    isLate = true
+    void reader.cancel().catch(() => undefined)
+  }, BRIEF)
+  try {
+    while (size <= SMALL && !isWhole) {
+      const { done, value } = await reader.read()
+      isWhole = done && !isLate
+      if (done) break
+      size += value.length
+    }
+  } catch {
+    // It broke off.
+  } finally {
+    clearTimeout(over)
+  }
+  if (isWhole && size <= SMALL) return copy
+  void reader.cancel().catch(() => undefined)
+  void copy.body?.cancel().catch(() => undefined)
+  return undefined
 }
 
 /** A path below the base, whose own path is kept. */

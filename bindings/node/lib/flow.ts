@@ -20,15 +20,15 @@ export interface KeyedOptions {
   classifier?: Classifier
   /** Plain HTTP to other machines: credentials can be read on the way. */
   plainHttpAllowed?: boolean
+  /**
+   * A request that sets the header of the scheme itself is an error, unless it is to win: then it is sent as it is, and
+   * what the API says of it is no evidence about the credential.
+   */
+  ownHeaderWins?: boolean
 }
 
 /** What the adapters have in common, beyond what `Client` has too. */
 export interface AdapterOptions extends KeyedOptions {
-  /**
-   * What becomes of a request that sets the header of the scheme itself: an error, unless it is to win. Then it is
-   * sent as it is, and what the API says of it is no evidence about the credential.
-   */
-  ownHeader?: 'refused' | 'wins'
   /** False: a request is sent once, and a rejection is returned. A request may say so for itself. */
   resend?: boolean
 }
@@ -47,6 +47,13 @@ export interface Sender<R> {
   peek(response: R, limit: number): Promise<{ body: Uint8Array; response: R }>
   /** Gives up a response that is not the one to return. */
   discard(response: R): Promise<void>
+  /**
+   * Reads a response to its end, so that its connection is free and it can be returned later; the same, or another one
+   * in its place. Undefined, and given up, if it is large or takes its time.
+   */
+  keep(response: R): Promise<R | undefined>
+  /** Says why nothing fresh came, on the rejection that is returned. */
+  blame?(response: R, cause: KeyswapError): void
 }
 
 export interface Hop {
@@ -85,20 +92,16 @@ export class Keyed {
   readonly #statuses: ReadonlySet<number>
   readonly #headers: readonly string[]
   readonly #classifier: Classifier | undefined
-  readonly #ownWins: boolean
   readonly #resend: boolean
+  #isThrottled = false
   #seen: Seen | undefined
   /** The headers that hold a credential, in lower case. Without a scheme they are known once one was seen. */
   names: readonly string[]
 
   constructor(keys: KeySwap, options: AdapterOptions, further: readonly string[] = []) {
-    const { ownHeader = 'refused', resend = true, scheme } = options
-    if (ownHeader !== 'refused' && ownHeader !== 'wins') {
-      throw new TypeError("ownHeader is 'refused' or 'wins'")
-    }
+    const { resend = true, scheme } = options
     this.#keys = keys
     this.#classifier = options.classifier
-    this.#ownWins = ownHeader === 'wins'
     this.#resend = resend
     this.names = scheme === undefined ? [] : [(scheme.spec.name ?? 'authorization').toLowerCase()]
     this.#authorizer = calling(
@@ -110,6 +113,8 @@ export class Keyed {
 
   /** What a request to this origin is sent with, without an attempt. Undefined where it takes one. */
   prepared(origin: string): Prepared | undefined {
+    // Only what an attempt was shown can begin that, and only time ends it.
+    if (this.#isThrottled && (this.#isThrottled = this.#authorizer.isThrottled)) return undefined
     const seen = this.#look()
     if (seen.headers === null) return undefined
     if (!seen.admitted.has(origin)) {
@@ -120,15 +125,22 @@ export class Keyed {
     return seen as Prepared
   }
 
-  /** Whether a hop to an allowed origin goes as it is, because the program set the header itself. */
-  leaves(hop: Hop): boolean {
-    const name = this.names.find((name) => hop.sets(name))
-    if (name === undefined) return false
-    if (this.#ownWins) return true
-    const what =
-      `the request sets ${name} itself, where the credential goes: nothing was sent; leave it out, or pass ` +
-      "ownHeader: 'wins' if such requests are to go without the credential"
-    throw new KeyswapError('invalid_config', what)
+  /** Whether a hop goes as it is, because the program set the header itself in which it would carry this. */
+  yields(hop: Hop, turns: readonly string[]): boolean {
+    const name = namesOf(turns).find((name) => hop.sets(name))
+    return name !== undefined && calling(() => this.#authorizer.yields(turns as string[], [name, '']))
+  }
+
+  /** Where a response leads to which a request with these headers led. */
+  follow(hop: Hop, status: number, location: unknown, turns: readonly string[]): Next | undefined {
+    if (typeof location !== 'string' || status < 300 || status > 399) return undefined
+    const { method, url } = hop
+    const next = calling(() => this.#authorizer.follow(method, url, status, location, turns as string[]))
+    if (next == null) return undefined
+    const to = new URL(next.url)
+    // What the program sets in that place is for the same origin.
+    const drops = to.origin === hop.origin ? next.drops : [...next.drops, ...this.names]
+    return { method: next.method, url: to, drops, dropsBody: next.dropsBody }
   }
 
   /** Whether a request may be sent again, if its body can be. */
@@ -144,6 +156,21 @@ export class Keyed {
   /** Whether an attempt has to be shown this response. */
   attends(status: number, has: (name: string) => boolean): boolean {
     return this.#statuses.has(status) || this.#headers.some(has)
+  }
+
+  /** Sends one hop; as it is, if there is none that may carry a credential. */
+  async send<R extends { readonly status: number }>(
+    hop: Hop | undefined,
+    prepared: Prepared | undefined,
+    sender: Sender<R>,
+    has: (response: R, name: string) => boolean,
+  ): Promise<R> {
+    if (hop === undefined) return sender.send([])
+    if (prepared === undefined) return this.begin(hop, sender)
+    if (this.yields(hop, prepared.headers)) return sender.send([])
+    const response = await sender.send(prepared.headers)
+    if (!this.attends(response.status, (name) => has(response, name))) return response
+    return this.conclude(prepared, hop, sender, response)
   }
 
   /** Sends one hop to an allowed origin, from the beginning. */
@@ -167,18 +194,22 @@ export class Keyed {
     first?: R,
   ): Promise<R> {
     let response = first
+    // The first rejection is about the credential that was in use: it is the one to return if all is in vain.
+    let rejected: R | undefined
     try {
       let step = first === undefined ? attempt.step : this.#show(attempt, sender.answer(first))
       for (;;) {
         if (step === SEND) {
           const headers = calling(() => attempt.apply(hop.method, hop.url))
-          if (this.names.length === 0) {
-            this.names = namesOf(headers)
-            if (this.leaves(hop)) return await sender.send([])
-          }
+          this.names = namesOf(headers)
+          if (this.yields(hop, headers)) return await sender.send([])
           keepHere(hop.origin, headers)
-          if (response !== undefined) await sender.discard(response)
+          const earlier: R | undefined = response
           response = undefined
+          if (earlier !== undefined) {
+            if (rejected === undefined && attempt.isRejected) rejected = await sender.keep(earlier)
+            else await sender.discard(earlier)
+          }
           response = await sender.send(headers)
           const answer = sender.answer(response)
           step = this.#show(attempt, answer)
@@ -196,7 +227,12 @@ export class Keyed {
             ? new KeyswapError('transport', 'there is no response')
             : fromNative(error)
         } else {
-          return response
+          if (!attempt.isRejected) return response
+          const { cause } = attempt
+          if (rejected !== undefined) await sender.discard(response)
+          const answer = rejected ?? response
+          if (cause != null) sender.blame?.(answer, fromNative(cause))
+          return answer
         }
       }
     } catch (error) {
@@ -204,6 +240,7 @@ export class Keyed {
       throw error
     } finally {
       attempt.close()
+      this.#isThrottled = this.#authorizer.isThrottled
     }
   }
 
@@ -264,6 +301,23 @@ export class Patience {
   }
 }
 
+/** The hop that a redirect asks for. */
+export interface Next {
+  readonly method: string
+  readonly url: URL
+  /** The headers that stay behind. */
+  readonly drops: readonly string[]
+  readonly dropsBody: boolean
+}
+
+/** The most redirects that one request follows. */
+export const MOST_HOPS = native.mostHops()
+
+/** Bytes of a rejection that are read to keep its connection: less costly than to open another. */
+export const SMALL = 64 * 1024
+/** In milliseconds, how long that may take. */
+export const BRIEF = 1000
+
 export function specOf(options: KeyedOptions, further: readonly string[] = []): native.AuthorizerSpec {
   const { scheme, classifier, allowedOrigins = [], plainHttpAllowed } = options
   if (typeof allowedOrigins === 'string' || !Array.isArray(allowedOrigins)) {
@@ -276,6 +330,7 @@ export function specOf(options: KeyedOptions, further: readonly string[] = []): 
     ...(scheme !== undefined && { scheme: scheme.spec }),
     allowedOrigins: [...further, ...allowedOrigins.map(String)],
     ...(plainHttpAllowed !== undefined && { plainHttpAllowed }),
+    ...(options.ownHeaderWins !== undefined && { ownHeaderWins: options.ownHeaderWins }),
     ...(classifier !== undefined && {
       judged: [...(classifier.statuses ?? [401])],
       bodyLimit: classifier.bodyLimit ?? 4096,

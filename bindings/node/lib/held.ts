@@ -4,18 +4,15 @@
  */
 import type { Dispatcher } from 'undici'
 
-import type { Answer } from './flow'
+import { type Answer, BRIEF, SMALL } from './flow'
 
 export type Handler = Dispatcher.DispatchHandler
 export type Controller = Dispatcher.DispatchController
 export type Head = Parameters<NonNullable<Handler['onResponseStart']>>[2]
 
-/** Bytes of a rejection that are read to keep its connection: less costly than to open another. */
-const SMALL = 64 * 1024
-
 /** A response whose head is there, and whose body waits. */
 export class Held implements Answer {
-  readonly controller: Controller
+  controller: Controller
   readonly status: number
   readonly fields: Head
   readonly message: string | undefined
@@ -79,6 +76,24 @@ export class Held implements Answer {
     return Buffer.concat(this.#parts).subarray(0, limit)
   }
 
+  /** Reads all of it, so that its connection is free. False if it is large, breaks off, or takes its time. */
+  async complete(): Promise<boolean> {
+    let isLate = false
+    const over = setTimeout(() => {
+      isLate = true
+      this.#grown?.()
+    }, BRIEF)
+    while (this.#size <= SMALL && this.#end === undefined && !isLate) {
+      const grown = new Promise<void>((resolve) => (this.#grown = resolve))
+      this.controller.resume()
+      await grown
+    }
+    clearTimeout(over)
+    if (this.#end === undefined || 'error' in this.#end || this.#size > SMALL) return false
+    this.controller = OVER
+    return true
+  }
+
   /** Gives it up. A small one is read to its end, so that its connection can be used again. */
   discard(): void {
     this.#state = 'discarded'
@@ -109,6 +124,16 @@ export class Held implements Answer {
     if ('error' in end) this.#user?.onResponseError?.(this.controller, end.error)
     else this.#user?.onResponseEnd?.(this.controller, end.trailers)
   }
+}
+
+/** Of a response that has come to its end. */
+const OVER: Controller = {
+  aborted: false,
+  paused: false,
+  reason: null,
+  abort: () => undefined,
+  pause: () => undefined,
+  resume: () => undefined,
 }
 
 /** What a newer handler holds a response by, over what an older one is given. */

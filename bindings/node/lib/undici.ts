@@ -29,14 +29,19 @@ export function keyswapInterceptor(
 ): Dispatcher.DispatcherComposeInterceptor {
   refuseQuery(options.scheme, 'undici')
   const keyed = new Keyed(keys, options)
+  // Behind a hop that must not carry a credential, none does: an interceptor that follows has one handler for all.
+  const astray = new WeakSet<Handler>()
   return (dispatch) => (opts, handler) => {
     const origin = originOf(opts.origin)
     if (origin === undefined) return dispatch(opts, handler)
-    const prepared = keyed.prepared(origin)
-    if (prepared === undefined && !keyed.admits(origin)) return dispatch(opts, handler)
+    const prepared = astray.has(handler) ? undefined : keyed.prepared(origin)
+    if (prepared === undefined && (astray.has(handler) || !keyed.admits(origin))) {
+      astray.add(handler)
+      return dispatch(opts, handler)
+    }
     const hop = hopOf(keyed, opts, origin)
-    if (keyed.leaves(hop)) return dispatch(opts, handler)
     if (prepared !== undefined) {
+      if (keyed.yields(hop, prepared.headers)) return dispatch(opts, handler)
       const take = (held: Held): void => {
         const course = new Course(dispatch, opts, hop, modern(handler), held.controller)
         course.run((hop) => keyed.conclude(prepared, hop, course, held))
@@ -274,6 +279,12 @@ class Course implements Sender<Held> {
 
   async discard(held: Held): Promise<void> {
     held.discard()
+  }
+
+  async keep(held: Held): Promise<Held | undefined> {
+    if (await held.complete()) return held
+    held.discard()
+    return undefined
   }
 }
 

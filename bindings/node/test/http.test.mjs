@@ -256,7 +256,7 @@ for (const name of ['fetch', 'undici', 'undici alone']) {
   })
 }
 
-for (const [name, way] of Object.entries(WAYS).filter(([name]) => name !== 'client')) {
+for (const [name, way] of Object.entries(WAYS)) {
   test(`${name}: a program's own header of the scheme's name is an error that says so, or wins`, async (t) => {
     const sends = []
     const url = await echo(t, ({ headers }, response) => {
@@ -269,18 +269,17 @@ for (const [name, way] of Object.entries(WAYS).filter(([name]) => name !== 'clie
     const send = way({ apiUrl: url }, keys, { scheme: bearer() })
     await assert.rejects(async () => send('/x', { headers }), (error) => {
       assert.deepEqual([error.name, error.code], ['KeyswapError', 'invalid_config'])
-      return /sets authorization itself/.test(error.message) && !/mine|the-key/.test(error.message)
+      return /sets the header authorization itself/.test(error.message) && !/mine|the-key/.test(error.message)
     })
     if (name === 'axios') {
       await assert.rejects(send('/x', { auth: { username: 'u', password: 'p' } }), { code: 'invalid_config' })
     }
     assert.deepEqual(sends, [])
-    const yielding = way({ apiUrl: url }, keys, { scheme: bearer(), ownHeader: 'wins' })
+    const yielding = way({ apiUrl: url }, keys, { scheme: bearer(), ownHeaderWins: true })
     const { status, text } = await yielding('/x', { headers })
     assert.deepEqual([status, text, sends], [401, 'no', ['Bearer mine']])
     // What the API said of it says nothing of the credential.
     assert.equal(keys.stats.rejections, 0)
-    assert.throws(() => way({ apiUrl: url }, keys, { ownHeader: 'mine' }), TypeError)
   })
 
   test(`${name}: a request that says so is sent once`, async (t) => {
@@ -292,8 +291,9 @@ for (const [name, way] of Object.entries(WAYS).filter(([name]) => name !== 'clie
     const keys = await KeySwap.follow(() => ({ current: { id: 'k1', key: 'the-key' }, previous: [{ id: 'k0', key: 'older' }] }), { policy: BRIEF })
     t.after(() => keys.close())
     await way({ apiUrl: url }, keys)('/once', { resend: false })
-    await way({ apiUrl: url }, keys, { resend: false })('/never')
-    assert.deepEqual(sends, ['/once', '/never'])
+    if (name !== 'client') await way({ apiUrl: url }, keys, { resend: false })('/once')
+    assert.deepEqual(new Set(sends), new Set(['/once']))
+    assert.equal(sends.length, name === 'client' ? 1 : 2)
     assert.equal((await way({ apiUrl: url }, keys)('/again')).status, 401)
     assert.ok(sends.length > 3)
   })
@@ -306,6 +306,7 @@ for (const [name, way] of Object.entries(WAYS).filter(([name]) => name !== 'clie
       undici: [() => ({ headersTimeout: 150 }), { code: 'UND_ERR_HEADERS_TIMEOUT' }],
       axios: [() => ({ timeout: 150 }), { code: 'ECONNABORTED', message: 'timeout of 150ms exceeded' }],
     }
+    if (name === 'client') return // Its own is the core's.
     const [options, error] = limits[name.split(' ')[0]]
     await world.do('endpoint', { fault: 'hang' })
     for (const followed of [world.keys(), keys]) {
@@ -315,6 +316,23 @@ for (const [name, way] of Object.entries(WAYS).filter(([name]) => name !== 'clie
       await assert.rejects(send('/v1/price', options()), error)
       assert.ok(performance.now() - began < 2000)
     }
+  })
+
+  test(`${name}: of several rejections the first is returned, and its connection is not held`, async (t) => {
+    const url = await echo(t, ({ headers }, response) => {
+      response.writeHead(401, { 'x-about': headers['x-api-key'] }).end(`not ${headers['x-api-key']}`)
+    })
+    const previous = [{ id: 'k0', key: 'older' }]
+    let asked = 0
+    const keys = await KeySwap.follow(() => {
+      asked += 1
+      if (asked > 1) throw new Error('down')
+      return { current: { id: 'k1', key: 'newer' }, previous }
+    }, { policy: BRIEF })
+    t.after(() => keys.close())
+    const { status, text, headers } = await way({ apiUrl: url }, keys)('/x')
+    assert.deepEqual([status, text], [401, 'not newer'])
+    if (headers !== undefined) assert.equal(headers.get('x-about'), 'newer')
   })
 
   test(`${name}: a rejection that comes while a large body is still being sent is read`, async (t) => {
@@ -370,6 +388,29 @@ test('undici: its own fetch goes through the interceptor, too', async (t) => {
   await world.do('cut')
   const response = await undiciFetch(`${world.apiUrl}/v1/price`, { dispatcher })
   assert.equal((await response.json()).credential, 'k2')
+})
+
+test('a rejection says why no fresh credential came', async (t) => {
+  const url = await echo(t, (_, response) => response.writeHead(401).end('no'))
+  const options = { baseURL: url, allowedOrigins: [url], scheme: KEY }
+  async function failing() {
+    let asked = 0
+    const keys = await KeySwap.follow(() => {
+      asked += 1
+      if (asked > 1) throw new Error('down')
+      return { current: { id: 'k1', key: 'the-key' } }
+    }, { policy: BRIEF })
+    t.after(() => keys.close())
+    return keys
+  }
+  const response = await createFetch(await failing(), options)('/')
+  assert.deepEqual([response.status, response.cause?.code], [401, 'source_failed'])
+  const adapter = keyswapAdapter(await failing(), options)
+  const error = await axios.get(url, { adapter }).catch((error) => error)
+  assert.deepEqual([error.response.status, error.cause?.code], [401, 'source_failed'])
+  const answer = await new Client(await failing(), options).get('/')
+  assert.equal(answer.cause?.code, 'source_failed')
+  assert.throws(() => answer.raiseForStatus(), (error) => error.cause?.code === 'source_failed')
 })
 
 test('undici: a rejection whose connection breaks while a fresh credential is waited for is no end', async (t) => {
