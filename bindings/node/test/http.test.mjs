@@ -295,7 +295,7 @@ for (const [name, way] of Object.entries(WAYS)) {
     assert.deepEqual(new Set(sends), new Set(['/once']))
     assert.equal(sends.length, name === 'client' ? 1 : 2)
     assert.equal((await way({ apiUrl: url }, keys)('/again')).status, 401)
-    assert.ok(sends.length > 3)
+    assert.ok(sends.filter((url) => url === '/again').length > 1)
   })
 
   test(`${name}: the library's own timeout ends a wait for a credential, as its own error`, async (t) => {
@@ -399,7 +399,7 @@ test('a rejection says why no fresh credential came', async (t) => {
       asked += 1
       if (asked > 1) throw new Error('down')
       return { current: { id: 'k1', key: 'the-key' } }
-    }, { policy: BRIEF })
+    }, { policy: { ...FAST, wait: 900 } })
     t.after(() => keys.close())
     return keys
   }
