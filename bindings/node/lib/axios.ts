@@ -60,9 +60,9 @@ export function keyswapAdapter(keys: KeySwap, options: AxiosOptions): AxiosAdapt
     let isAstray = false
     for (let hops = 0; ; hops += 1) {
       const hop = hopOf(plain, url, canRepeat && resends, patience)
-      const prepared: Prepared | undefined = isAstray ? undefined : keyed.prepared(hop.origin)
       // Behind a hop that must not carry a credential, none does.
-      isAstray ||= prepared === undefined && !keyed.admits(hop.origin)
+      isAstray ||= !keyed.lists(hop.origin)
+      const prepared: Prepared | undefined = isAstray ? undefined : keyed.prepared(hop.origin)
       const sender = new Sending(inner, plain, url, patience)
       const response = await keyed
         .send(isAstray ? undefined : hop, prepared, sender, ({ headers }, name) => headers[name] !== undefined)

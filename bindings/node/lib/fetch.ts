@@ -65,9 +65,9 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
         method: method.toUpperCase(), url: url.href, origin: url.origin, replayable: canRepeat && resends, signal,
         sets: (name) => plain.headers != null && setsHeader(plain.headers, name),
       }
-      const prepared: Prepared | undefined = isAstray ? undefined : keyed.prepared(url.origin)
       // Behind a hop that must not carry a credential, none does.
-      isAstray ||= prepared === undefined && !keyed.admits(url.origin)
+      isAstray ||= !keyed.lists(url.origin)
+      const prepared: Prepared | undefined = isAstray ? undefined : keyed.prepared(url.origin)
       const [response, carried] = await oneHop(keyed, send, url, plain, isAstray ? undefined : hop, prepared)
       const next =
         redirect === 'manual'

@@ -93,6 +93,7 @@ export class Keyed {
   readonly #headers: readonly string[]
   readonly #classifier: Classifier | undefined
   readonly #resend: boolean
+  readonly #listed: ReadonlySet<string>
   #isThrottled = false
   #seen: Seen | undefined
   /** The headers that hold a credential, in lower case. Without a scheme they are known once one was seen. */
@@ -107,6 +108,7 @@ export class Keyed {
     this.#authorizer = calling(
       () => new native.NativeAuthorizer(keys.native, specOf(options, further)),
     )
+    this.#listed = new Set([...further, ...(options.allowedOrigins ?? [])].map((url) => new URL(url).origin))
     this.#statuses = new Set(this.#authorizer.attention)
     this.#headers = this.#authorizer.attentionHeaders
   }
@@ -118,7 +120,7 @@ export class Keyed {
     const seen = this.#look()
     if (seen.headers === null) return undefined
     if (!seen.admitted.has(origin)) {
-      if (!this.admits(origin)) return undefined
+      if (!this.lists(origin) || !calling(() => this.#authorizer.admits(`${origin}/`))) return undefined
       if (seen.admitted.size < MOST_ORIGINS) seen.admitted.add(origin)
       keepHere(origin, seen.headers)
     }
@@ -148,9 +150,9 @@ export class Keyed {
     return typeof said === 'boolean' ? said : this.#resend
   }
 
-  /** Whether credentials may go to this origin now. */
-  admits(origin: string): boolean {
-    return this.#seen?.admitted.has(origin) || calling(() => this.#authorizer.admits(`${origin}/`))
+  /** Whether the program allowed this origin. Where the set then rules it out, an attempt says so. */
+  lists(origin: string): boolean {
+    return this.#listed.has(origin)
   }
 
   /** Whether an attempt has to be shown this response. */

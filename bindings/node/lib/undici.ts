@@ -34,11 +34,11 @@ export function keyswapInterceptor(
   return (dispatch) => (opts, handler) => {
     const origin = originOf(opts.origin)
     if (origin === undefined) return dispatch(opts, handler)
-    const prepared = astray.has(handler) ? undefined : keyed.prepared(origin)
-    if (prepared === undefined && (astray.has(handler) || !keyed.admits(origin))) {
+    if (!keyed.lists(origin) || astray.has(handler)) {
       astray.add(handler)
       return dispatch(opts, handler)
     }
+    const prepared = keyed.prepared(origin)
     const hop = hopOf(keyed, opts, origin)
     if (prepared !== undefined) {
       if (keyed.yields(hop, prepared.headers)) return dispatch(opts, handler)

@@ -2,13 +2,15 @@
 // not in what a proxy is shown. What was answered is not sent again, whatever happens behind it.
 import assert from 'node:assert/strict'
 import http from 'node:http'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
-import { join } from 'node:path'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { inspect } from 'node:util'
 
 import axios from 'axios'
-import { bearer, createFetch, KeySwap } from 'keyswap'
+import { bearer, createFetch, file as fileSource, KeySwap } from 'keyswap'
 import { keyswapAdapter } from 'keyswap/axios'
 import { keyswapInterceptor } from 'keyswap/undici'
 import { Agent, EnvHttpProxyAgent, fetch as undiciFetch, interceptors, ProxyAgent, request, RetryAgent } from 'undici'
@@ -86,6 +88,18 @@ for (const [name, way] of FOLLOWING) {
     if (name === 'undici') return // Its own interceptor follows, and takes other headers of the program along.
     await way({ apiUrl: url }, keys, { ownHeaderWins: true })('/there', { headers: { 'X-Api-Key': 'mine' } })
     assert.deepEqual([seen.slice(2), away.slice(1)], [[['/there', 'mine'], ['/back/x', undefined]], [undefined]])
+  })
+
+  test(`${name}: an allowed origin that the set rules out is an error, and is sent nothing`, async (t) => {
+    let sent = 0
+    const url = await echo(t, (_, response) => response.end(String((sent += 1))))
+    const file = join(mkdtempSync(join(tmpdir(), 'keyswap-')), 'set.json')
+    t.after(() => rmSync(dirname(file), { recursive: true }))
+    writeFileSync(file, JSON.stringify({ audience: ['https://api.example.com'], generation: 1, current: { id: 'k1', material: { key: SECRET } } }))
+    const keys = await KeySwap.follow(fileSource(file))
+    t.after(() => keys.close())
+    await assert.rejects(async () => way({ apiUrl: url }, keys)('/x'), { code: 'origin_not_allowed' })
+    assert.equal(sent, 0)
   })
 
   test(`${name}: what was answered is not sent again, whatever happens behind it`, async (t) => {
