@@ -1,15 +1,25 @@
 import axios, {
-  AxiosError, type AxiosAdapter, AxiosHeaders, type AxiosResponse, type InternalAxiosRequestConfig,
+  AxiosError, type AxiosAdapter, AxiosHeaders, type AxiosResponse, CanceledError, type InternalAxiosRequestConfig,
 } from 'axios'
 
-import { type Answer, Keyed, type KeyedOptions, refuseQuery, type Sender } from './flow'
-import { follow, MOST_HOPS, OF_BODY, OF_ORIGIN } from './hops'
+import { KeyswapError } from './errors'
+import {
+  type AdapterOptions, type Answer, type Hop, Keyed, MOST_HOPS, namesOf, Patience, type Prepared, refuseQuery,
+  type Sender,
+} from './flow'
+import { isHere, unwrapped } from './here'
 import type { KeySwap } from './keys'
+import { forget, lookupHere, straight } from './wire'
 
-export interface AxiosOptions extends KeyedOptions {
+type Config = InternalAxiosRequestConfig
+
+export interface AxiosOptions extends AdapterOptions {
   /** The adapter that sends, or its name: axios's own choice, unless it is given. */
   adapter?: AxiosAdapter | string
 }
+
+/** Before this version, axios sends a request over https to the proxy of HTTPS_PROXY in the clear, with all its headers. */
+const OLDEST = [1, 16, 1] as const
 
 /**
  * An adapter for axios whose requests live through rotations, around the one that sends.
@@ -23,117 +33,191 @@ export interface AxiosOptions extends KeyedOptions {
  *
  * Interceptors and transforms run once, around all sends. Redirects are followed here, hop by hop, and a hop
  * to an origin that is not allowed carries no credential. A body that is a stream is sent once: if its
- * credential is rejected, the API's response is returned.
+ * credential is rejected, the API's response is returned. A request says `resend: false` to be sent once. Its
+ * `timeout` is for all of it. Plain HTTP to this machine goes there directly, whatever proxy there is.
  */
 export function keyswapAdapter(keys: KeySwap, options: AxiosOptions): AxiosAdapter {
+  refuseOld(axios.VERSION)
   refuseQuery(options.scheme, 'axios')
   const keyed = new Keyed(keys, options)
   const inner = axios.getAdapter(options.adapter ?? ['http', 'fetch'])
   return async (config) => {
-    const { maxRedirects = MOST_HOPS, validateStatus, data } = config
-    const replayable = isReplayable(data)
+    const { maxRedirects = MOST_HOPS, validateStatus, data, timeout, cancelToken } = config
+    const resends = keyed.resends((config as { resend?: unknown }).resend)
+    const patience = new Patience(
+      timeout !== undefined && timeout > 0 ? Number(timeout) : undefined,
+      config.signal as AbortSignal | undefined,
+      cancelToken && new axios.CancelToken((cancel) => void cancelToken.promise.then(() => cancel())).toAbortSignal(),
+    )
     let url = new URL(axios.getUri(config))
-    let plain: InternalAxiosRequestConfig = {
+    let plain: Config = {
       ...config,
       headers: AxiosHeaders.from(config.headers.toJSON()),
       maxRedirects: 0,
       validateStatus: null,
     }
-    let canRepeat = replayable
+    let canRepeat = isReplayable(data)
+    let isAstray = false
     for (let hops = 0; ; hops += 1) {
-      const response = await oneHop(keyed, inner, plain, url, canRepeat).catch((error: unknown) => {
-        throw cleaned(error, config)
-      })
-      // The library's own object holds the request as it was sent, with its credential.
+      const hop = hopOf(plain, url, canRepeat && resends, patience)
+      // Behind a hop that must not carry a credential, none does.
+      isAstray ||= !keyed.lists(hop.origin)
+      const prepared: Prepared | undefined = isAstray ? undefined : keyed.prepared(hop.origin)
+      const sender = new Sending(inner, plain, url, patience)
+      const response = await keyed
+        .send(isAstray ? undefined : hop, prepared, sender, ({ headers }, name) => headers[name] !== undefined)
+        .catch((error: unknown) => {
+          throw shown(error, config, patience)
+        })
+      // The library's own object holds the request as it was sent.
       response.request = { res: { responseUrl: url.href } }
-      const location: unknown = response.headers['location']
-      const method = plain.method ?? 'get'
-      const next =
-        maxRedirects > 0
-          ? follow(response.status, typeof location === 'string' ? location : null, method, url)
-          : undefined
-      if (next === undefined) return settle(response, config, validateStatus)
+      const next = maxRedirects > 0 ? keyed.follow(hop, response.status, response.headers['location'], sender.carried) : undefined
+      if (next === undefined) return settle(response, config, validateStatus, sender.cause)
       drained(response)
       if (hops >= maxRedirects) {
         throw new AxiosError('Maximum number of redirects exceeded', 'ERR_FR_TOO_MANY_REDIRECTS', config, response.request)
       }
-      if (next.keepsBody && data != null && !replayable) {
+      if (!next.dropsBody && plain.data != null && !canRepeat) {
         throw new AxiosError('A redirect of a body that can be sent only once', AxiosError.ERR_BAD_REQUEST, config, response.request)
       }
       const headers = AxiosHeaders.from(plain.headers.toJSON())
-      if (!next.keepsBody) headers.delete(OF_BODY)
-      if (next.isElsewhere) headers.delete(OF_ORIGIN)
+      headers.delete([...next.drops])
       const { params: _, baseURL: __, auth, ...rest } = plain
-      plain = { ...rest, headers, method: next.method, ...(!next.isElsewhere && auth !== undefined && { auth }) }
-      if (!next.keepsBody) delete plain.data
-      canRepeat = replayable || !next.keepsBody
+      const isHome = next.url.origin === url.origin
+      plain = { ...rest, headers, method: next.method, ...(isHome && auth !== undefined && { auth }) }
+      if (next.dropsBody) delete plain.data
+      canRepeat ||= next.dropsBody
       url = next.url
     }
   }
 }
 
-async function oneHop(
-  keyed: Keyed,
-  inner: AxiosAdapter,
-  plain: InternalAxiosRequestConfig,
-  url: URL,
-  replayable: boolean,
-): Promise<AxiosResponse> {
-  const { origin } = url
-  const sender: Sender<AxiosResponse> = {
-    send: (turns) => inner(patched(plain, url, turns)),
-    answer,
-    peek,
-    discard: async (response) => drained(response),
+function refuseOld(version: string): void {
+  const parts = version.split(/[.-]/, 3).map(Number)
+  const at = OLDEST.findIndex((oldest, at) => parts[at] !== oldest)
+  if (at === -1 || parts[at]! > OLDEST[at]!) return
+  const what =
+    `axios ${version} sends requests over https to a proxy in the clear, with their credentials: ` +
+    `install axios ${OLDEST.join('.')} or newer`
+  throw new KeyswapError('invalid_config', what)
+}
+
+function hopOf(plain: Config, url: URL, replayable: boolean, patience: Patience): Hop {
+  return {
+    method: (plain.method ?? 'get').toUpperCase(),
+    url: url.href,
+    origin: url.origin,
+    replayable,
+    get signal() {
+      return patience.signal
+    },
+    // With a user and a password, axios replaces the header.
+    sets: (name) => plain.headers.has(name) || (name === 'authorization' && (plain.auth != null || url.username !== '')),
   }
-  const prepared = keyed.prepared(origin)
-  if (prepared === undefined && !keyed.admits(origin)) return sender.send([])
-  const signal = plain.signal as AbortSignal | undefined
-  const method = (plain.method ?? 'get').toUpperCase()
-  const hop = { method, url: url.href, origin, replayable, signal }
-  if (prepared === undefined) return keyed.begin(hop, sender)
-  const response = await sender.send(prepared.headers)
-  const has = (name: string): boolean => response.headers[name] !== undefined
-  if (!keyed.attends(response.status, has)) return response
-  return keyed.conclude(prepared, hop, sender, response)
+}
+
+/** How one hop is sent. */
+class Sending implements Sender<AxiosResponse> {
+  readonly #inner: AxiosAdapter
+  readonly #plain: Config
+  readonly #url: URL
+  readonly #patience: Patience
+  /** What the last send carried, by turns. */
+  carried: readonly string[] = []
+  /** Why no fresh credential came. */
+  cause: KeyswapError | undefined
+
+  constructor(inner: AxiosAdapter, plain: Config, url: URL, patience: Patience) {
+    this.#inner = inner
+    this.#plain = plain
+    this.#url = url
+    this.#patience = patience
+  }
+
+  send(turns: readonly string[]): Promise<AxiosResponse> {
+    this.carried = turns
+    return sent(this.#inner, patched(this.#plain, this.#url, turns, this.#patience), namesOf(turns))
+  }
+
+  answer({ status, headers }: AxiosResponse): Answer {
+    const turns: string[] = []
+    for (const [name, value] of Object.entries(headers)) {
+      if (value != null) for (const each of [value].flat()) turns.push(name, String(each))
+    }
+    return { status, headers: turns }
+  }
+
+  async peek(response: AxiosResponse, limit: number): Promise<{ body: Uint8Array; response: AxiosResponse }> {
+    const { data } = response as { data: unknown }
+    let body: Buffer
+    if (typeof data === 'string') body = Buffer.from(data)
+    else if (data instanceof ArrayBuffer) body = Buffer.from(data)
+    else if (ArrayBuffer.isView(data)) body = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+    // A stream cannot be looked at and passed on.
+    else body = Buffer.alloc(0)
+    return { body: body.subarray(0, limit), response }
+  }
+
+  async discard(response: AxiosResponse): Promise<void> {
+    drained(response)
+  }
+
+  async keep(response: AxiosResponse): Promise<AxiosResponse | undefined> {
+    if (!isStream(response.data)) return response
+    drained(response)
+    return undefined
+  }
+
+  blame(_: AxiosResponse, cause: KeyswapError): void {
+    this.cause = cause
+  }
+}
+
+/** One send. Whatever comes of it, what axios and Node keep of it holds no credential afterwards. */
+async function sent(inner: AxiosAdapter, config: Config, names: readonly string[]): Promise<AxiosResponse> {
+  try {
+    const response = await inner(config)
+    forget(response.request, names)
+    return response
+  } catch (error) {
+    if (error instanceof AxiosError) forget(error.request, names)
+    throw unwrapped(error)
+  } finally {
+    config.headers.delete([...names])
+  }
 }
 
 /** A copy, so that the configuration that axios shows never holds a credential. */
-function patched(
-  plain: InternalAxiosRequestConfig,
-  url: URL,
-  turns: readonly string[],
-): InternalAxiosRequestConfig {
+function patched(plain: Config, url: URL, turns: readonly string[], patience: Patience): Config {
   const headers = AxiosHeaders.from(plain.headers.toJSON())
   for (let at = 0; at + 1 < turns.length; at += 2) headers.set(turns[at]!, turns[at + 1]!)
   const { params: _, baseURL: __, ...rest } = plain
-  return { ...rest, url: url.href, headers }
+  const { left } = patience
+  const limit = left === undefined ? {} : { timeout: left, timeoutErrorMessage: saidOf(plain) }
+  const direct =
+    turns.length > 0 && isHere(url.origin)
+      ? { proxy: false as const, httpAgent: straight(plain.httpAgent), lookup: lookupHere as NonNullable<Config['lookup']> }
+      : {}
+  return { ...rest, ...limit, ...direct, url: url.href, headers }
 }
 
-function answer(response: AxiosResponse): Answer {
-  const headers: string[] = []
-  for (const [name, value] of Object.entries(response.headers)) {
-    if (value != null) for (const each of [value].flat()) headers.push(name, String(each))
+/** An error as axios would have told it, which holds the configuration that the program gave. */
+function shown(error: unknown, config: Config, patience: Patience): unknown {
+  if (patience.ended(error)) {
+    const isClear = config.transitional?.clarifyTimeoutError === true
+    return new AxiosError(saidOf(config), isClear ? AxiosError.ETIMEDOUT : AxiosError.ECONNABORTED, config)
   }
-  return { status: response.status, headers }
+  const isGivenUp = config.signal?.aborted === true || config.cancelToken?.reason !== undefined
+  if (isGivenUp && !axios.isCancel(error)) return new CanceledError(undefined, config)
+  return cleaned(error, config)
 }
 
-async function peek(
-  response: AxiosResponse,
-  limit: number,
-): Promise<{ body: Uint8Array; response: AxiosResponse }> {
-  const { data } = response as { data: unknown }
-  let body: Buffer
-  if (typeof data === 'string') body = Buffer.from(data)
-  else if (data instanceof ArrayBuffer) body = Buffer.from(data)
-  else if (ArrayBuffer.isView(data)) body = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
-  // A stream cannot be looked at and passed on.
-  else body = Buffer.alloc(0)
-  return { body: body.subarray(0, limit), response }
+function saidOf({ timeoutErrorMessage, timeout }: Config): string {
+  return timeoutErrorMessage ?? `timeout of ${timeout}ms exceeded`
 }
 
 /** An error of the adapter that sends holds the request as it was sent; what a program sees must not. */
-function cleaned(error: unknown, config: InternalAxiosRequestConfig): unknown {
+function cleaned(error: unknown, config: Config): unknown {
   if (error instanceof AxiosError) {
     error.config = config
     delete error.request
@@ -149,22 +233,27 @@ function cleaned(error: unknown, config: InternalAxiosRequestConfig): unknown {
 /** A body that nobody will read. */
 function drained(response: AxiosResponse): void {
   const { data } = response as { data: unknown }
-  if (typeof data === 'object' && data !== null && 'resume' in data && typeof data.resume === 'function') {
-    data.resume()
-  }
+  if (isStream(data)) data.resume()
+}
+
+function isStream(data: unknown): data is { resume(): void } {
+  return typeof data === 'object' && data !== null && 'resume' in data && typeof data.resume === 'function'
 }
 
 /** What axios's own adapters do last, with the configuration that the program gave. */
 function settle(
   response: AxiosResponse,
-  config: InternalAxiosRequestConfig,
-  validateStatus: InternalAxiosRequestConfig['validateStatus'],
+  config: Config,
+  validateStatus: Config['validateStatus'],
+  cause: KeyswapError | undefined,
 ): AxiosResponse {
   response.config = config
   if (validateStatus == null || validateStatus(response.status)) return response
   const code = response.status < 500 ? AxiosError.ERR_BAD_REQUEST : AxiosError.ERR_BAD_RESPONSE
   const what = `Request failed with status code ${response.status}`
-  throw new AxiosError(what, code, config, response.request, response)
+  const error = new AxiosError(what, code, config, response.request, response)
+  if (cause !== undefined) error.cause = cause
+  throw error
 }
 
 function isReplayable(data: unknown): boolean {

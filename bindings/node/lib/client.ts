@@ -39,6 +39,8 @@ export interface RequestOptions {
   keys?: string
   /** What the credential must be good for. */
   scopes?: readonly string[]
+  /** False: it is sent once, and a rejection is returned. */
+  resend?: boolean
 }
 
 /**
@@ -102,6 +104,7 @@ export class Client {
       ...(timeout !== null && { timeout }),
       ...(options.keys !== undefined && { keys: options.keys }),
       scopes: [...scopes],
+      resend: options.resend ?? true,
     }
     const whole = wholeOf(body)
     const stream = body == null || whole !== null ? null : pumped(body as AsyncIterable<Uint8Array | string>)
@@ -174,6 +177,12 @@ export class ClientResponse {
     return this.#headers
   }
 
+  /** Of a rejection: why no fresh credential came. */
+  get cause(): KeyswapError | undefined {
+    const { cause } = this.#native
+    return cause == null ? undefined : fromNative(cause)
+  }
+
   /** The URL that answered, after redirects; without what a scheme added. */
   get url(): string {
     return this.#native.url
@@ -222,10 +231,10 @@ export class ClientResponse {
     return JSON.parse(await this.text()) as T
   }
 
-  /** The response itself. Throws a `KeyswapError` with code `status` if its status is 400 or more. */
+  /** The response itself. Throws a `KeyswapError` with code `status` and this `cause` if its status is 400 or more. */
   raiseForStatus(): this {
     const { error } = this.#native
-    if (error != null) throw fromNative(error)
+    if (error != null) throw fromNative(error, this.cause)
     return this
   }
 

@@ -50,11 +50,12 @@ function isThrown(value: unknown): value is native.Thrown {
   return typeof value === 'object' && value !== null && 'keyswapCode' in value
 }
 
-export function fromNative(thrown: native.Thrown): KeyswapError {
+export function fromNative(thrown: native.Thrown, cause?: KeyswapError): KeyswapError {
   const { keyswapCode, message, status, retryAfterMs } = thrown
   return new KeyswapError(keyswapCode as ErrorCode, message, {
     status: status ?? undefined,
     retryAfterMs: retryAfterMs ?? undefined,
+    cause,
   })
 }
 

@@ -1,16 +1,23 @@
-import { type Answer, Keyed, type KeyedOptions, refuseQuery, type Sender } from './flow'
-import { follow, MOST_HOPS, OF_BODY, OF_ORIGIN } from './hops'
+import type { KeyswapError } from './errors'
+import { type AdapterOptions, type Answer, BRIEF, type Hop, Keyed, MOST_HOPS, type Prepared, refuseQuery, type Sender, SMALL } from './flow'
+import { unwrapped } from './here'
 import type { KeySwap } from './keys'
 
-export interface FetchOptions extends KeyedOptions {
+export interface FetchOptions extends AdapterOptions {
   /** What relative URLs are added to, and the first allowed origin. */
   baseURL?: string | URL
   /** The function that sends: the global one, unless it is given. */
   fetch?: typeof globalThis.fetch
 }
 
-/** Bytes of a rejection that are read to keep its connection: less costly than to open another. */
-const SMALL = 64 * 1024
+/**
+ * What `createFetch` makes: a `fetch` that can be told to send a request once. A rejection may say in `cause` why no fresh
+ * credential came.
+ */
+export type KeyedFetch = (
+  input: string | URL | Request,
+  init?: RequestInit & { resend?: boolean },
+) => Promise<Response & { readonly cause?: KeyswapError }>
 
 /**
  * A `fetch` whose requests live through rotations: a drop-in for the global one.
@@ -24,7 +31,7 @@ const SMALL = 64 * 1024
  * body that is a stream, or that of a `Request`, is sent once: if its credential is rejected, the API's
  * response is returned.
  */
-export function createFetch(keys: KeySwap, options: FetchOptions = {}): typeof globalThis.fetch {
+export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFetch {
   refuseQuery(options.scheme, 'fetch')
   const base = options.baseURL === undefined ? undefined : new URL(options.baseURL)
   const keyed = new Keyed(keys, options, base === undefined ? [] : [base.origin])
@@ -44,17 +51,28 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): typeof g
     const signal = request?.signal ?? init?.signal ?? undefined
     const body = request === undefined ? init?.body : request.body
     const replayable = body == null || isReplayable(body)
+    const resends = keyed.resends(init?.resend)
     let method = request?.method ?? init?.method ?? 'GET'
     // What the caller set, and what is the same on every hop.
     let plain: RequestInit =
       request === undefined
         ? { ...init, redirect: 'manual' }
         : { ...partsOf(request), redirect: 'manual', ...(body != null && { duplex: 'half' }) }
-    let isFirst = true
+    let canRepeat = replayable
+    let isAstray = false
     for (let hops = 0; ; hops += 1) {
-      const response = await oneHop(keyed, send, url, method, plain, isFirst && replayable, signal)
-      isFirst = isFirst && replayable
-      const next = redirect === 'manual' ? undefined : nextOf(response, method, url)
+      const hop: Hop = {
+        method: method.toUpperCase(), url: url.href, origin: url.origin, replayable: canRepeat && resends, signal,
+        sets: (name) => plain.headers != null && setsHeader(plain.headers, name),
+      }
+      // Behind a hop that must not carry a credential, none does.
+      isAstray ||= !keyed.lists(url.origin)
+      const prepared: Prepared | undefined = isAstray ? undefined : keyed.prepared(url.origin)
+      const [response, carried] = await oneHop(keyed, send, url, plain, isAstray ? undefined : hop, prepared)
+      const next =
+        redirect === 'manual'
+          ? undefined
+          : keyed.follow(hop, response.status, response.headers.get('location'), carried)
       if (next === undefined) {
         if (hops > 0) Object.defineProperty(response, 'redirected', { value: true })
         return response
@@ -62,17 +80,16 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): typeof g
       await drained(response)
       if (redirect === 'error') throw new TypeError('a redirect, where none is allowed')
       if (hops === MOST_HOPS) throw new TypeError('too many redirects')
-      if (next.keepsBody && body != null && !replayable) {
+      if (!next.dropsBody && plain.body != null && !canRepeat) {
         throw new TypeError('a redirect of a body that can be sent only once')
       }
       const headers = new Headers(plain.headers)
-      if (!next.keepsBody) for (const name of OF_BODY) headers.delete(name)
-      if (next.isElsewhere) for (const name of OF_ORIGIN) headers.delete(name)
+      for (const name of next.drops) headers.delete(name)
       plain = { ...plain, method: next.method, headers }
-      if (!next.keepsBody) delete plain.body
+      if (next.dropsBody) delete plain.body
+      canRepeat ||= next.dropsBody
       method = next.method
       url = next.url
-      isFirst = true
     }
   }
 }
@@ -81,25 +98,34 @@ async function oneHop(
   keyed: Keyed,
   send: typeof globalThis.fetch,
   url: URL,
-  method: string,
   plain: RequestInit,
-  replayable: boolean,
-  signal: AbortSignal | undefined,
-): Promise<Response> {
-  const origin = url.origin
+  hop: Hop | undefined,
+  prepared: Prepared | undefined,
+): Promise<[Response, readonly string[]]> {
+  let carried: readonly string[] = []
   const sender: Sender<Response> = {
-    send: (headers) => send(url, headers.length === 0 ? plain : patched(plain, headers)),
+    send: async (headers) => {
+      carried = headers
+      try {
+        return await send(url, headers.length === 0 ? plain : patched(plain, headers))
+      } catch (error) {
+        throw unwrapped(error)
+      }
+    },
     answer,
     peek,
     discard: drained,
+    keep,
+    blame: (response, cause) => void Object.defineProperty(response, 'cause', { value: cause }),
   }
-  const prepared = keyed.prepared(origin)
-  if (prepared === undefined && !keyed.admits(origin)) return sender.send([])
-  const hop = { method: method.toUpperCase(), url: url.href, origin, replayable, signal }
-  if (prepared === undefined) return keyed.begin(hop, sender)
-  const response = await sender.send(prepared.headers)
-  if (!keyed.attends(response.status, (name) => response.headers.has(name))) return response
-  return keyed.conclude(prepared, hop, sender, response)
+  const response = await keyed.send(hop, prepared, sender, (response, name) => response.headers.has(name))
+  return [response, carried]
+}
+
+function setsHeader(headers: NonNullable<RequestInit['headers']>, name: string): boolean {
+  if (headers instanceof Headers) return headers.has(name)
+  const names = Symbol.iterator in headers ? [...headers].map((pair) => pair[0]!) : Object.keys(headers)
+  return names.some((own) => own.toLowerCase() === name)
 }
 
 /** With the credential. Making `Headers` costs more than all else here, so it is left to a caller who has some. */
@@ -157,9 +183,34 @@ async function drained(response: Response): Promise<void> {
   }
 }
 
-function nextOf(response: Response, method: string, url: URL): ReturnType<typeof follow> {
-  if (response.status < 300 || response.status > 399) return undefined
-  return follow(response.status, response.headers.get('location'), method, url)
+/** A copy that has the whole body, if it is small and there soon. */
+async function keep(response: Response): Promise<Response | undefined> {
+  const copy = response.clone()
+  const reader = response.body?.getReader()
+  if (reader === undefined) return copy
+  let size = 0
+  let isLate = false
+  let isWhole = false
+  const over = setTimeout(() => {
+    isLate = true
+    void reader.cancel().catch(() => undefined)
+  }, BRIEF)
+  try {
+    while (size <= SMALL && !isWhole) {
+      const { done, value } = await reader.read()
+      isWhole = done && !isLate
+      if (done) break
+      size += value.length
+    }
+  } catch {
+    // It broke off.
+  } finally {
+    clearTimeout(over)
+  }
+  if (isWhole && size <= SMALL) return copy
+  void reader.cancel().catch(() => undefined)
+  void copy.body?.cancel().catch(() => undefined)
+  return undefined
 }
 
 /** A path below the base, whose own path is kept. */

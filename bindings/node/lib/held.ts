@@ -4,22 +4,19 @@
  */
 import type { Dispatcher } from 'undici'
 
-import type { Answer } from './flow'
+import { type Answer, BRIEF, SMALL } from './flow'
 
 export type Handler = Dispatcher.DispatchHandler
 export type Controller = Dispatcher.DispatchController
 export type Head = Parameters<NonNullable<Handler['onResponseStart']>>[2]
 
-/** Bytes of a rejection that are read to keep its connection: less costly than to open another. */
-const SMALL = 64 * 1024
-
 /** A response whose head is there, and whose body waits. */
 export class Held implements Answer {
-  readonly controller: Controller
+  controller: Controller
   readonly status: number
   readonly fields: Head
   readonly message: string | undefined
-  /** It broke off before anything was done with it. */
+  /** The user gave it up before anything was done with it. */
   broken: ((error: Error) => void) | undefined
   #state: 'waiting' | 'forwarded' | 'discarded' = 'waiting'
   #user: Handler | undefined
@@ -33,7 +30,14 @@ export class Held implements Answer {
     this.status = status
     this.fields = fields
     this.message = message
-    controller.pause()
+    if (status !== 101) controller.pause()
+  }
+
+  /** A connection that the user has got as it is. */
+  static upgraded(controller: Controller, status: number, fields: Head): Held {
+    const held = new Held(controller, status, fields, undefined)
+    held.#state = 'forwarded'
+    return held
   }
 
   get headers(): string[] {
@@ -57,7 +61,8 @@ export class Held implements Answer {
     this.#end = end
     this.#grown?.()
     if (this.#state === 'forwarded') this.#finish()
-    else if (this.#state === 'waiting' && 'error' in end) this.broken?.(end.error)
+    // One that only broke off is no reason not to send again.
+    else if (this.#state === 'waiting' && 'error' in end && this.controller.aborted) this.broken?.(end.error)
   }
 
   /** The first bytes of the body. They are kept. */
@@ -69,6 +74,24 @@ export class Held implements Answer {
     }
     if (this.#end === undefined) this.controller.pause()
     return Buffer.concat(this.#parts).subarray(0, limit)
+  }
+
+  /** Reads all of it, so that its connection is free. False if it is large, breaks off, or takes its time. */
+  async complete(): Promise<boolean> {
+    let isLate = false
+    const over = setTimeout(() => {
+      isLate = true
+      this.#grown?.()
+    }, BRIEF)
+    while (this.#size <= SMALL && this.#end === undefined && !isLate) {
+      const grown = new Promise<void>((resolve) => (this.#grown = resolve))
+      this.controller.resume()
+      await grown
+    }
+    clearTimeout(over)
+    if (this.#end === undefined || 'error' in this.#end || this.#size > SMALL) return false
+    this.controller = OVER
+    return true
   }
 
   /** Gives it up. A small one is read to its end, so that its connection can be used again. */
@@ -85,10 +108,14 @@ export class Held implements Answer {
 
   /** It is the one: the user gets it, from its head on. */
   forward(user: Handler): void {
-    this.#state = 'forwarded'
+    if (this.#state === 'forwarded') return
     this.#user = user
+    // What arrives at this moment is still kept. From here on it is the user who may pause.
+    this.broken = undefined
+    if (this.#end === undefined) this.controller.resume()
     user.onResponseStart?.(this.controller, this.status, this.fields, this.message)
     for (const part of this.#parts.splice(0)) user.onResponseData?.(this.controller, part)
+    this.#state = 'forwarded'
     if (this.#end !== undefined) this.#finish()
   }
 
@@ -97,6 +124,16 @@ export class Held implements Answer {
     if ('error' in end) this.#user?.onResponseError?.(this.controller, end.error)
     else this.#user?.onResponseEnd?.(this.controller, end.trailers)
   }
+}
+
+/** Of a response that has come to its end. */
+const OVER: Controller = {
+  aborted: false,
+  paused: false,
+  reason: null,
+  abort: () => undefined,
+  pause: () => undefined,
+  resume: () => undefined,
 }
 
 /** What a newer handler holds a response by, over what an older one is given. */
@@ -111,10 +148,10 @@ export class OlderController implements Controller {
     this.#abort = abort
   }
 
-  abort(reason: Error): void {
+  abort(reason?: Error): void {
     if (this.aborted) return
     this.aborted = true
-    this.reason = reason
+    this.reason = reason ?? null
     this.#abort(reason)
   }
 

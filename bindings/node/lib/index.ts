@@ -1,8 +1,8 @@
 export { Client, type ClientOptions, ClientResponse, type RequestOptions } from './client'
 export { type ErrorCode, KeyswapError } from './errors'
 export { type Event, type EventName, Events } from './events'
-export { createFetch, type FetchOptions } from './fetch'
-export type { KeyedOptions } from './flow'
+export { createFetch, type FetchOptions, type KeyedFetch } from './fetch'
+export type { AdapterOptions, KeyedOptions } from './flow'
 export {
   Credential, type CredentialSet, KeySwap, type KeySwapOptions, type Policy, type Stats, type WaitOptions,
 } from './keys'

@@ -1,11 +1,12 @@
-import { DecoratorHandler, type Dispatcher } from 'undici'
+import { DecoratorHandler, type Dispatcher, errors } from 'undici'
 
-import { type Answer, type Hop, Keyed, type KeyedOptions, refuseQuery, type Sender } from './flow'
+import { type AdapterOptions, type Answer, type Hop, Keyed, Patience, refuseQuery, type Sender } from './flow'
 import { type Controller, fieldsOf, type Handler, type Head, Held, isNamed, OlderController } from './held'
+import { unwrapped } from './here'
 import type { KeySwap } from './keys'
 
 type Dispatch = Dispatcher['dispatch']
-type Options = Dispatcher.DispatchOptions
+type Options = Dispatcher.DispatchOptions & { resend?: boolean }
 
 /**
  * An interceptor for undici 7 or newer whose requests live through rotations.
@@ -16,22 +17,33 @@ type Options = Dispatcher.DispatchOptions
  * )
  * ```
  *
- * It is called for each hop if it is composed before (inside of) an interceptor that follows redirects. A
- * body that is a stream is sent once: if its credential is rejected, the API's response is returned.
+ * It is called for each hop if it is composed before (inside of) an interceptor that follows redirects; one that
+ * is further inside is told not to follow where there is a credential. A body that is a stream is sent once: if its
+ * credential is rejected, the API's response is returned. A request says `resend: false` to be sent once. Its
+ * `headersTimeout` is also the longest that it waits for a fresh credential. Plain HTTP to this machine that a
+ * dispatcher would send through a proxy is an error.
  */
 export function keyswapInterceptor(
   keys: KeySwap,
-  options: KeyedOptions,
+  options: AdapterOptions,
 ): Dispatcher.DispatcherComposeInterceptor {
   refuseQuery(options.scheme, 'undici')
   const keyed = new Keyed(keys, options)
+  // Behind a hop that must not carry a credential, none does: an interceptor that follows has one handler for all.
+  const astray = new WeakSet<Handler>()
   return (dispatch) => (opts, handler) => {
     const origin = originOf(opts.origin)
     if (origin === undefined) return dispatch(opts, handler)
+    if (!keyed.lists(origin) || astray.has(handler)) {
+      astray.add(handler)
+      return dispatch(opts, handler)
+    }
     const prepared = keyed.prepared(origin)
+    const hop = hopOf(keyed, opts, origin)
     if (prepared !== undefined) {
+      if (keyed.yields(hop, prepared.headers)) return dispatch(opts, handler)
       const take = (held: Held): void => {
-        const course = new Course(dispatch, opts, origin, modern(handler), held.controller)
+        const course = new Course(dispatch, opts, hop, modern(handler), held.controller)
         course.run((hop) => keyed.conclude(prepared, hop, course, held))
         held.broken = (error) => course.abort(error)
       }
@@ -41,8 +53,7 @@ export function keyswapInterceptor(
       // The types of undici say that trailers are strings: they are buffers.
       return dispatch(patched(opts, prepared.headers), watching as Handler)
     }
-    if (!keyed.admits(origin)) return dispatch(opts, handler)
-    const course = new Course(dispatch, opts, origin, modern(handler))
+    const course = new Course(dispatch, opts, hop, modern(handler))
     course.begin()
     course.run((hop) => keyed.begin(hop, course))
     return true
@@ -91,7 +102,7 @@ class Watching implements Handler {
 
   onResponseError(controller: Controller, error: Error): void {
     if (this.#held !== undefined) this.#held.ended({ error })
-    else this.user.onResponseError?.(controller, error)
+    else this.user.onResponseError?.(controller, unwrapped(error) as Error)
   }
 }
 
@@ -113,8 +124,9 @@ class WatchingOlder implements Older {
   }
 
   onConnect(abort: (reason?: Error) => void, context?: unknown): void {
-    this.#controller = new OlderController(abort)
-    this.#user.onConnect(abort, context)
+    const controller = new OlderController(abort)
+    this.#controller = controller
+    this.#user.onConnect((reason) => controller.abort(reason), context)
   }
 
   onResponseStarted(): void {
@@ -148,7 +160,7 @@ class WatchingOlder implements Older {
   }
 
   onError(error: Error): void {
-    if (this.#held === undefined) this.#user.onError(error)
+    if (this.#held === undefined) this.#user.onError(unwrapped(error) as Error)
     else this.#held.ended({ error })
   }
 }
@@ -171,12 +183,13 @@ class Course implements Sender<Held> {
   readonly #user: Handler
   readonly #hop: Hop
   readonly #over = new AbortController()
+  readonly #patience: Patience
   #controller: Controller | undefined
 
   constructor(
     dispatch: Dispatch,
     opts: Options,
-    origin: string,
+    hop: Hop,
     user: Handler,
     controller?: Controller,
   ) {
@@ -184,11 +197,14 @@ class Course implements Sender<Held> {
     this.#dispatch = dispatch
     this.#opts = opts
     this.#user = user
-    const { method, body } = opts
-    const replayable =
-      body == null || typeof body === 'string' || body instanceof ArrayBuffer || ArrayBuffer.isView(body)
-    const url = `${origin}${opts.path}`
-    this.#hop = { method: method.toUpperCase(), url, origin, replayable, signal: this.#over.signal }
+    const patience = new Patience(opts.headersTimeout || undefined, this.#over.signal)
+    this.#patience = patience
+    this.#hop = {
+      ...hop,
+      get signal() {
+        return patience.signal
+      },
+    }
   }
 
   /** Nothing is sent yet, but the user may give it up already. */
@@ -212,7 +228,10 @@ class Course implements Sender<Held> {
   run(drive: (hop: Hop) => Promise<Held>): void {
     drive(this.#hop).then(
       (held) => held.forward(this.#user),
-      (error: Error) => this.#user.onResponseError?.(this.#controller!, error),
+      (error: Error) => {
+        const told = this.#patience.ended(error) ? new errors.HeadersTimeoutError() : (unwrapped(error) as Error)
+        this.#user.onResponseError?.(this.#controller!, told)
+      },
     )
   }
 
@@ -229,7 +248,10 @@ class Course implements Sender<Held> {
           this.#controller = controller
           user.onRequestStart?.(controller, context)
         },
-        onRequestUpgrade: (...args) => user.onRequestUpgrade?.(...args),
+        onRequestUpgrade: (controller, status, fields, socket) => {
+          user.onRequestUpgrade?.(controller, status, fields, socket)
+          resolve(Held.upgraded(controller, status, fields))
+        },
         onResponseStart: (controller, status, fields, message) => {
           if (status < 200) return
           held = new Held(controller, status, fields, message)
@@ -258,6 +280,12 @@ class Course implements Sender<Held> {
   async discard(held: Held): Promise<void> {
     held.discard()
   }
+
+  async keep(held: Held): Promise<Held | undefined> {
+    if (await held.complete()) return held
+    held.discard()
+    return undefined
+  }
 }
 
 function isOlder(handler: Handler | Older): handler is Older {
@@ -268,6 +296,30 @@ function isOlder(handler: Handler | Older): handler is Older {
 function modern(handler: Handler): Handler {
   const isOnlyOlder = handler.onResponseStart === undefined && handler.onRequestStart === undefined
   return isOnlyOlder ? (new DecoratorHandler(handler) as unknown as Handler) : handler
+}
+
+function hopOf(keyed: Keyed, opts: Options, origin: string): Hop {
+  const { method, path, body, headers } = opts
+  const canRepeat =
+    body == null || typeof body === 'string' || body instanceof ArrayBuffer || ArrayBuffer.isView(body)
+  return {
+    method: method.toUpperCase(),
+    url: `${origin}${path}`,
+    origin,
+    replayable: canRepeat && keyed.resends(opts.resend),
+    sets: (name) => headers != null && namesIn(headers).some((own) => own.toLowerCase() === name),
+  }
+}
+
+function namesIn(headers: NonNullable<Options['headers']>): string[] {
+  if (isFlat(headers)) return headers.filter((_, at) => at % 2 === 0)
+  if (Symbol.iterator in headers) return [...(headers as Iterable<[string, unknown]>)].map(([name]) => name)
+  return Object.keys(headers)
+}
+
+/** Whether names and values stand by turns; otherwise an array holds pairs. */
+function isFlat(headers: unknown): headers is string[] {
+  return Array.isArray(headers) && !Array.isArray(headers[0])
 }
 
 /** Programs send to few origins, one after another to the same. */
@@ -284,17 +336,19 @@ function originOf(origin: string | URL | undefined): string | undefined {
   return parsed
 }
 
-function patched(opts: Options, turns: readonly string[]): Options {
+/** With the credential; what is further inside must not take it to where a redirect leads. */
+function patched(opts: Options, turns: readonly string[]): Options & { maxRedirections?: 0 } {
   if (turns.length === 0) return opts
+  const patched = { ...opts, maxRedirections: 0 as const }
   const { headers } = opts
   const isSet = (name: string): boolean => turns.some((turn, at) => at % 2 === 0 && turn === name.toLowerCase())
-  if (headers == null) return { ...opts, headers: turns as string[] }
-  if (Array.isArray(headers)) {
+  if (headers == null) return { ...patched, headers: turns as string[] }
+  if (isFlat(headers)) {
     const kept: string[] = []
     for (let at = 0; at + 1 < headers.length; at += 2) {
       if (!isSet(String(headers[at]))) kept.push(String(headers[at]), String(headers[at + 1]))
     }
-    return { ...opts, headers: [...kept, ...turns] }
+    return { ...patched, headers: [...kept, ...turns] }
   }
   const entries =
     Symbol.iterator in headers
@@ -303,5 +357,5 @@ function patched(opts: Options, turns: readonly string[]): Options {
   const merged: Record<string, string | string[] | undefined> = {}
   for (const [name, value] of entries) if (!isSet(name)) merged[name] = value
   for (let at = 0; at + 1 < turns.length; at += 2) merged[turns[at]!] = turns[at + 1]!
-  return { ...opts, headers: merged }
+  return { ...patched, headers: merged }
 }

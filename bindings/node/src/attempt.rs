@@ -64,13 +64,24 @@ impl NativeAttempt {
         })
     }
 
+    /// Whether the last response was a rejection.
+    #[napi(getter)]
+    pub fn is_rejected(&self) -> Result<bool> {
+        self.with(|attempt| Ok(attempt.is_rejected()))
+    }
+
+    /// Why a wait for a fresh credential brought nothing.
+    #[napi(getter)]
+    pub fn cause(&self) -> Result<Option<Thrown>> {
+        self.with(|attempt| Ok(attempt.cause().map(thrown)))
+    }
+
     /// What to add to the request for this hop, by turns a name and its value, in the clear. For an
     /// origin that is not allowed, nothing.
     #[napi]
     pub fn apply(&self, method: String, url: String) -> Result<Vec<String>> {
         let url = parse(&url)?;
-        let method = Method::from_bytes(method.as_bytes())
-            .map_err(|_| invalid("not the name of an HTTP method"))?;
+        let method = method_of(&method)?;
         self.with(|attempt| {
             let patch = attempt.apply(&method, &url, &HeaderMap::new(), None);
             patch.map(|patch| shown(&patch)).map_err(|error| raise(&error))
@@ -143,6 +154,10 @@ fn number(step: &Step) -> u32 {
 
 fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn method_of(name: &str) -> Result<Method> {
+    Method::from_bytes(name.as_bytes()).map_err(|_| invalid("not the name of an HTTP method"))
 }
 
 /// Headers as another library has them. What is no header is passed over: it cannot be sent either.

@@ -6,12 +6,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use keyswap::redirect::{Asked, MAX_HOPS};
 use napi::bindgen_prelude::{Function as JsFunction, *};
 use napi_derive::napi;
 use url::Url;
 
 use crate::{
-    attempt::NativeAttempt,
+    attempt::{NativeAttempt, header_map},
     errors::{invalid, raise},
     function::{Answer, Function},
     keys::{NativeKeySwap, limit},
@@ -27,6 +28,8 @@ pub struct AuthorizerSpec {
     pub allowed_origins: Vec<String>,
     /// Plain HTTP to other machines.
     pub plain_http_allowed: Option<bool>,
+    /// A request that sets the header of the scheme itself goes as it is.
+    pub own_header_wins: Option<bool>,
     /// The responses that a function of the program judges; none if there is no such function.
     pub judged: Option<Vec<u16>>,
     /// How many bytes of a body it may ask for.
@@ -59,6 +62,9 @@ impl NativeAuthorizer {
         if spec.plain_http_allowed == Some(true) {
             builder = builder.plain_http_allowed();
         }
+        if spec.own_header_wins == Some(true) {
+            builder = builder.own_header_wins();
+        }
         if let Some(scheme) = &spec.scheme {
             builder = builder.scheme(scheme.make()?);
         }
@@ -71,13 +77,14 @@ impl NativeAuthorizer {
         builder.build().map(Self).map_err(raised)
     }
 
-    /// What requests see now.
+    /// What requests see now. A credential that cannot be put on a request is the business of an attempt,
+    /// which may have another one.
     #[napi]
-    pub fn snapshot(&self) -> Result<NativeSnapshot> {
+    pub fn snapshot(&self) -> NativeSnapshot {
         let inner = self.0.snapshot();
-        let patch = self.0.prepare(&inner).map_err(|error| raise(&error))?;
+        let patch = self.0.prepare(&inner).ok().flatten();
         let headers = patch.filter(|_| !inner.is_probing()).map(|patch| shown(&patch));
-        Ok(NativeSnapshot { inner, headers })
+        NativeSnapshot { inner, headers }
     }
 
     /// The statuses of the responses that an attempt has to be shown.
@@ -90,6 +97,46 @@ impl NativeAuthorizer {
     #[napi(getter)]
     pub fn attention_headers(&self) -> Vec<String> {
         self.0.attention().headers.into_iter().map(String::from).collect()
+    }
+
+    /// Whether the API asked for fewer requests: each begins an attempt meanwhile.
+    #[napi(getter)]
+    pub fn is_throttled(&self) -> bool {
+        self.0.is_throttled()
+    }
+
+    /// Whether a request goes as it is, because it sets one of the headers that hold credentials (by turns, with
+    /// their values) itself. Throws if nobody said which one counts.
+    #[napi]
+    pub fn yields(&self, turns: Vec<String>, own: Vec<String>) -> Result<bool> {
+        self.0.yields(&self.patch(&turns), &header_map(&own)).map_err(|error| raise(&error))
+    }
+
+    /// Where a response leads; nothing if it leads nowhere, or where it must not. `turns` is what the request
+    /// carried.
+    #[napi]
+    pub fn follow(
+        &self,
+        method: String,
+        url: String,
+        status: u32,
+        location: String,
+        turns: Vec<String>,
+    ) -> Result<Option<NextHop>> {
+        let (url, method) = (parse(&url)?, crate::attempt::method_of(&method)?);
+        let Some(status) = u16::try_from(status).ok().and_then(|status| status.try_into().ok())
+        else {
+            return Ok(None);
+        };
+        let patch = self.patch(&turns);
+        // Whether there is a body that can be sent again is known to the library.
+        let asked = Asked { method: &method, url: &url, patch: &patch, replayable: true };
+        Ok(asked.follow(status, &location).map(|next| NextHop {
+            method: next.method.to_string(),
+            url: next.url.into(),
+            drops_body: next.drops_body,
+            drops: next.drops.iter().map(|name| name.as_str().to_owned()).collect(),
+        }))
     }
 
     /// Whether credentials may go to this URL now.
@@ -124,6 +171,38 @@ impl NativeAuthorizer {
         let attempt = self.0.begin_after(&snapshot.inner, &url, replayable, deadline);
         attempt.map(NativeAttempt::new).map_err(|error| raise(&error))
     }
+}
+
+impl NativeAuthorizer {
+    fn patch(&self, turns: &[String]) -> keyswap::Patch {
+        let (mut patch, snapshot) = (keyswap::Patch::default(), self.0.snapshot());
+        for turn in turns.chunks_exact(2) {
+            if let (Some(credential), Ok(name)) = (snapshot.in_use(), turn[0].parse()) {
+                // What was put on a request can be put on a patch.
+                let _ = patch.add_header(name, &turn[1], credential);
+            }
+        }
+        patch
+    }
+}
+
+/// The most redirects that one request follows.
+#[napi]
+pub(crate) fn most_hops() -> u32 {
+    MAX_HOPS
+}
+
+/// The hop that a redirect asks for.
+#[napi(object)]
+pub struct NextHop {
+    /// Its method.
+    pub method: String,
+    /// Where it goes.
+    pub url: String,
+    /// Whether the body stays behind.
+    pub drops_body: bool,
+    /// The headers that stay behind.
+    pub drops: Vec<String>,
 }
 
 /// What requests see in one epoch.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue};
 use keyswap::{Error, ErrorKind};
 use napi::{
     Env,
@@ -19,6 +19,7 @@ use napi_derive::napi;
 use tokio::sync::mpsc;
 
 use crate::{
+    attempt::method_of,
     authorizer::AuthorizerSpec,
     errors::{Thrown, invalid, raise, thrown},
     function::Answer,
@@ -55,6 +56,8 @@ pub struct Order {
     pub keys: Option<String>,
     /// What the credential must be good for.
     pub scopes: Vec<String>,
+    /// False to be sent once.
+    pub resend: bool,
 }
 
 /// Sends requests with credentials.
@@ -90,6 +93,9 @@ impl NativeClient {
         if authorizer.plain_http_allowed == Some(true) {
             builder = builder.plain_http_allowed();
         }
+        if authorizer.own_header_wins == Some(true) {
+            builder = builder.own_header_wins();
+        }
         if let Some(base) = &spec.base_url {
             builder = builder.base_url(base).map_err(raised)?;
         }
@@ -118,8 +124,7 @@ impl NativeClient {
         stream: Option<&Body>,
         job: &Job,
     ) -> Result<Object<'env>> {
-        let method = Method::from_bytes(order.method.as_bytes())
-            .map_err(|_| invalid("not the name of an HTTP method"))?;
+        let method = method_of(&order.method)?;
         let timeout = limit(order.timeout)?;
         let mut request = self.0.request(method, &order.url).scopes(order.scopes);
         for turn in order.headers.chunks_exact(2) {
@@ -127,6 +132,9 @@ impl NativeClient {
         }
         if let Some(timeout) = timeout {
             request = request.timeout(timeout);
+        }
+        if !order.resend {
+            request = request.no_resend();
         }
         if let Some(keys) = &order.keys {
             request = request.keys(keys);
@@ -156,6 +164,7 @@ pub struct Reply {
     headers: Vec<String>,
     url: String,
     error: Option<Error>,
+    cause: Option<Error>,
     timeout: Option<Duration>,
     /// While nobody reads from it.
     body: Arc<Mutex<Option<keyswap::Response>>>,
@@ -168,6 +177,7 @@ impl Reply {
             headers: pairs(response.headers()),
             url: response.url().to_string(),
             error: response.status_error(),
+            cause: response.cause().cloned(),
             timeout,
             body: Arc::new(Mutex::new(Some(response))),
         }
@@ -198,6 +208,12 @@ impl Reply {
     #[napi(getter)]
     pub fn error(&self) -> Option<Thrown> {
         self.error.as_ref().map(thrown)
+    }
+
+    /// Why a wait for a fresh credential brought nothing.
+    #[napi(getter)]
+    pub fn cause(&self) -> Option<Thrown> {
+        self.cause.as_ref().map(thrown)
     }
 
     /// The next part of the body; nothing at its end.

@@ -1,95 +1,23 @@
 // The client and the adapters: nothing leaks, no storm, and what callers pass arrives.
 import assert from 'node:assert/strict'
+import { subscribe } from 'node:diagnostics_channel'
 import http from 'node:http'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect } from 'node:util'
 
 import axios from 'axios'
-import { Client, createFetch, KeySwap, KeyswapError, query } from 'keyswap'
+import { bearer, Client, createFetch, KeySwap, KeyswapError, query } from 'keyswap'
 import { keyswapAdapter } from 'keyswap/axios'
 import { keyswapInterceptor } from 'keyswap/undici'
 import OpenAI from 'openai'
-import { Agent, fetch as undiciFetch, Headers as UndiciHeaders, interceptors, request } from 'undici'
+import { Agent, fetch as undiciFetch, Headers as UndiciHeaders, request, upgrade } from 'undici'
 
+import { echo, told, WAYS } from './ways.mjs'
 import { FAST, KEY, once, waitFor, worldOf } from './world.mjs'
 
 /** A request that nothing helps does not wait long. */
 const BRIEF = { ...FAST, wait: 300 }
-
-/** Each way to send: a URL and options to a status and a text. */
-const WAYS = {
-  client(world, keys, more) {
-    const api = new Client(keys, { baseURL: world.apiUrl, scheme: KEY, ...more })
-    return async (url, { method = 'GET', ...options } = {}) => {
-      const response = await api.request(method, url, options)
-      return { status: response.status, text: await response.text(), headers: response.headers, url: response.url }
-    }
-  },
-  fetch(world, keys, more) {
-    const fetch = createFetch(keys, { baseURL: world.apiUrl, scheme: KEY, ...more })
-    return async (url, options) => {
-      const response = await fetch(url, options)
-      return { status: response.status, text: await response.text(), headers: response.headers, url: response.url }
-    }
-  },
-  undici(world, keys, more) {
-    const keyed = keyswapInterceptor(keys, { allowedOrigins: [world.apiUrl], scheme: KEY, ...more })
-    const dispatcher = new Agent().compose(keyed, interceptors.redirect({ maxRedirections: 5 }))
-    return async (url, options) => {
-      const whole = url.startsWith('/') ? world.apiUrl + url : url
-      const { statusCode, body, headers } = await request(whole, { dispatcher, ...options })
-      return { status: statusCode, text: await body.text(), headers: new Headers(Object.entries(headers).map(([n, v]) => [n, String(v)])) }
-    }
-  },
-  /** Nothing is outside of the interceptor: handlers are of the kind that undici itself uses. */
-  'undici alone'(world, keys, more) {
-    const keyed = keyswapInterceptor(keys, { allowedOrigins: [world.apiUrl], scheme: KEY, ...more })
-    const dispatcher = new Agent().compose(keyed)
-    return async function send(url, options) {
-      const whole = new URL(url, world.apiUrl)
-      const { statusCode, body, headers } = await request(whole, { dispatcher, ...options })
-      const text = await body.text()
-      if (headers.location !== undefined) return send(new URL(headers.location, whole))
-      return { status: statusCode, text }
-    }
-  },
-  axios(world, keys, more) {
-    const adapter = keyswapAdapter(keys, { allowedOrigins: [world.apiUrl], scheme: KEY, ...more })
-    const api = axios.create({ baseURL: world.apiUrl, adapter, validateStatus: null, responseType: 'text', proxy: false })
-    return async (url, { body, ...options } = {}) => {
-      const response = await api.request({ url, data: body, ...options })
-      return { status: response.status, text: response.data, headers: response.headers, url: response.request.res.responseUrl }
-    }
-  },
-}
-
-/** A server that says what it was sent. */
-async function echo(t, answer) {
-  const server = http.createServer(async (message, response) => {
-    const parts = []
-    try {
-      for await (const part of message) parts.push(part)
-    } catch {
-      return // The body broke off.
-    }
-    const { method, url, headers } = message
-    answer({ method, url, headers, body: Buffer.concat(parts).toString() }, response)
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.after(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return `http://127.0.0.1:${server.address().port}`
-}
-
-function told(seen, response) {
-  response.setHeader('content-type', 'application/json')
-  response.end(JSON.stringify(seen))
-}
 
 for (const [name, way] of Object.entries(WAYS)) {
   test(`${name}: a storm of 1000 at a cut with no overlap`, async (t) => {
@@ -146,13 +74,13 @@ for (const [name, way] of Object.entries(WAYS)) {
     assert.equal(then.status, 200)
   })
 
-  test(`${name}: headers and bodies arrive, and the program's own header of that name is replaced`, async (t) => {
+  test(`${name}: headers and bodies arrive`, async (t) => {
     const url = await echo(t, told)
     const keys = await KeySwap.follow(() => ({ current: { id: 'k1', key: 'the-key' } }))
     t.after(() => keys.close())
     const send = way({ apiUrl: url }, keys)
     const seen = JSON.parse((await send('/v1/x?q=1', {
-      method: 'PUT', body: 'text', headers: { 'X-Own': 'own', 'X-Api-Key': 'wrong', 'content-type': 'text/plain' },
+      method: 'PUT', body: 'text', headers: { 'X-Own': 'own', 'content-type': 'text/plain' },
     })).text)
     assert.deepEqual([seen.method, seen.url, seen.body], ['PUT', '/v1/x?q=1', 'text'])
     assert.deepEqual([seen.headers['x-own'], seen.headers['x-api-key']], ['own', 'the-key'])
@@ -309,15 +237,139 @@ for (const name of ['fetch', 'undici', 'undici alone']) {
     const keys = await KeySwap.follow(() => ({ current: { id: 'k1', key: 'the-key' } }))
     t.after(() => keys.close())
     const send = WAYS[name]({ apiUrl: url }, keys)
-    const own = { 'X-Own': 'own', 'X-Api-Key': 'wrong' }
+    const own = { 'X-Own': 'own' }
     const pairs = Object.entries(own)
     const inherited = Object.create({ 'x-inherited': 'no' }, Object.getOwnPropertyDescriptors(own))
     const forms = { object: own, inherited, iterable: new Map(pairs), Headers: new Headers(own), UndiciHeaders: new UndiciHeaders(own) }
     forms.array = name === 'fetch' ? pairs : pairs.flat()
+    forms.pairs = pairs
     for (const [form, headers] of Object.entries(forms)) {
       const seen = JSON.parse((await send('/v1/x', { headers })).text).headers
       assert.deepEqual([seen['x-own'], seen['x-api-key'], seen['x-inherited']], ['own', 'the-key', undefined], form)
     }
+    own['X-Api-Key'] = 'mine'
+    const both = { object: own, iterable: new Map(Object.entries(own)), Headers: new Headers(own), pairs: Object.entries(own) }
+    if (name !== 'fetch') both.array = Object.entries(own).flat()
+    for (const [form, headers] of Object.entries(both)) {
+      await assert.rejects(async () => send('/v1/x', { headers }), { code: 'invalid_config' }, form)
+    }
+  })
+}
+
+for (const [name, way] of Object.entries(WAYS)) {
+  test(`${name}: a program's own header of the scheme's name is an error that says so, or wins`, async (t) => {
+    const sends = []
+    const url = await echo(t, ({ headers }, response) => {
+      sends.push(headers.authorization)
+      response.writeHead(401).end('no')
+    })
+    const keys = await KeySwap.follow(() => ({ current: { id: 'k1', key: 'the-key' } }), { policy: BRIEF })
+    t.after(() => keys.close())
+    const headers = { Authorization: 'Bearer mine' }
+    const send = way({ apiUrl: url }, keys, { scheme: bearer() })
+    await assert.rejects(async () => send('/x', { headers }), (error) => {
+      assert.deepEqual([error.name, error.code], ['KeyswapError', 'invalid_config'])
+      return /sets the header authorization itself/.test(error.message) && !/mine|the-key/.test(error.message)
+    })
+    if (name === 'axios') {
+      await assert.rejects(send('/x', { auth: { username: 'u', password: 'p' } }), { code: 'invalid_config' })
+    }
+    assert.deepEqual(sends, [])
+    const yielding = way({ apiUrl: url }, keys, { scheme: bearer(), ownHeaderWins: true })
+    const { status, text } = await yielding('/x', { headers })
+    assert.deepEqual([status, text, sends], [401, 'no', ['Bearer mine']])
+    // What the API said of it says nothing of the credential.
+    assert.equal(keys.stats.rejections, 0)
+  })
+
+  test(`${name}: a request that says so is sent once`, async (t) => {
+    const sends = []
+    const url = await echo(t, ({ url }, response) => {
+      sends.push(url)
+      response.writeHead(401).end('no')
+    })
+    const keys = await KeySwap.follow(() => ({ current: { id: 'k1', key: 'the-key' }, previous: [{ id: 'k0', key: 'older' }] }), { policy: BRIEF })
+    t.after(() => keys.close())
+    await way({ apiUrl: url }, keys)('/once', { resend: false })
+    if (name !== 'client') await way({ apiUrl: url }, keys, { resend: false })('/once')
+    assert.deepEqual(new Set(sends), new Set(['/once']))
+    assert.equal(sends.length, name === 'client' ? 1 : 2)
+    assert.equal((await way({ apiUrl: url }, keys)('/again')).status, 401)
+    assert.ok(sends.filter((url) => url === '/again').length > 1)
+  })
+
+  test(`${name}: the library's own timeout ends a wait for a credential, as its own error`, async (t) => {
+    const world = await worldOf(t)
+    const keys = await world.ready()
+    const limits = {
+      fetch: [() => ({ signal: AbortSignal.timeout(150) }), { name: 'TimeoutError' }],
+      undici: [() => ({ headersTimeout: 150 }), { code: 'UND_ERR_HEADERS_TIMEOUT' }],
+      axios: [() => ({ timeout: 150 }), { code: 'ECONNABORTED', message: 'timeout of 150ms exceeded' }],
+    }
+    if (name === 'client') return // Its own is the core's.
+    const [options, error] = limits[name.split(' ')[0]]
+    await world.do('endpoint', { fault: 'hang' })
+    for (const followed of [world.keys(), keys]) {
+      const send = way(world, followed)
+      const began = performance.now()
+      if (followed === keys) await world.do('cut')
+      await assert.rejects(send('/v1/price', options()), error)
+      assert.ok(performance.now() - began < 2000)
+    }
+  })
+
+  test(`${name}: of several rejections the first is returned, and its connection is not held`, async (t) => {
+    const url = await echo(t, ({ headers }, response) => {
+      response.writeHead(401, { 'x-about': headers['x-api-key'] }).end(`not ${headers['x-api-key']}`)
+    })
+    const previous = [{ id: 'k0', key: 'older' }]
+    let asked = 0
+    const keys = await KeySwap.follow(() => {
+      asked += 1
+      if (asked > 1) throw new Error('down')
+      return { current: { id: 'k1', key: 'newer' }, previous }
+    }, { policy: BRIEF })
+    t.after(() => keys.close())
+    const { status, text, headers } = await way({ apiUrl: url }, keys)('/x')
+    assert.deepEqual([status, text], [401, 'not newer'])
+    if (headers !== undefined) assert.equal(headers.get('x-about'), 'newer')
+  })
+
+  test(`${name}: a rejection that comes while a large body is still being sent is read`, async (t) => {
+    const server = http.createServer((message, response) => {
+      const { 'x-api-key': key } = message.headers
+      if (key === 'left') response.writeHead(401).end('no')
+      else if (key === 'ended') message.socket.end('HTTP/1.1 401 No\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno')
+      else message.on('end', () => response.end('taken')).resume()
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.after(() => (server.closeAllConnections(), server.close()))
+    const apiUrl = `http://127.0.0.1:${server.address().port}`
+    const body = Buffer.alloc(20_000_000, 'x')
+    for (const key of ['left', 'ended']) {
+      for (const [previous, answer] of [[[{ id: 'k0', key: 'good' }], [200, 'taken']], [[], [401, 'no']]]) {
+        const keys = await KeySwap.follow(() => ({ current: { id: 'k1', key }, previous }), { policy: BRIEF })
+        t.after(() => keys.close())
+        const { status, text } = await way({ apiUrl }, keys)('/x', { method: 'POST', body })
+        assert.deepEqual([status, text], answer, key)
+      }
+    }
+  })
+
+  test(`${name}: a classifier of redirects is asked before one is followed`, async (t) => {
+    const sends = []
+    const url = await echo(t, (seen, response) => {
+      sends.push(`${seen.url} ${seen.headers['x-api-key']}`)
+      if (seen.headers['x-api-key'] === 'bad') response.writeHead(302, { location: '/login' }).end()
+      else told(seen, response)
+    })
+    const keys = await KeySwap.follow(() => ({ current: { id: 'k1', key: 'bad' }, previous: [{ id: 'k0', key: 'good' }] }))
+    t.after(() => keys.close())
+    const classifier = ({ status }) => (status === 302 ? 'rejected' : 'other')
+    classifier.statuses = [302]
+    assert.equal((await way({ apiUrl: url }, keys, { classifier })('/price')).status, 200)
+    assert.deepEqual(sends, ['/price bad', '/price good'])
   })
 }
 
@@ -336,6 +388,82 @@ test('undici: its own fetch goes through the interceptor, too', async (t) => {
   await world.do('cut')
   const response = await undiciFetch(`${world.apiUrl}/v1/price`, { dispatcher })
   assert.equal((await response.json()).credential, 'k2')
+})
+
+test('a rejection says why no fresh credential came', async (t) => {
+  const url = await echo(t, (_, response) => response.writeHead(401).end('no'))
+  const options = { baseURL: url, allowedOrigins: [url], scheme: KEY }
+  async function failing() {
+    let asked = 0
+    const keys = await KeySwap.follow(() => {
+      asked += 1
+      if (asked > 1) throw new Error('down')
+      return { current: { id: 'k1', key: 'the-key' } }
+    }, { policy: { ...FAST, wait: 900 } })
+    t.after(() => keys.close())
+    return keys
+  }
+  const response = await createFetch(await failing(), options)('/')
+  assert.deepEqual([response.status, response.cause?.code], [401, 'source_failed'])
+  const adapter = keyswapAdapter(await failing(), options)
+  const error = await axios.get(url, { adapter }).catch((error) => error)
+  assert.deepEqual([error.response.status, error.cause?.code], [401, 'source_failed'])
+  const answer = await new Client(await failing(), options).get('/')
+  assert.equal(answer.cause?.code, 'source_failed')
+  assert.throws(() => answer.raiseForStatus(), (error) => error.cause?.code === 'source_failed')
+})
+
+test('undici: a rejection whose connection breaks while a fresh credential is waited for is no end', async (t) => {
+  const held = []
+  const server = http.createServer((message, response) => {
+    if (message.headers['x-api-key'] === 'fresh') message.on('end', () => response.end('taken')).resume()
+    else held.push(response.writeHead(401, { 'content-length': 100_000 })) && response.write('no')
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => (server.closeAllConnections(), server.close()))
+  const url = `http://127.0.0.1:${server.address().port}`
+  let asked = 0
+  let answer
+  const keys = await KeySwap.follow(() => {
+    asked += 1
+    if (asked === 1) return { current: { id: 'k1', key: 'stale' } }
+    return new Promise((resolve) => (answer = () => resolve({ current: { id: 'k2', key: 'fresh' } })))
+  }, { policy: FAST })
+  t.after(() => keys.close())
+  const rejected = keys.events()
+  // Its body is still on its way, so it is noticed.
+  const sent = WAYS['undici alone']({ apiUrl: url }, keys)('/x', { method: 'POST', body: Buffer.alloc(20_000_000) })
+  await waitFor(rejected, 'rejected')
+  const noticed = new Promise((resolve) => subscribe('undici:request:error', resolve))
+  held[0].destroy()
+  await noticed
+  while (answer === undefined) await new Promise(setImmediate)
+  answer()
+  assert.deepEqual(await sent, { status: 200, text: 'taken' })
+})
+
+test('undici: a connection that is upgraded is the program\'s, also where an attempt has begun', async (t) => {
+  const server = http.createServer()
+  server.on('upgrade', (message, socket) => {
+    socket.write('HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n')
+    socket.end(message.headers['x-api-key'])
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const url = `http://127.0.0.1:${server.address().port}`
+  let tell
+  const keys = new KeySwap(() => new Promise((resolve) => (tell = resolve)))
+  t.after(() => keys.close())
+  const dispatcher = new Agent().compose(keyswapInterceptor(keys, { allowedOrigins: [url], scheme: KEY }))
+  const upgraded = upgrade(url, { dispatcher, protocol: 'echo' })
+  while (tell === undefined) await new Promise(setImmediate)
+  tell({ current: { id: 'k1', key: 'the-key' } })
+  const { socket } = await upgraded
+  const parts = []
+  for await (const part of socket) parts.push(part)
+  assert.equal(Buffer.concat(parts).toString(), 'the-key')
 })
 
 test('axios: statuses are errors as the program wants, interceptors run once', async (t) => {
@@ -377,7 +505,7 @@ test('an SDK that takes a function gets each fresh key', async (t) => {
   const events = keys.events()
   await keys.refresh()
   // Nobody reports what the API said, so the new one is taken into use unproven, in time.
-  while (keys.current.id !== 'k2') await Promise.race([events.next(), sleep(20)])
+  while (keys.current.id !== 'k2') await events.next()
   await openai.models.list()
   assert.deepEqual(seen, ['Bearer key-1', 'Bearer key-2'])
 })

@@ -4,6 +4,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { inspect } from 'node:util'
 
 import axios from 'axios'
 import { bearer, Client, createFetch, endpoint, header, KeySwap, KeyswapError, query } from 'keyswap'
@@ -11,7 +12,8 @@ import { keyswapAdapter } from 'keyswap/axios'
 import { keyswapInterceptor } from 'keyswap/undici'
 import { Agent, interceptors, request as undiciRequest } from 'undici'
 
-import { ROOT, World } from './world.mjs'
+import { Heartbeat } from './lateness.mjs'
+import { ROOT, waitFor, World } from './world.mjs'
 
 const SCENARIOS = join(ROOT, 'tests/scenarios')
 const ORDER = '{"order": 1}'
@@ -125,8 +127,9 @@ function codeOf(error) {
 }
 
 class Play {
-  constructor(world, through, told) {
+  constructor(world, through, told, expect) {
     this.world = world
+    this.expect = expect
     this.told = told
     this.client = told.client
     this.through = THROUGH[through]
@@ -150,9 +153,8 @@ class Play {
     const send = this.through(this.world, keys, options, this.client)
     if (!this.isCold) {
       await keys.ready({ timeout: 10_000 })
-      // What was told before the client was ready is no part of the story.
-      await sleep(5)
-      while ((await Promise.race([events.next(), sleep(0, 'none')])) !== 'none');
+      // What was told before the client was ready is no part of the story. This is the last of it.
+      await waitFor(events, 'swapped')
     }
     const fresh = this.isCold ? events : keys.events()
     const listening = this.listen(fresh)
@@ -164,7 +166,7 @@ class Play {
     for (const hint of this.client.hints ?? []) work.push(this.hint(keys, hint))
     await this.until(this.told.run_ms)
     await Promise.all(work)
-    await sleep(30)
+    await this.toldAll()
     const { inUse, generation } = keys.stats
     const last = { in_use: inUse ?? 'none', generation: generation ?? 0 }
     const verdict = await this.world.control('finish', { ...this.counts, ...last })
@@ -189,9 +191,19 @@ class Play {
     for await (const event of events) this.add(`event.${event.name}`)
   }
 
+  /** What the story expects to be told may be on its way yet. */
+  async toldAll() {
+    const expected = Object.entries(this.expect).filter(([key]) => key.startsWith('event.'))
+    const isMissing = ([key, value]) => (this.counts[key] ?? 0) < (value.min ?? value)
+    for (let waited = 0; waited < 1000 && expected.some(isMissing); waited += 5) await sleep(5)
+  }
+
   async start() {
+    const before = performance.now()
     await this.world.control('start', {})
     this.begin = performance.now()
+    // By so much the clock of the endpoint may be ahead.
+    this.startedMs = this.begin - before
   }
 
   until(at) {
@@ -236,7 +248,11 @@ function policyOf(policy, client) {
 if (process.argv[1] === import.meta.filename) {
   const [, , through, name] = process.argv
   const world = await World.start()
-  const told = await world.control('story', read(name))
-  console.log(JSON.stringify(await new Play(world, through, told).run()))
+  const story = read(name)
+  const told = await world.control('story', story)
+  const heartbeat = new Heartbeat()
+  const play = new Play(world, through, told, story.expect)
+  const verdict = await play.run().catch((error) => ({ counters: play.counts, mismatches: [], errors: [inspect(error)] }))
+  console.log(JSON.stringify({ ...verdict, late_ms: Math.max(heartbeat.stop(), Math.round(play.startedMs ?? 0)) }))
   await world.stop()
 }
