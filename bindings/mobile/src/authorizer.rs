@@ -89,6 +89,14 @@ impl NativeAuthorizer {
         Ok(self.0.admits(&parse(&url)?))
     }
 
+    /// Whether a credential for this URL must not go through a proxy: it is plain HTTP on this machine.
+    ///
+    /// # Errors
+    /// `invalid_config` if it is not a whole URL.
+    pub fn goes_direct(&self, url: String) -> Result<bool, NativeError> {
+        Ok(self.0.goes_direct(&parse(&url)?))
+    }
+
     /// A request is about to be sent. The deadline is how long its caller waits at most.
     ///
     /// # Errors
