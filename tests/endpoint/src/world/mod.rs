@@ -204,7 +204,7 @@ impl World {
     }
 
     /// What was counted, by the keys of a story's `expect`. Zeros are there, too, except for
-    /// credentials that were never sent. `api.extra` is left to who knows the callers' requests.
+    /// credentials that were never sent and paths that were never asked for. `api.extra` is left to who knows the callers' requests.
     pub fn counters(&self) -> BTreeMap<String, u64> {
         let fixed = [
             ("fetch.started", self.fetches.started),
@@ -228,6 +228,7 @@ impl World {
             .map(|(key, count)| (key.to_owned(), count))
             .chain(regions.map(|(n, region)| (format!("fetch.region.{n}"), region.fetches)))
             .chain(sent.map(|one| (format!("api.with.{}", one.id), one.sends)))
+            .chain(self.api.paths.iter().map(|(path, sends)| (format!("api.path.{path}"), *sends)))
             .collect()
     }
 
