@@ -170,6 +170,9 @@ internal class Attempt(val native: NativeAttempt, private val classifier: Classi
         native.response(answer.status.toUInt(), headers, body, verdict(answer, body))
     }
 
+    /** Whether the last response was a rejection. */
+    fun isRejected(): Boolean = calling { native.isRejected() }
+
     fun bodyLimit(): Int = calling { native.bodyLimit() }.toInt()
 
     /** The error of a step that failed. */

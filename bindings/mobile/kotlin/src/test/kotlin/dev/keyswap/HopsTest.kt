@@ -158,8 +158,8 @@ class HopsTest {
 
     @ParameterizedTest
     @ValueSource(strings = ["kotlin", "kotlin-ktor"])
-    fun `a time that is over while a fresh key is waited for is a timeout`(name: String) = test {
-        val api = Stub { Told(401) }
+    fun `the time of a request bounds its wait for a fresh key`(name: String) = test {
+        val api = Stub { Told(401, "no") }
         val fetches = AtomicInteger()
         val source = Source.of {
             if (fetches.getAndIncrement() > 0) awaitCancellation()
@@ -168,13 +168,35 @@ class HopsTest {
         val slow = Policy { fetchFloor = 50.milliseconds; fetchFloorMin = 50.milliseconds }
         KeySwap.follow(source, slow).use { keys ->
             Way.of(name, keys, api.url).use { way ->
-                val (thrown, took) = measureTimedValue {
-                    runCatching { way.send(Sent("${api.url}/x", timeoutMs = 400)) }.exceptionOrNull()
-                }
-                assertEquals("timeout", thrown?.let(::codeOf), "$thrown")
+                val (got, took) = measureTimedValue { way.send(Sent("${api.url}/x", timeoutMs = 1000)) }
+                assertEquals(listOf(401, "no"), listOf(got.status, got.text), "what is in hand when the time ends")
                 assertTrue(took < 3.seconds, "$took")
             }
         }
         api.close()
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = ["kotlin", "kotlin-ktor"])
+    fun `the first rejection is the answer when all is in vain`(name: String) = test {
+        val api = Stub { Told(401, "no to ${it.key}") }
+        rotating().use { keys ->
+            Way.of(name, keys, api.url).use { way -> assertEquals("no to $KEY_1", way.send(Sent("${api.url}/x")).text) }
+        }
+        assertTrue(api.asked.any { it.key == KEY_2 })
+        api.close()
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = ["kotlin", "kotlin-ktor"])
+    fun `an origin that is not allowed leads no key anywhere`(name: String) = test {
+        val home = Stub()
+        val away = Stub { to("${home.url}/back", 302) }
+        val first = Stub { to("${away.url}/x", 302) }
+        rotating().use { keys ->
+            Way.of(name, keys, listOf(first.url, home.url)).use { way -> way.send(Sent("${first.url}/x")) }
+        }
+        assertNull(home.asked.single().key)
+        listOf(first, away, home).forEach(Stub::close)
     }
 }

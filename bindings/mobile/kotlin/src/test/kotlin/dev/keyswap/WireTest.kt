@@ -8,7 +8,6 @@ import io.ktor.client.engine.ProxyBuilder
 import io.ktor.client.engine.cio.CIO
 import io.ktor.client.engine.http
 import io.ktor.client.plugins.HttpRedirect
-import io.ktor.client.plugins.HttpRequestTimeoutException
 import io.ktor.client.plugins.HttpTimeout
 import io.ktor.client.request.HttpSendPipeline
 import io.ktor.client.request.get
@@ -32,6 +31,7 @@ import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.TimeUnit
 import kotlin.concurrent.thread
 import kotlin.time.Duration.Companion.seconds
+import kotlin.time.measureTimedValue
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.awaitCancellation
 import kotlinx.coroutines.runBlocking
@@ -242,7 +242,7 @@ class WireTest {
     }
 
     @Test
-    fun `a timeout of Ktor's that is installed inside ends a wait, too`() = test {
+    fun `a timeout of Ktor's that is installed inside bounds a wait, too`() = test {
         val api = Stub { Told(401) }
         var fetches = 0
         val source = Source.of {
@@ -256,11 +256,33 @@ class WireTest {
                     scheme = HEADER
                     allowedOrigins = listOf(api.url)
                 }
-                install(HttpTimeout) { requestTimeoutMillis = 400 }
+                install(HttpTimeout) { requestTimeoutMillis = 1000 }
             }
             http.use {
-                val thrown = runCatching { it.get("${api.url}/x") }.exceptionOrNull()
-                assertTrue(thrown is HttpRequestTimeoutException, "$thrown")
+                val (got, took) = measureTimedValue { it.get("${api.url}/x") }
+                assertEquals(401, got.status.value)
+                assertTrue(took < 3.seconds, "$took")
+            }
+        }
+        api.close()
+    }
+
+    @Test
+    fun `a timeout of Ktor's bounds a wait for the first key, and the error says what was missing`() = test {
+        val api = Stub()
+        KeySwap.start(Source.of { awaitCancellation() }).use { keys ->
+            val http = HttpClient(CIO) {
+                install(HttpTimeout) { requestTimeoutMillis = 200 }
+                install(KeySwapAuth) {
+                    this.keys = keys
+                    scheme = HEADER
+                    allowedOrigins = listOf(api.url)
+                }
+            }
+            http.use {
+                val (thrown, took) = measureTimedValue { runCatching { it.get("${api.url}/x") }.exceptionOrNull() }
+                assertTrue(thrown is KeySwapException.NotReady, "$thrown")
+                assertTrue(took < 3.seconds, "$took")
             }
         }
         api.close()

@@ -14,7 +14,6 @@ import dev.keyswap.internal.NativeStep
 import io.ktor.client.HttpClient
 import io.ktor.client.call.HttpClientCall
 import io.ktor.client.call.save
-import io.ktor.client.plugins.HttpRequestTimeoutException
 import io.ktor.client.plugins.HttpTimeoutCapability
 import io.ktor.client.plugins.HttpTimeoutConfig
 import io.ktor.client.request.HttpRequestBuilder
@@ -36,9 +35,6 @@ import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.withContext
 
-/** How close to its end the time of a request counts as over: clocks are read in milliseconds. */
-private const val NEARLY_MS = 5L
-
 /** One request of a chain of redirects: what is rejected here is sent again from here. */
 internal class Hop(
     private val keyed: Keyed,
@@ -48,20 +44,23 @@ internal class Hop(
 ) {
     private val origin = request.origin()
     private val url = origin + "/" + request.url.encodedPathSegments.joinToString("/").trimStart('/')
-    private val began = System.nanoTime()
+    private var firstRejection: HttpClientCall? = null
 
     suspend fun send(): HttpClientCall {
         forgetOwn()
         val place = keyed.place(origin)
-        if (place == Place.ELSEWHERE) return proceed(request)
+        // An origin that is not allowed has no say in what keys are used for, not even by a redirect.
+        if (place == Place.ELSEWHERE) request.attributes.put(STRAYED, Unit)
+        if (STRAYED in request.attributes) return proceed(request)
+        if (BEGAN !in request.attributes) request.attributes.put(BEGAN, System.nanoTime())
         if (place == Place.HERE) checkWay()
         val seen = keyed.prepared()
-            ?: return keyed.begin(url, isReplayable(), timeout()).use { drive(it, null, it.step()) }
+            ?: return keyed.begin(url, isReplayable(), left()).use { drive(it, null, it.step()) }
         val trip = trip(seen.patch ?: Patch(emptyList())) ?: return proceed(request)
         val call = proceed(trip)
         val answer = KtorAnswer(call)
         if (!trip.hasCarried || !keyed.attends(answer)) return call
-        return keyed.beginAfter(seen, url, isReplayable(), timeout()).use { drive(it, call, it.response(answer)) }
+        return keyed.beginAfter(seen, url, isReplayable(), left()).use { drive(it, call, it.response(answer)) }
     }
 
     private suspend fun drive(attempt: Attempt, first: HttpClientCall?, begun: NativeStep): HttpClientCall {
@@ -71,7 +70,7 @@ internal class Hop(
             when (step) {
                 NativeStep.SEND -> {
                     val patch = attempt.apply(request.method.value, url)
-                    call?.discard()
+                    call?.let { keep(it, attempt) }
                     call = null
                     val trip = trip(patch) ?: return proceed(request)
                     val sent = send(attempt, trip)
@@ -85,21 +84,25 @@ internal class Hop(
                     val body = shown.response.readRawBytes()
                     step = attempt.response(KtorAnswer(shown), body.copyOf(minOf(body.size, attempt.bodyLimit())))
                 }
-                NativeStep.WAIT -> {
-                    step = wait(attempt)
-                    // The time of the request is over, and so is the request, whatever is in hand.
-                    if (step != NativeStep.SEND && isLate()) {
-                        call?.discard()
-                        throw HttpRequestTimeoutException(request)
-                    }
-                }
+                NativeStep.WAIT -> step = wait(attempt)
                 NativeStep.FAIL -> {
                     call?.discard()
                     throw attempt.failure()
                 }
-                NativeStep.RETURN -> return call ?: throw attempt.failure()
+                NativeStep.RETURN -> {
+                    val last = call ?: throw attempt.failure()
+                    val first = firstRejection?.takeIf { attempt.isRejected() } ?: return last
+                    last.discard()
+                    return first
+                }
             }
         }
+    }
+
+    /** The first rejection is about the key that was in use: it is the answer when all is in vain. */
+    private suspend fun keep(call: HttpClientCall, attempt: Attempt) {
+        if (firstRejection == null && attempt.isRejected()) firstRejection = call.save()
+        call.discard()
     }
 
     private suspend fun send(attempt: Attempt, trip: Trip): HttpClientCall =
@@ -171,12 +174,12 @@ internal class Hop(
         }
     }
 
-    /** How many milliseconds the whole request may take; null if that is not limited, or not said yet. */
-    private fun timeout(): Long? = request.getCapabilityOrNull(HttpTimeoutCapability)?.requestTimeoutMillis
-        ?.takeIf { it != HttpTimeoutConfig.INFINITE_TIMEOUT_MS }
-
-    private fun isLate(): Boolean =
-        timeout().let { it != null && (System.nanoTime() - began) / 1_000_000 + NEARLY_MS >= it }
+    /** How many milliseconds the whole request has left; null if that is not limited, or not said yet. */
+    private fun left(): Long? {
+        val whole = request.getCapabilityOrNull(HttpTimeoutCapability)?.requestTimeoutMillis
+        if (whole == null || whole == HttpTimeoutConfig.INFINITE_TIMEOUT_MS) return null
+        return (whole - (System.nanoTime() - request.attributes[BEGAN]) / 1_000_000).coerceAtLeast(0)
+    }
 
     private fun isReplayable(): Boolean = request.resend && isReplayable(request.body)
 
@@ -194,6 +197,12 @@ internal val TRIP = AttributeKey<Trip>("KeySwapTrip")
 private class Own(val origin: String, val names: List<String>)
 
 private val OWN = AttributeKey<Own>("KeySwapOwn")
+
+/** When the first hop began. */
+private val BEGAN = AttributeKey<Long>("KeySwapBegan")
+
+/** A chain of redirects that came to an origin that is not allowed. */
+private val STRAYED = AttributeKey<Unit>("KeySwapStrayed")
 
 /** A WebSocket begins as a request. */
 internal fun HttpRequestBuilder.origin(): String = with(url) {

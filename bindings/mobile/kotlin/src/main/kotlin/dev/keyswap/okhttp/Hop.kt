@@ -25,8 +25,8 @@ import okhttp3.Response
 /** How long a wait goes on before it is seen whether the call was cancelled. */
 private const val SLICE_MS = 20uL
 
-/** How close to its end the time of a call counts as over: clocks are read in milliseconds. */
-private const val NEARLY_MS = 5L
+/** The longest body of a rejection that is kept for the case that all is in vain. */
+private const val MOST_KEPT = 64L * 1024
 
 /** One request of a chain of redirects: what is rejected here is sent again from here. */
 internal class Hop(
@@ -45,9 +45,12 @@ internal class Hop(
     /** OkHttp passes network interceptors over for these. */
     private val isWebSocket = request.header("Upgrade").equals("websocket", ignoreCase = true)
     private var carried = emptySet<String>()
+    private var firstRejection: Response? = null
+
+    /** Whether keys may go there. */
+    val isAtHome: Boolean get() = place != Place.ELSEWHERE
 
     fun send(): Response {
-        if (place == Place.ELSEWHERE) return chain.proceed(request)
         val seen = keyed.prepared()
             ?: return keyed.begin(url, isReplayable, left()).use { drive(it, null, it.step()) }
         val trip = trip(seen.patch ?: Patch(emptyList())) ?: return chain.proceed(request)
@@ -70,7 +73,7 @@ internal class Hop(
             while (true) {
                 when (step) {
                     NativeStep.SEND -> {
-                        response?.close()
+                        response?.let { keep(it, attempt) }
                         response = null
                         val trip = trip(attempt.apply(request.method, url)) ?: return chain.proceed(request)
                         val sent = send(trip, attempt)
@@ -83,21 +86,28 @@ internal class Hop(
                         val beginning = shown.peekBody(attempt.bodyLimit().toLong()).bytes()
                         step = attempt.response(OkHttpAnswer(shown), beginning)
                     }
-                    NativeStep.WAIT -> {
-                        step = await(attempt)
-                        // The time of the call is over, and so is the call, whatever is in hand.
-                        if (step != NativeStep.SEND && left().let { it != null && it <= NEARLY_MS }) {
-                            throw InterruptedIOException("timeout")
-                        }
-                    }
+                    NativeStep.WAIT -> step = await(attempt)
                     NativeStep.FAIL -> throw attempt.failure()
-                    NativeStep.RETURN -> return response ?: throw attempt.failure()
+                    NativeStep.RETURN -> return answer(response ?: throw attempt.failure(), attempt)
                 }
             }
         } catch (thrown: Throwable) {
             response?.close()
             throw thrown
         }
+    }
+
+    /** The first rejection is about the key that was in use: it is the answer when all is in vain. */
+    private fun keep(response: Response, attempt: Attempt) = response.use {
+        if (firstRejection != null || !attempt.isRejected()) return@use
+        val body = it.peekBody(MOST_KEPT + 1)
+        if (body.contentLength() <= MOST_KEPT) firstRejection = it.newBuilder().body(body).build()
+    }
+
+    private fun answer(last: Response, attempt: Attempt): Response {
+        val first = firstRejection?.takeIf { attempt.isRejected() } ?: return last
+        last.close()
+        return first
     }
 
     private fun send(trip: Trip, attempt: Attempt): Response =

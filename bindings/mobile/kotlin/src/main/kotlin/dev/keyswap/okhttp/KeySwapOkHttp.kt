@@ -62,9 +62,12 @@ private class Following(private val keyed: Keyed, private val isFollowing: Boole
         var request = chain.request()
         var prior: Response? = null
         var redirects = 0
+        var isKeyed = true
         while (true) {
             val hop = Hop(keyed, chain, request, began)
-            val response = hop.send().after(prior)
+            // An origin that is not allowed has no say in what keys are used for, not even by a redirect.
+            isKeyed = isKeyed && hop.isAtHome
+            val response = (if (isKeyed) hop.send() else chain.proceed(request)).after(prior)
             val next = if (isFollowing) redirect(response, request, chain.followSslRedirects) else null
             if (next == null || next.body?.isOneShot() == true) return response
             response.close()
