@@ -5,12 +5,12 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use keyswap::{Error, ErrorKind, Failure, Step};
 use tokio::runtime::Handle;
 
 use crate::{
-    authorizer::{NativePatch, parse},
+    authorizer::{NativePatch, method_of, parse, status_of},
     errors::{NativeError, invalid},
     job::{NativeJob, Task, runtime},
     scheme::{NativeVerdict, having_said},
@@ -134,8 +134,7 @@ impl NativeAttempt {
     /// `scheme_failed` if the credential cannot be put on the request.
     pub fn apply(&self, method: String, url: String) -> Result<Arc<NativePatch>, NativeError> {
         let url = parse(&url)?;
-        let method = Method::from_bytes(method.as_bytes())
-            .map_err(|_| invalid("not the name of an HTTP method"))?;
+        let method = method_of(&method)?;
         self.with(|attempt| {
             let patch = attempt.apply(&method, &url, &HeaderMap::new(), None)?;
             Ok(NativePatch::new(patch))
@@ -154,9 +153,7 @@ impl NativeAttempt {
         body: Option<Vec<u8>>,
         said: Option<NativeVerdict>,
     ) -> Result<NativeStep, NativeError> {
-        let status =
-            u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
-        let status = status.ok_or_else(|| invalid("not an HTTP status"))?;
+        let status = status_of(status)?;
         let headers = header_map(&headers);
         self.with(|attempt| {
             let shown = || seen(attempt.response(status, &headers, body.as_deref()));
@@ -175,6 +172,15 @@ impl NativeAttempt {
             NativeFailure::Other => Failure::Other,
         };
         self.with(|attempt| Ok(seen(attempt.failed(failure))))
+    }
+
+    /// Whether the last response was a rejection. If the first one was, too, that is the one to return when
+    /// all is in vain.
+    ///
+    /// # Errors
+    /// `closed`.
+    pub fn is_rejected(&self) -> Result<bool, NativeError> {
+        self.with(|attempt| Ok(attempt.is_rejected()))
     }
 
     /// Waits as `Wait` says; at once, if the step is another. Cancelled, it closes the attempt.

@@ -6,7 +6,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::HeaderValue;
+use http::{HeaderValue, Method, StatusCode};
+use keyswap::redirect::{Asked, masked};
 use url::Url;
 
 use crate::{
@@ -89,6 +90,14 @@ impl NativeAuthorizer {
         Ok(self.0.admits(&parse(&url)?))
     }
 
+    /// Whether a credential for this URL must not go through a proxy: it is plain HTTP on this machine.
+    ///
+    /// # Errors
+    /// `invalid_config` if it is not a whole URL.
+    pub fn goes_direct(&self, url: String) -> Result<bool, NativeError> {
+        Ok(self.0.goes_direct(&parse(&url)?))
+    }
+
     /// A request is about to be sent. The deadline is how long its caller waits at most.
     ///
     /// # Errors
@@ -165,6 +174,57 @@ impl NativePatch {
         self.0.apply_query(&mut parsed);
         Ok(if parsed == before { url } else { parsed.into() })
     }
+
+    /// What is on a request to an origin that is not allowed.
+    #[uniffi::constructor]
+    pub fn nothing() -> Arc<Self> {
+        Self::new(keyswap::Patch::default())
+    }
+
+    /// Where a response leads whose request carried this; none if it is the answer. `replayable` says
+    /// whether the body, if there was one, can be sent again.
+    ///
+    /// # Errors
+    /// `invalid_config` if these are no method, no whole URL and no status.
+    pub fn follow(
+        &self,
+        method: String,
+        url: String,
+        replayable: bool,
+        status: u32,
+        location: String,
+    ) -> Result<Option<NativeNext>, NativeError> {
+        let (method, url, status) = (method_of(&method)?, parse(&url)?, status_of(status)?);
+        let asked = Asked { method: &method, url: &url, patch: &self.0, replayable };
+        Ok(asked.follow(status, &location).map(|next| NativeNext {
+            method: next.method.to_string(),
+            url: next.url.to_string(),
+            drops_body: next.drops_body,
+            drops: next.drops.iter().map(|name| name.as_str().to_owned()).collect(),
+        }))
+    }
+
+    /// A `Location` that holds what this put on the request to this URL, as it may be seen; none if it may
+    /// be seen as it is.
+    ///
+    /// # Errors
+    /// `invalid_config` if it is not a whole URL.
+    pub fn masked(&self, url: String, location: String) -> Result<Option<String>, NativeError> {
+        Ok(masked(&parse(&url)?, &self.0, &location))
+    }
+}
+
+/// The hop that a redirect asks for.
+#[derive(Debug, uniffi::Record)]
+pub struct NativeNext {
+    /// Its method.
+    pub method: String,
+    /// Where it goes.
+    pub url: String,
+    /// Whether the body stays behind.
+    pub drops_body: bool,
+    /// The headers that stay behind, in lower case.
+    pub drops: Vec<String>,
 }
 
 impl NativePatch {
@@ -183,6 +243,15 @@ impl fmt::Display for NativePatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
+}
+
+pub(crate) fn method_of(name: &str) -> Result<Method, NativeError> {
+    Method::from_bytes(name.as_bytes()).map_err(|_| invalid("not the name of an HTTP method"))
+}
+
+pub(crate) fn status_of(status: u32) -> Result<StatusCode, NativeError> {
+    let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+    status.ok_or_else(|| invalid("not an HTTP status"))
 }
 
 pub(crate) fn parse(url: &str) -> Result<Url, NativeError> {

@@ -23,7 +23,9 @@ mod source;
 
 pub use self::{
     attempt::{NativeAttempt, NativeFailure, NativeStep},
-    authorizer::{NativeAuthorizer, NativeAuthorizerSpec, NativePatch, NativeSnapshot},
+    authorizer::{
+        NativeAuthorizer, NativeAuthorizerSpec, NativeNext, NativePatch, NativeSnapshot,
+    },
     credential::{NativeCredential, NativeFacts, NativeSecret},
     errors::{NativeError, error_codes},
     events::{NativeEvent, NativeEvents, event_names},

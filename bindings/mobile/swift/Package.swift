@@ -28,6 +28,6 @@ let package = Package(
             name: "KeySwapNative", dependencies: ["KeySwapFFI"], path: "Generated/Native",
             swiftSettings: [.swiftLanguageMode(.v5)], linkerSettings: linked),
         .target(name: "Keyswap", dependencies: ["KeySwapNative"]),
-        .testTarget(name: "KeyswapTests", dependencies: ["Keyswap"]),
+        .testTarget(name: "KeyswapTests", dependencies: ["Keyswap", "KeySwapNative"]),
     ]
 )

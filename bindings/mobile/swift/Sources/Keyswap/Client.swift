@@ -16,6 +16,9 @@ import FoundationNetworking
 /// pass without. Redirects are followed here, hop by hop, because `URLSession` takes headers along to other origins.
 /// Without `scheme`, credentials go onto requests as the set says. Background sessions are not supported: they send
 /// while the program, and so this, does not run.
+///
+/// Plain HTTP on this machine takes no proxy; on Linux, where a variable of the environment names one for it, that is an
+/// error: except this machine in `no_proxy`. What `localhost` is, is for the system to say: write 127.0.0.1 to be sure.
 public final class Client: Sendable {
     private let keys: KeySwap
     private let base: URL
@@ -23,13 +26,18 @@ public final class Client: Sendable {
     private let classifier: Classifier?
     private let statuses: Set<Int>
     private let headers: [String]
-    private let exchange: Exchange
+    private let ownHeaderWins: Bool
+    private let outer: Exchange
+    private let direct: Exchange
     private let prepared = Prepared()
 
+    /// A request with a header of its own where the key belongs is an error, unless `ownHeaderWins`: then it is sent as
+    /// it is.
+    ///
     /// - Throws: `KeyswapError` with the code `invalid_config` or `insecure_url`.
     public init(
         _ keys: KeySwap, baseURL: URL, scheme: Scheme? = nil, allowedOrigins: [URL] = [],
-        classifier: Classifier? = nil, plainHTTPAllowed: Bool = false,
+        classifier: Classifier? = nil, plainHTTPAllowed: Bool = false, ownHeaderWins: Bool = false,
         configuration: URLSessionConfiguration = .ephemeral
     ) throws {
         let spec = NativeAuthorizerSpec(
@@ -40,16 +48,21 @@ public final class Client: Sendable {
         self.keys = keys
         base = baseURL
         self.classifier = classifier
+        self.ownHeaderWins = ownHeaderWins
         statuses = Set(authorizer.attention().map(Int.init))
         headers = authorizer.attentionHeaders()
-        exchange = Exchange(configuration)
+        outer = Exchange(configuration)
+        direct = Exchange.direct(configuration)
     }
 
-    deinit { exchange.end() }
+    deinit {
+        outer.end()
+        direct.end()
+    }
 
     /// GETs a path below the base, or a whole URL.
     public func data(from path: String) async throws -> (Data, HTTPURLResponse) {
-        guard let url = URL(string: path, relativeTo: base)?.absoluteURL else {
+        guard let url = joined(path) else {
             throw KeyswapError(code: "invalid_config", reason: "not a path, and not a URL")
         }
         return try await data(for: URLRequest(url: url))
@@ -58,53 +71,71 @@ public final class Client: Sendable {
     /// Sends a request. A response of any status is not an error.
     ///
     /// A body in `httpBody` is sent again with another credential if need be. `bodyStream` can be sent only once: if its
-    /// credential is rejected, the API's response is returned.
+    /// credential is rejected, the API's response is returned, and so it is for every request with `resend: false`. The
+    /// request's `timeoutInterval` is also the longest time that it waits for a fresh credential. Ten redirects are
+    /// followed; each hop is a request of its own, and what was answered is never sent again.
     ///
     /// - Throws: `KeyswapError` if there is nothing to send with; what `URLSession` throws; `CancellationError`.
     public func data(
-        for request: URLRequest, bodyStream: InputStream? = nil
+        for request: URLRequest, bodyStream: InputStream? = nil, resend: Bool = true
     ) async throws -> (Data, HTTPURLResponse) {
         var request = request
         // A stream in the request is one, too.
         let stream = bodyStream ?? request.httpBodyStream
         // Setting it takes the other kind of body away, also when it is set to nothing.
         if let stream { request.httpBodyStream = stream }
-        var canRepeat = stream == nil
-        for _ in 0...mostHops {
-            let (data, response) = try await hop(request, canRepeat)
-            guard let next = follow(response, request) else { return (data, shown(response, request)) }
-            if next.keepsBody, stream != nil {
-                throw KeyswapError(code: "body", reason: "a redirect of a body that can be sent only once")
+        let until = ContinuousClock.now + .seconds(min(request.timeoutInterval, 1e9))
+        var hops = 0
+        var isKeyed = true
+        while true {
+            let canRepeat = request.httpBodyStream == nil
+            let url = request.url?.absoluteString ?? ""
+            // An origin that is not allowed has no say in what keys are used for, not even by a redirect.
+            isKeyed = try isKeyed && calling { try authorizer.admits(url: url) }
+            let answer =
+                isKeyed
+                ? try await hop(request, url, canRepeat && resend, until)
+                : try await sent(request, outer, .nothing(), isKeyed: false)
+            guard hops < mostRedirects, let next = try answer.next(request, canRepeat) else {
+                return try answer.shown(request)
             }
-            request = next.request
-            canRepeat = true
+            request = next
+            hops += 1
         }
-        throw KeyswapError(code: "transport", reason: "too many redirects")
+    }
+
+    private func joined(_ path: String) -> URL? {
+        if let whole = URL(string: path), whole.scheme == "https" || whole.scheme == "http", whole.host != nil {
+            return whole
+        }
+        var below = base.absoluteString
+        while below.hasSuffix("/") { below.removeLast() }
+        return URL(string: path.hasPrefix("/") || path.hasPrefix("?") ? below + path : "\(below)/\(path)")
     }
 
     // MARK: - One hop
 
-    private func hop(_ request: URLRequest, _ replayable: Bool) async throws -> (Data, HTTPURLResponse) {
-        let url = request.url?.absoluteString ?? ""
-        guard try calling({ try authorizer.admits(url: url) }) else {
-            return try await exchange.send(request)
-        }
-        let deadline = UInt64(clamping: Int(request.timeoutInterval * 1000))
+    private func hop(
+        _ request: URLRequest, _ url: String, _ replayable: Bool, _ until: ContinuousClock.Instant
+    ) async throws -> Answer {
+        let exchange = try way(url)
         let attempt: NativeAttempt
-        var last: (Data, HTTPURLResponse)?
+        var first: Answer?
+        var last: Answer?
         var step: NativeStep
         if let (snapshot, patch) = try prepared.look(keys.epoch, { try calling { try authorizer.snapshot() } }) {
-            let answer = try await exchange.send(try patched(request, patch))
-            guard attends(answer.1) else { return answer }
+            if try yields(request, patch) { return try await sent(request, exchange, patch, isKeyed: false) }
+            let answer = try await sent(patched(request, patch), exchange, patch, isKeyed: true)
+            guard attends(answer.response) else { return answer }
             attempt = try calling {
                 try authorizer.beginAfter(
-                    snapshot: snapshot, url: url, replayable: replayable, deadlineMs: deadline)
+                    snapshot: snapshot, url: url, replayable: replayable, deadlineMs: left(until))
             }
             last = answer
             step = try show(attempt, answer, nil)
         } else {
             attempt = try calling {
-                try authorizer.begin(url: url, replayable: replayable, deadlineMs: deadline)
+                try authorizer.begin(url: url, replayable: replayable, deadlineMs: left(until))
             }
             step = try calling { try attempt.step() }
         }
@@ -113,12 +144,15 @@ public final class Client: Sendable {
             switch step {
             case .send:
                 let patch = try calling { try attempt.apply(method: request.httpMethod ?? "GET", url: url) }
+                if try yields(request, patch) { return try await sent(request, exchange, patch, isKeyed: false) }
+                // The first rejection is about the credential that was in use.
+                if first == nil, last != nil, try calling({ try attempt.isRejected() }) { first = last }
                 do {
-                    let answer = try await exchange.send(try patched(request, patch))
+                    let answer = try await sent(patched(request, patch), exchange, patch, isKeyed: true)
                     last = answer
                     step = try show(attempt, answer, nil)
                 } catch let error as URLError {
-                    _ = try? attempt.failed(failure: error.code == .timedOut ? .timeout : .other)
+                    _ = try? attempt.failed(failure: failure(error))
                     throw error
                 }
             case .wait:
@@ -126,31 +160,60 @@ public final class Client: Sendable {
             case .needBody:
                 guard let last else { throw absent }
                 let limit = try calling { try attempt.bodyLimit() }
-                step = try show(attempt, last, last.0.prefix(Int(limit)))
+                step = try show(attempt, last, last.data.prefix(Int(limit)))
             case .fail:
                 try calling { try attempt.check() }
                 throw absent
             case .return:
                 guard let last else { throw absent }
-                return last
+                return try calling { try attempt.isRejected() } ? first ?? last : last
             }
         }
     }
 
     private var absent: KeyswapError { KeyswapError(code: "transport", reason: "there is no response") }
 
-    private func show(
-        _ attempt: NativeAttempt, _ answer: (Data, HTTPURLResponse), _ body: Data?
-    ) throws -> NativeStep {
-        let response = answer.1
+    private func left(_ until: ContinuousClock.Instant) -> UInt64 {
+        let left = (until - .now).components
+        return UInt64(clamping: left.seconds * 1000 + left.attoseconds / 1_000_000_000_000_000)
+    }
+
+    private func failure(_ error: URLError) -> NativeFailure {
+        switch error.code {
+        case .timedOut: .timeout
+        case .cannotConnectToHost, .cannotFindHost, .dnsLookupFailed, .notConnectedToInternet: .connect
+        default: .other
+        }
+    }
+
+    /// The session that a key for this URL may take.
+    private func way(_ url: String) throws -> Exchange {
+        guard try calling({ try authorizer.goesDirect(url: url) }) else { return outer }
+        guard let host = URL(string: url)?.host, !isProxied(host) else {
+            throw KeyswapError(
+                code: "insecure_url",
+                reason: "plain HTTP to this machine would go through a proxy, which could read the key: name it in "
+                    + "the variable no_proxy, or use https")
+        }
+        return direct
+    }
+
+    private func sent(
+        _ request: URLRequest, _ exchange: Exchange, _ patch: NativePatch, isKeyed: Bool
+    ) async throws -> Answer {
+        let (data, response) = try await exchange.send(request, isKeyed: isKeyed)
+        return Answer(data: data, response: response, patch: patch)
+    }
+
+    private func show(_ attempt: NativeAttempt, _ answer: Answer, _ body: Data?) throws -> NativeStep {
         var turns: [String] = []
         var record: [String: String] = [:]
-        for (name, value) in response.allHeaderFields {
+        for (name, value) in answer.response.allHeaderFields {
             let (name, value) = ("\(name)".lowercased(), "\(value)")
             turns += [name, value]
             record[name] = value
         }
-        let status = response.statusCode
+        let status = answer.response.statusCode
         let said = classifier.flatMap {
             $0.statuses.contains(status) ? $0.judge(status, record, body).native : nil
         }
@@ -162,6 +225,17 @@ public final class Client: Sendable {
     private func attends(_ response: HTTPURLResponse) -> Bool {
         statuses.contains(response.statusCode)
             || headers.contains { response.value(forHTTPHeaderField: $0) != nil }
+    }
+
+    /// Whether a request goes out as its caller made it, because its own header wins.
+    private func yields(_ request: URLRequest, _ patch: NativePatch) throws -> Bool {
+        let turns = patch.reveal()
+        let names = stride(from: 0, to: turns.count - 1, by: 2).map { turns[$0] }
+        guard let own = names.first(where: { request.value(forHTTPHeaderField: $0) != nil }) else { return false }
+        if ownHeaderWins { return true }
+        throw KeyswapError(
+            code: "invalid_config",
+            reason: "the request has a header \(own) of its own, where the key belongs: leave it out, or say that it wins")
     }
 
     private func patched(_ request: URLRequest, _ patch: NativePatch) throws -> URLRequest {
@@ -176,146 +250,23 @@ public final class Client: Sendable {
         }
         return sent
     }
-
-    /// The response as the caller sees it: a key that went into the query is not in its URL.
-    private func shown(_ response: HTTPURLResponse, _ request: URLRequest) -> HTTPURLResponse {
-        guard let url = request.url, response.url != url else { return response }
-        let fields = Dictionary(
-            uniqueKeysWithValues: response.allHeaderFields.map { ("\($0.key)", "\($0.value)") })
-        return HTTPURLResponse(
-            url: url, statusCode: response.statusCode, httpVersion: "HTTP/1.1", headerFields: fields) ?? response
-    }
 }
 
-/// The most hops of one request.
-private let mostHops = 10
+/// The most redirects that a request follows.
+private let mostRedirects = 10
 
-private struct Next {
-    let request: URLRequest
-    let keepsBody: Bool
-}
+/// The variables that name a proxy for plain HTTP, where the system's library reads them.
+private let proxyVariables = ["http_proxy", "all_proxy", "ALL_PROXY"]
 
-/// Where a response leads, as browsers follow it; nil if it leads nowhere.
-private func follow(_ response: HTTPURLResponse, _ request: URLRequest) -> Next? {
-    let status = response.statusCode
-    guard [301, 302, 303, 307, 308].contains(status), let from = request.url,
-        let location = response.value(forHTTPHeaderField: "location"),
-        let url = URL(string: location, relativeTo: from)?.absoluteURL,
-        url.scheme == "http" || url.scheme == "https"
-    else { return nil }
-    var next = request
-    next.url = url
-    let method = request.httpMethod ?? "GET"
-    let becomesGet = (status == 303 && method != "GET" && method != "HEAD") || (status < 303 && method == "POST")
-    if becomesGet {
-        next.httpMethod = "GET"
-        next.httpBodyStream = nil
-        next.httpBody = nil
-        for name in ["content-type", "content-length", "content-encoding"] {
-            next.setValue(nil, forHTTPHeaderField: name)
-        }
-    }
-    if (from.scheme, from.host, from.port) != (url.scheme, url.host, url.port) {
-        for name in ["authorization", "cookie", "proxy-authorization"] {
-            next.setValue(nil, forHTTPHeaderField: name)
-        }
-    }
-    return Next(request: next, keepsBody: !becomesGet)
-}
-
-/// What requests of one epoch are sent with.
-private final class Prepared: @unchecked Sendable {
-    private let lock = NSLock()
-    private var held: (epoch: UInt64, snapshot: NativeSnapshot, patch: NativePatch?)?
-
-    /// Nil if a request has to begin an attempt. The core is asked once an epoch.
-    func look(
-        _ epoch: UInt64, _ read: () throws -> NativeSnapshot
-    ) throws -> (NativeSnapshot, NativePatch)? {
-        let known = lock.withLock { held?.epoch == epoch ? held : nil }
-        if let known { return known.patch.map { (known.snapshot, $0) } }
-        let snapshot = try read()
-        let patch = snapshot.patch()
-        if snapshot.epoch() == epoch { lock.withLock { held = (epoch, snapshot, patch) } }
-        return patch.map { (snapshot, $0) }
-    }
-}
-
-/// A session whose delegate this is, because only a delegate can keep it from following redirects.
-private final class Exchange: NSObject, URLSessionDataDelegate, @unchecked Sendable {
-    private struct Running {
-        let done: CheckedContinuation<(Data, HTTPURLResponse), any Error>
-        var body = Data()
-    }
-
-    private let lock = NSLock()
-    private var running: [Int: Running] = [:]
-    private var session: URLSession!
-
-    init(_ configuration: URLSessionConfiguration) {
-        super.init()
-        session = URLSession(configuration: configuration, delegate: self, delegateQueue: nil)
-    }
-
-    /// A session holds its delegate until it is told to let go.
-    func end() { session.finishTasksAndInvalidate() }
-
-    func send(_ request: URLRequest) async throws -> (Data, HTTPURLResponse) {
-        try Task.checkCancellation()
-        let task = session.dataTask(with: request)
-        do {
-            return try await withTaskCancellationHandler {
-                try await withCheckedThrowingContinuation { done in
-                    lock.withLock { running[task.taskIdentifier] = Running(done: done) }
-                    task.resume()
-                }
-            } onCancel: {
-                task.cancel()
-            }
-        } catch let error as URLError where error.code == .cancelled {
-            try Task.checkCancellation()
-            throw error
-        }
-    }
-
-    func urlSession(
-        _: URLSession, task _: URLSessionTask, willPerformHTTPRedirection _: HTTPURLResponse,
-        newRequest _: URLRequest, completionHandler: @escaping (URLRequest?) -> Void
-    ) {
-        completionHandler(nil)
-    }
-
-    func urlSession(
-        _: URLSession, task _: URLSessionTask, needNewBodyStream completionHandler: @escaping (InputStream?) -> Void
-    ) {
-        // A stream is sent once.
-        completionHandler(nil)
-    }
-
-    func urlSession(_: URLSession, dataTask: URLSessionDataTask, didReceive data: Data) {
-        lock.withLock { running[dataTask.taskIdentifier]?.body.append(data) }
-    }
-
-    func urlSession(_: URLSession, task: URLSessionTask, didCompleteWithError error: (any Error)?) {
-        guard let run = lock.withLock({ running.removeValue(forKey: task.taskIdentifier) }) else { return }
-        if let error {
-            run.done.resume(throwing: clean(error))
-        } else if let response = task.response as? HTTPURLResponse {
-            run.done.resume(returning: (run.body, response))
-        } else {
-            run.done.resume(throwing: URLError(.badServerResponse))
-        }
-    }
-
-    /// The error without what it holds beside its code: that has the URL as it was sent.
-    private func clean(_ error: any Error) -> any Error {
-        guard let error = error as? URLError else {
-            let error = error as NSError
-            guard error.domain == NSURLErrorDomain else { return error }
-            // It may be absent on some platforms, and cannot be on others.
-            let code = URLError.Code(rawValue: error.code) as URLError.Code?
-            return URLError(code ?? .unknown)
-        }
-        return URLError(error.code)
-    }
+/// Whether the environment sends plain HTTP to this host through a proxy. Only where URLSession is curl, which no
+/// setting of a session keeps from it.
+private func isProxied(_ host: String) -> Bool {
+    #if canImport(FoundationNetworking)
+    let environment = ProcessInfo.processInfo.environment
+    guard proxyVariables.contains(where: { environment[$0]?.isEmpty == false }) else { return false }
+    let excepted = (environment["no_proxy"] ?? environment["NO_PROXY"] ?? "").split { $0 == "," || $0 == " " }
+    return !excepted.contains { $0 == "*" || $0 == host }
+    #else
+    return false
+    #endif
 }

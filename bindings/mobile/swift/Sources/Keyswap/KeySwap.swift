@@ -62,6 +62,8 @@ public struct Stats: Sendable {
     public let lastSuccess: Date?
     public let fetchesChanged, fetchesNotModified, fetchesFailed, fetchesForced: UInt64
     public let rejections, fallbacks, rollbacks, sends, extraSends: UInt64
+    /// Callers that wait right now.
+    public let waiting: UInt64
 }
 
 /// Follows one source and always holds a fresh credential.
@@ -126,7 +128,8 @@ public final class KeySwap: Sendable {
             lastSuccess: date(stats.lastSuccessMs), fetchesChanged: stats.fetchesChanged,
             fetchesNotModified: stats.fetchesNotModified, fetchesFailed: stats.fetchesFailed,
             fetchesForced: stats.fetchesForced, rejections: stats.rejections, fallbacks: stats.fallbacks,
-            rollbacks: stats.rollbacks, sends: stats.sends, extraSends: stats.extraSends)
+            rollbacks: stats.rollbacks, sends: stats.sends, extraSends: stats.extraSends,
+            waiting: stats.waiting)
     }
 
     /// Waits until a credential is usable, for `timeout` seconds at most.

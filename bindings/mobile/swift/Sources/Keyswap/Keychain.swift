@@ -1,10 +1,9 @@
 #if canImport(Security)
 import Foundation
-import KeySwapNative
 import Security
 
-/// A bootstrap credential, or a whole set, in the keychain of the device.
-public final class Keychain: NativeStorage, Sendable {
+/// A bootstrap credential (`bootstrapStorage`), or a whole set (`Source.keychain`), in the keychain of the device.
+public final class Keychain: SecretStorage {
     private let service: String
     private let account: String
 
@@ -28,14 +27,14 @@ public final class Keychain: NativeStorage, Sendable {
         }
     }
 
-    public func load() throws -> NativeSecret? {
+    public func load() throws -> String? {
         var asked = query
         asked[kSecReturnData] = true
         var found: CFTypeRef?
         switch SecItemCopyMatching(asked as CFDictionary, &found) {
-        case errSecSuccess: return (found as? Data).map { NativeSecret(text: String(decoding: $0, as: UTF8.self)) }
+        case errSecSuccess: return (found as? Data).map { String(decoding: $0, as: UTF8.self) }
         case errSecItemNotFound: return nil
-        case let status: throw NativeForeignError.Failed(reason: "was refused by the keychain: \(status)")
+        case let status: throw KeyswapError(code: "source_failed", reason: "was refused by the keychain: \(status)")
         }
     }
 
@@ -47,7 +46,7 @@ public final class Keychain: NativeStorage, Sendable {
 extension Source {
     /// What the keychain holds: a document, which your app keeps fresh.
     public static func keychain(_ keychain: Keychain) -> Source {
-        Source(native: .storage(storage: keychain))
+        .storage(keychain)
     }
 }
 #endif

@@ -7,21 +7,24 @@ public struct Source: Sendable {
 
     /// A rotation endpoint that speaks `keyswap/1`, at the URL of the set itself.
     ///
-    /// `bootstrap` is what it is fetched with; without it, and without `bootstrapFile`, the environment variable
-    /// KEYSWAP_BOOTSTRAP says so. Times are seconds. `signedBy` is the provider's public key: answers that it did not
+    /// `bootstrap` is what it is fetched with; `bootstrapFile` and `bootstrapStorage` (a `Keychain`, say) hold it, and are
+    /// read again when it is rejected. Without any, the environment variable KEYSWAP_BOOTSTRAP says so, unless the
+    /// endpoint wants none (`noBootstrap`). Times are seconds. `signedBy` is the provider's public key: answers that it did not
     /// sign are refused. Certificates are PEM. `regions` are further endpoints that show the same set, asked in order
     /// when this one fails.
     ///
     /// - Throws: `KeyswapError` with the code `invalid_config` or `insecure_url`.
     public static func endpoint(
-        _ url: URL, bootstrap: String? = nil, bootstrapFile: String? = nil, timeout: TimeInterval? = nil,
+        _ url: URL, bootstrap: String? = nil, bootstrapFile: String? = nil,
+        bootstrapStorage: (any SecretStorage)? = nil, noBootstrap: Bool = false, timeout: TimeInterval? = nil,
         push: Bool = true, heartbeat: TimeInterval? = nil, signedBy: String? = nil,
         rootCertificates: String? = nil, clientCertificate: String? = nil, app: String? = nil,
         plainHTTPAllowed: Bool = false, regions: [Source] = []
     ) throws -> Source {
         let spec = NativeEndpointSpec(
             url: url.absoluteString, bootstrap: bootstrap.map { NativeSecret(text: $0) },
-            bootstrapFile: bootstrapFile, bootstrapStorage: nil, noBootstrap: false,
+            bootstrapFile: bootstrapFile, bootstrapStorage: bootstrapStorage.map(Loading.init),
+            noBootstrap: noBootstrap,
             timeoutMs: try timeout.map { try millis($0, "timeout") }, push: push,
             heartbeatMs: try heartbeat.map { try millis($0, "heartbeat") }, signedBy: signedBy,
             rootCertificates: rootCertificates,
@@ -42,6 +45,11 @@ public struct Source: Sendable {
         Source(native: .env(variable: variable, id: id))
     }
 
+    /// What a storage holds, which the program keeps fresh: the JSON of a set.
+    public static func storage(_ storage: any SecretStorage) -> Source {
+        Source(native: .storage(storage: Loading(storage)))
+    }
+
     /// A function of yours: it returns the set as it is now. One that throws is a failed fetch, and displaces nothing.
     public static func of(_ fetch: @escaping @Sendable () async throws -> Document) -> Source {
         Source(native: .function(function: Asking(fetch)))
@@ -51,6 +59,12 @@ public struct Source: Sendable {
     public func reachable(_ isReachable: @escaping @Sendable () -> Bool) throws -> Source {
         Source(native: try calling { try native.reachable(device: Reachability(isReachable)) })
     }
+}
+
+/// The device's own place for secrets.
+public protocol SecretStorage: Sendable {
+    /// What is stored; nil if nothing is. It may block.
+    func load() throws -> String?
 }
 
 /// A set as a source of yours returns it. Printing it shows the ids, never the material.
@@ -124,6 +138,22 @@ private final class Asking: NativeFunction {
     func fetch() async throws -> NativeSecret {
         do {
             return try await ask().secret()
+        } catch {
+            throw NativeForeignError.Failed(reason: "threw \(type(of: error))")
+        }
+    }
+}
+
+private final class Loading: NativeStorage {
+    private let storage: any SecretStorage
+
+    init(_ storage: any SecretStorage) { self.storage = storage }
+
+    func load() throws -> NativeSecret? {
+        do {
+            return try storage.load().map { NativeSecret(text: $0) }
+        } catch let error as KeyswapError {
+            throw NativeForeignError.Failed(reason: error.reason)
         } catch {
             throw NativeForeignError.Failed(reason: "threw \(type(of: error))")
         }

@@ -8,8 +8,8 @@ import java.time.Instant
 public class Credential internal constructor(private val native: NativeCredential) {
     private val facts = native.facts()
 
-    /** The key, kept so that reading it again calls nothing. */
-    private val key: String? by lazy(LazyThreadSafetyMode.PUBLICATION) { native.reveal("key") }
+    /** The key, kept so that reading it again calls nothing. What writes the fields of an object passes it over. */
+    @Transient @Volatile private var key: Sealed? = null
 
     public val id: String get() = facts.id
     public val version: String? get() = facts.version
@@ -26,11 +26,18 @@ public class Credential internal constructor(private val native: NativeCredentia
      * Throws [NoSuchElementException] if it has none of that name.
      */
     public fun reveal(name: String = "key"): String {
-        val piece = if (name == "key") key else native.reveal(name)
-        return piece ?: throw NoSuchElementException("$id has no material of that name")
+        if (name == "key") key?.let { return it.text }
+        val piece = native.reveal(name) ?: throw NoSuchElementException("$id has no material of that name")
+        if (name == "key") key = Sealed(piece)
+        return piece
     }
 
     override fun toString(): String = "Credential($id)"
+
+    /** Text that does not print. */
+    private class Sealed(@Transient val text: String) {
+        override fun toString(): String = "(..)"
+    }
 }
 
 /** The set that is held. */

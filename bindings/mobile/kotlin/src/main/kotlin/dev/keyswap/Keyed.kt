@@ -14,10 +14,34 @@ internal class Patch(val headers: List<Pair<String, String>>) {
     constructor(native: NativePatch) : this(native.reveal().chunked(2) { (name, value) -> name to value })
 
     override fun toString(): String = "Patch(..)"
+}
 
-    companion object {
-        val NOTHING = Patch(emptyList())
+/** A patch on its way to the wire, for one send. Whoever keeps it holds nothing once that is over. */
+internal class Trip(patch: Patch, private val origin: String) {
+    private var patch: Patch? = patch
+
+    /** Of the headers that it puts on a request. */
+    val names = patch.headers.map { it.first }
+
+    /** Whether the request that was sent last carried it. What came from a cache did not. */
+    var hasCarried = false
+        private set
+
+    /**
+     * The headers for a request that is about to leave; none if it goes elsewhere, or has one of them already:
+     * then what it carries is another credential.
+     */
+    fun headersFor(origin: String, has: (String) -> Boolean): List<Pair<String, String>> {
+        val headers = patch?.headers.orEmpty().takeIf { origin == this.origin }.orEmpty()
+        hasCarried = headers.isNotEmpty() && headers.none { has(it.first) }
+        return headers.takeIf { hasCarried }.orEmpty()
     }
+
+    fun end() {
+        patch = null
+    }
+
+    override fun toString(): String = "Trip(..)"
 }
 
 /** A response, as far as an attempt looks at it. */
@@ -26,6 +50,18 @@ internal interface Answer {
     val headers: List<Pair<String, String>>
 
     fun header(name: String): String?
+}
+
+/** What an origin may be sent. */
+internal enum class Place {
+    /** No credential. */
+    ELSEWHERE,
+
+    /** Credentials. */
+    HOME,
+
+    /** Credentials, but through no proxy: it is plain HTTP on this machine. */
+    HERE,
 }
 
 /**
@@ -40,6 +76,7 @@ internal class Keyed(
     allowedOrigins: List<String>,
     private val classifier: Classifier?,
     plainHttpAllowed: Boolean,
+    private val ownHeaderWins: Boolean = false,
 ) {
     private val authorizer = calling {
         NativeAuthorizer(
@@ -61,13 +98,32 @@ internal class Keyed(
     /** What a request is sent with, without an attempt. Null where it takes one. */
     fun prepared(): Seen? = look().takeIf { it.patch != null }
 
-    /** Whether credentials may go to this origin now. */
-    fun admits(origin: String): Boolean {
+    /** What may go to this origin now. */
+    fun place(origin: String): Place {
         val seen = look()
-        seen.admitted[origin]?.let { return it }
-        val admitted = calling { authorizer.admits("$origin/") }
-        if (seen.admitted.size < MOST_ORIGINS) seen.admitted[origin] = admitted
-        return admitted
+        seen.places[origin]?.let { return it }
+        val place = calling {
+            when {
+                !authorizer.admits("$origin/") -> Place.ELSEWHERE
+                authorizer.goesDirect("$origin/") -> Place.HERE
+                else -> Place.HOME
+            }
+        }
+        if (seen.places.size < MOST_ORIGINS) seen.places[origin] = place
+        return place
+    }
+
+    /**
+     * The patch on its way, for a request as its caller made it; null if the caller's own header wins. Throws
+     * [KeySwapException.InvalidConfig] if it has one that does not win.
+     */
+    fun trip(patch: Patch, origin: String, has: (String) -> Boolean): Trip? {
+        val own = patch.headers.firstOrNull { has(it.first) } ?: return Trip(patch, origin)
+        if (ownHeaderWins) return null
+        throw KeySwapException.of(
+            "invalid_config",
+            "the request has a header ${own.first} of its own, where the key belongs: leave it out, or say that it wins",
+        )
     }
 
     /** Whether an attempt has to be shown this response. */
@@ -94,7 +150,7 @@ internal class Keyed(
 
     /** What requests see in one epoch. */
     class Seen(val epoch: Long, val snapshot: NativeSnapshot, val patch: Patch?) {
-        val admitted = ConcurrentHashMap<String, Boolean>()
+        val places = ConcurrentHashMap<String, Place>()
     }
 
     private companion object {
@@ -113,6 +169,9 @@ internal class Attempt(val native: NativeAttempt, private val classifier: Classi
         val headers = answer.headers.flatMap { (name, value) -> listOf(name, value) }
         native.response(answer.status.toUInt(), headers, body, verdict(answer, body))
     }
+
+    /** Whether the last response was a rejection. */
+    fun isRejected(): Boolean = calling { native.isRejected() }
 
     fun bodyLimit(): Int = calling { native.bodyLimit() }.toInt()
 

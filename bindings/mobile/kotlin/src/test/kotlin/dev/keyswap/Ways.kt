@@ -1,13 +1,17 @@
 package dev.keyswap
 
 import dev.keyswap.ktor.KeySwapAuth
+import dev.keyswap.ktor.resend
 import dev.keyswap.okhttp.keyswap
+import dev.keyswap.okhttp.resend
 import io.ktor.client.HttpClient
 import io.ktor.client.engine.cio.CIO
 import io.ktor.client.engine.cio.endpoint
+import io.ktor.client.plugins.HttpRedirect
 import io.ktor.client.plugins.HttpTimeout
 import io.ktor.client.plugins.HttpTimeoutConfig
 import io.ktor.client.plugins.timeout
+import io.ktor.client.request.header
 import io.ktor.client.request.request
 import io.ktor.client.request.setBody
 import io.ktor.client.statement.bodyAsText
@@ -22,6 +26,7 @@ import kotlinx.coroutines.suspendCancellableCoroutine
 import okhttp3.Call
 import okhttp3.Callback
 import okhttp3.Dispatcher
+import okhttp3.Headers.Companion.toHeaders
 import okhttp3.MediaType
 import okhttp3.OkHttpClient
 import okhttp3.Request
@@ -37,6 +42,8 @@ class Sent(
     val body: String? = null,
     val isOneShot: Boolean = false,
     val timeoutMs: Long = 0,
+    val headers: Map<String, String> = emptyMap(),
+    val resend: Boolean = true,
 )
 
 class Got(val status: Int, val text: String, val shownUrl: String)
@@ -49,14 +56,29 @@ abstract class Way : AutoCloseable {
         val NAMES = listOf("kotlin", "kotlin-ktor")
 
         fun of(name: String, keys: KeySwap, origin: String, scheme: Scheme? = HEADER, classifier: Classifier? = null): Way =
-            when (name) {
-                "kotlin" -> OkHttpWay(keys, scheme, origin, classifier)
-                else -> KtorWay(keys, scheme, origin, classifier)
-            }
+            of(name, keys, listOf(origin), scheme, classifier)
+
+        fun of(
+            name: String,
+            keys: KeySwap,
+            origins: List<String>,
+            scheme: Scheme? = HEADER,
+            classifier: Classifier? = null,
+            ownHeaderWins: Boolean = false,
+        ): Way = when (name) {
+            "kotlin" -> OkHttpWay(keys, scheme, origins, classifier, ownHeaderWins)
+            else -> KtorWay(keys, scheme, origins, classifier, ownHeaderWins)
+        }
     }
 }
 
-private class OkHttpWay(keys: KeySwap, scheme: Scheme?, origin: String, classifier: Classifier?) : Way() {
+private class OkHttpWay(
+    keys: KeySwap,
+    scheme: Scheme?,
+    origins: List<String>,
+    classifier: Classifier?,
+    ownHeaderWins: Boolean,
+) : Way() {
     private val client = OkHttpClient.Builder()
         .dispatcher(
             Dispatcher().apply {
@@ -65,7 +87,7 @@ private class OkHttpWay(keys: KeySwap, scheme: Scheme?, origin: String, classifi
             },
         )
         .readTimeout(0, TimeUnit.SECONDS)
-        .keyswap(keys, scheme, listOf(origin), classifier)
+        .keyswap(keys, scheme, origins, classifier, ownHeaderWins = ownHeaderWins)
         .build()
 
     override suspend fun send(sent: Sent): Got {
@@ -74,7 +96,8 @@ private class OkHttpWay(keys: KeySwap, scheme: Scheme?, origin: String, classifi
             sent.isOneShot -> OneShot(sent.body)
             else -> sent.body.toRequestBody()
         }
-        val request = Request.Builder().url(sent.url).method(sent.method, body).build()
+        val request = Request.Builder().url(sent.url).method(sent.method, body).resend(sent.resend)
+            .headers(sent.headers.toHeaders()).build()
         val call = client.newCall(request)
         call.timeout().timeout(sent.timeoutMs, TimeUnit.MILLISECONDS)
         return suspendCancellableCoroutine { waiting ->
@@ -108,14 +131,23 @@ private class OkHttpWay(keys: KeySwap, scheme: Scheme?, origin: String, classifi
     }
 }
 
-private class KtorWay(keys: KeySwap, scheme: Scheme?, origin: String, classifier: Classifier?) : Way() {
+private class KtorWay(
+    keys: KeySwap,
+    scheme: Scheme?,
+    origins: List<String>,
+    classifier: Classifier?,
+    ownHeaderWins: Boolean,
+) : Way() {
     private val client = HttpClient(CIO) {
+        // As other libraries do; its own default follows only a GET.
+        install(HttpRedirect) { checkHttpMethod = false }
         install(HttpTimeout)
         install(KeySwapAuth) {
             this.keys = keys
             this.scheme = scheme
-            allowedOrigins = listOf(origin)
+            allowedOrigins = origins
             this.classifier = classifier
+            this.ownHeaderWins = ownHeaderWins
         }
         engine {
             maxConnectionsCount = 5000
@@ -126,6 +158,8 @@ private class KtorWay(keys: KeySwap, scheme: Scheme?, origin: String, classifier
     override suspend fun send(sent: Sent): Got {
         val response = client.request(sent.url) {
             method = HttpMethod.parse(sent.method)
+            resend = sent.resend
+            sent.headers.forEach { (name, value) -> header(name, value) }
             timeout {
                 requestTimeoutMillis =
                     if (sent.timeoutMs > 0) sent.timeoutMs else HttpTimeoutConfig.INFINITE_TIMEOUT_MS
