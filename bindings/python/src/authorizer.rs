@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
+use keyswap::{Error, ErrorKind};
 use pyo3::{
     prelude::*,
     sync::PyOnceLock,
-    types::{PySet, PyString},
+    types::{PySet, PyString, PyTuple},
 };
 use url::Url;
 
@@ -163,8 +164,9 @@ impl Authorizer {
         }
         let inner = live.inner.snapshot();
         let patch = live.inner.prepare(&inner).map_err(|error| raise(py, &error))?;
-        let patch = patch.map(|patch| Py::new(py, Patch::new(patch, Some(inner.clone()))));
-        let patch = patch.transpose()?;
+        // Where it cannot be put on a request it takes an attempt, which says so.
+        let patch = patch.and_then(|patch| Patch::new(patch, Some(inner.clone())).ok());
+        let patch = patch.map(|patch| Py::new(py, patch)).transpose()?;
         let epoch = inner.epoch();
         let admitted = PySet::empty(py)?.unbind();
         let snapshot = Py::new(py, Snapshot { inner, patch, admitted })?;
@@ -210,6 +212,12 @@ impl Authorizer {
     #[getter]
     fn body_limit(&self, py: Python<'_>) -> PyResult<usize> {
         Ok(self.0.live(py)?.inner.attention().body_limit)
+    }
+
+    /// Whether a credential for this URL must not go through a proxy.
+    fn goes_direct(&self, py: Python<'_>, url: &str) -> PyResult<bool> {
+        let url = parse(py, url)?;
+        Ok(self.0.live(py)?.inner.goes_direct(&url))
     }
 
     /// Whether credentials may go to this URL now.
@@ -315,22 +323,43 @@ pub(crate) struct Patch {
     inner: keyswap::Patch,
     /// Where it is from; None if an attempt made it.
     snapshot: Option<Arc<keyswap::Snapshot>>,
+    names: PyOnceLock<Py<PyTuple>>,
     /// Its headers as Python has them, made when first put.
     pairs: PyOnceLock<Vec<(Py<PyString>, Py<PyString>)>>,
 }
 
 impl Patch {
-    pub(crate) fn new(inner: keyswap::Patch, snapshot: Option<Arc<keyswap::Snapshot>>) -> Self {
-        Self { inner, snapshot, pairs: PyOnceLock::new() }
+    /// Fails for a value beyond ASCII: each library would write it in a way of its own, or quote it in an
+    /// error of its own.
+    pub(crate) fn new(
+        inner: keyswap::Patch,
+        snapshot: Option<Arc<keyswap::Snapshot>>,
+    ) -> Result<Self, Error> {
+        let odd = inner.headers().find(|(_, value)| value.to_str().is_err());
+        if let Some((name, _)) = odd {
+            return Err(unfit(name.as_str()));
+        }
+        Ok(Self { inner, snapshot, names: PyOnceLock::new(), pairs: PyOnceLock::new() })
     }
+}
+
+fn unfit(header: &str) -> Error {
+    let what = format!(
+        "the credential has characters that cannot stand in the header {header}: only visible ASCII can"
+    );
+    Error::new(ErrorKind::SchemeFailed, what)
 }
 
 #[pymethods]
 impl Patch {
     /// The names of the headers that it sets, in lower case.
     #[getter]
-    fn names(&self) -> Vec<&str> {
-        self.inner.headers().map(|(name, _)| name.as_str()).collect()
+    fn names<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let names = || self.inner.headers().map(|(name, _)| PyString::intern(py, name.as_str()));
+        let made = self.names.get_or_try_init(py, || {
+            PyTuple::new(py, names().collect::<Vec<_>>()).map(Bound::unbind)
+        })?;
+        Ok(made.bind(py).clone())
     }
 
     /// The headers that it sets, in the clear: for the request, and nothing else.
@@ -348,7 +377,11 @@ impl Patch {
             pairs.map(|(name, value)| (PyString::intern(py, name).unbind(), text(&value))).collect()
         });
         for (name, value) in pairs {
-            headers.set_item(name.bind(py), value.bind(py))?;
+            let name = name.bind(py);
+            // What a mapping raises may quote the value, so it ends here.
+            if headers.set_item(name, value.bind(py)).is_err() {
+                return Err(raise(py, &unfit(&name.to_string())));
+            }
         }
         Ok(())
     }
@@ -374,7 +407,8 @@ impl Patch {
     }
 
     fn __repr__(&self) -> String {
-        format!("<keyswap.Patch {}>", self.names().join(", "))
+        let names: Vec<_> = self.inner.headers().map(|(name, _)| name.as_str()).collect();
+        format!("<keyswap.Patch {}>", names.join(", "))
     }
 
     fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {

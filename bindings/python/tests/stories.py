@@ -193,9 +193,9 @@ class ThroughRequests(SyncSender):
 
     def open(self, keys: keyswap.KeySwap, retries: int) -> None:
         import requests
-        from keyswap.integrations.requests import Auth
+        from keyswap.integrations.requests import Adapter
 
-        self.auth = Auth(keys, allowed_origins=[self.base], **self.options)
+        self.adapter = Adapter(keys, allowed_origins=[self.base], **self.options)
         self.local = threading.local()
         self.new = requests.Session
 
@@ -203,7 +203,7 @@ class ThroughRequests(SyncSender):
         # A session for each caller, as programs with threads have it.
         if not hasattr(self.local, "session"):
             self.local.session = self.new()
-            self.local.session.auth = self.auth
+            self.local.session.mount(self.base, self.adapter)
             self.local.session.trust_env = False
         options = unscoped(caller, once)
         options["data"], options["url"] = options.pop("content"), self.base + caller["path"]

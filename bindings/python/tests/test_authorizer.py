@@ -60,7 +60,7 @@ def test_a_host_patches_from_its_snapshot_and_begins_after_a_rejection(world: Wo
     assert host.admits(url) and not host.admits(world.other_url)
     assert host.attention == [401] and host.body_limit == 0
     assert host.attention_headers == ["credential-status"]
-    assert snapshot.patch is not None and snapshot.patch.names == ["x-api-key"]
+    assert snapshot.patch is not None and snapshot.patch.names == ("x-api-key",)
     assert snapshot.credential_id == "k1" and not snapshot.probing
     sent: dict[str, str] = {}
     assert host.put(world.other_url, sent) is None and not sent, "an origin that is not allowed"

@@ -27,6 +27,7 @@ use crate::{
     keyswap::KeySwap,
     moment::millis,
     scheme::{Patch, Scheme, Unsigned},
+    source::is_loopback,
 };
 
 /// Puts credentials on requests that some HTTP library sends, and learns from the responses. Cheap to
@@ -106,6 +107,12 @@ impl Authorizer {
     pub fn admits(&self, url: &Url) -> bool {
         let snapshot = self.0.keys.store().snapshot();
         self.0.origins.admits(url, snapshot.set.as_deref())
+    }
+
+    /// Whether a credential for this URL must not go through a proxy: it is plain HTTP on this machine, and
+    /// a proxy's loopback is another one.
+    pub fn goes_direct(&self, url: &Url) -> bool {
+        url.scheme() == "http" && is_loopback(url)
     }
 
     /// Whether any of the allowed origins is plain HTTP.

@@ -7,11 +7,14 @@ On the happy path it patches from the snapshot, and begins no attempt.
 
 from __future__ import annotations
 
+import time
 import zlib
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Union
 
 from .. import _native
+from .._errors import InvalidConfigError
+from . import PLACEHOLDER
 
 if TYPE_CHECKING:
     from .._client import Classifier
@@ -50,7 +53,7 @@ Flow = Generator[Order, Union[Answer, bytes, None], None]
 class Keys:
     """Keys, where they may go, and what says that one was rejected."""
 
-    __slots__ = ("_authorizer", "_headers", "_statuses", "prepared")
+    __slots__ = ("_authorizer", "_headers", "_own_wins", "_resend", "_statuses", "goes_direct", "prepared")
 
     def __init__(
         self,
@@ -59,6 +62,8 @@ class Keys:
         allowed_origins: Sequence[str],
         classifier: Classifier | None,
         plain_http_allowed: bool,
+        resend: bool,
+        own_header_wins: bool,
     ) -> None:
         if isinstance(allowed_origins, str):
             raise TypeError("allowed_origins is a list of URLs, not one string")
@@ -69,31 +74,31 @@ class Keys:
             plain_http_allowed=plain_http_allowed,
             classifier=classifier,
         )
-        self.prepared = self._authorizer.prepared
+        self._resend, self._own_wins = resend, own_header_wins
+        self.prepared, self.goes_direct = self._authorizer.prepared, self._authorizer.goes_direct
         self._statuses = frozenset(self._authorizer.attention)
         self._headers = frozenset(self._authorizer.attention_headers)
-
-    def admits(self, origin: str) -> bool:
-        """Whether credentials may go to this origin now."""
-        return self._authorizer.admits(f"{origin}/")
 
     def flow(
         self,
         method: str,
         origin: str,
         path: str,
+        own: Mapping[str, Union[str, bytes]],
         headers: Callable[[], Pairs],
         body: bytes | None = None,
         *,
-        replayable: bool,
         deadline: float | None = None,
     ) -> Flow:
         """The flow of one hop. `origin` is what the library connects to, by its own reading of the URL.
 
-        `headers` is asked only where a scheme may sign them, and `body` is None for a stream.
+        `own` tells which headers the request has, `headers` is asked only where a scheme may sign them, and
+        `body` is None for a stream. `deadline` is how many seconds the library has from now on.
         """
         host = self._authorizer
         answer: Answer | bytes | None
+        until = None if deadline is None else time.monotonic() + deadline
+        replayable = body is not None and self._resend
         patch = self.prepared(origin)
         if patch is None and not host.admits(f"{origin}/"):
             yield Send(None)
@@ -103,16 +108,24 @@ class Keys:
             attempt = host.begin(url, replayable=replayable, deadline=deadline)
             step, answer = attempt.step, None
         else:
+            if self._leaves(patch, own):
+                yield Send(None)
+                return
             answer = yield Send(patch)
             assert isinstance(answer, tuple)
             if not self.attends(answer):
                 return
-            attempt = host.begin_after(patch, url, replayable=replayable, deadline=deadline)
+            # What a rejected send took is no longer there to wait.
+            left = None if until is None else max(0.0, until - time.monotonic())
+            attempt = host.begin_after(patch, url, replayable=replayable, deadline=left)
             step = attempt.response(*answer)
         try:
             while True:
                 if step == attempt.SEND:
                     patch = attempt.apply(method, url, headers(), body)
+                    if self._leaves(patch, own):
+                        yield Send(None)
+                        return
                     try:
                         answer = yield Send(patch)
                     except Exception:
@@ -136,6 +149,18 @@ class Keys:
                     return
         finally:
             attempt.close()
+
+    def _leaves(self, patch: _native.Patch, own: Mapping[str, Union[str, bytes]]) -> bool:
+        """Whether the request goes as it is. What comes back then says nothing of a credential."""
+        taken = (name for name in patch.names if name in own)
+        both = next((name for name in taken if PLACEHOLDER not in str(own[name])), None)
+        if both is not None and not self._own_wins:
+            raise InvalidConfigError(
+                f"the request has a header {both} of its own, from the program, its URL or ~/.netrc, and this is "
+                "where the keys go: leave it out, give an SDK that insists on one integrations.PLACEHOLDER, or pass "
+                "own_header_wins=True"
+            )
+        return both is not None
 
     def attends(self, answer: Answer) -> bool:
         """Whether an attempt has to be shown this response."""

@@ -5,26 +5,29 @@
 
 httpx makes one call of its transport for each hop of a chain of redirects, and copies a request's own headers from
 hop to hop, to other origins too. So a credential is put on what the inner transport sends and never on
-the request that httpx knows: a hop elsewhere carries none, and no response, error or Referer shows one.
+the request that httpx knows: a hop elsewhere carries none, and no response, error, hook or Referer shows one.
+There is no `httpx.Auth` here for that reason: it could only put a credential on the request itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+import ssl
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import chain
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from .. import _native
 from .._bridge import run
 from ._flow import SMALL, Answer, Flow, Keys, Peek, Send, first, plain
+from ._leftovers import scrub, strip
 
 if TYPE_CHECKING:
     from .._client import Classifier
 
-__all__ = ["AsyncTransport", "Auth", "Transport"]
+__all__ = ["AsyncTransport", "Transport"]
 
 
 class Transport(httpx.BaseTransport):
@@ -32,8 +35,14 @@ class Transport(httpx.BaseTransport):
 
     Credentials go to `allowed_origins` and nowhere else: requests to other origins pass through without.
     Without `scheme`, they go onto requests as the set says. `classifier` is that of `keyswap.Client`. A
-    body that is a stream is sent once: if its credential is rejected, the API's response is returned.
-    The read timeout of a request is also the longest time that it waits for a fresh credential.
+    body that is a stream is sent once: if its credential is rejected, the API's response is returned, and so
+    it is for every request with `resend=False`. The read timeout of a request is also the longest time that
+    it waits for a fresh credential. A request that has a header of the scheme's name already fails; with
+    `own_header_wins=True` it is sent as it is, and says nothing of a credential.
+
+    A credential for plain HTTP on this machine never goes through a proxy, that of `inner` neither: such a
+    request is sent directly. What `localhost` is, is for the resolver to say: use 127.0.0.1 or [::1] where
+    that is not to be trusted.
 
     Closing it closes `inner`; the keys go on. Raises InvalidConfigError and InsecureUrlError; sending
     raises KeyswapError where there is no credential to send with.
@@ -47,10 +56,15 @@ class Transport(httpx.BaseTransport):
         allowed_origins: Sequence[str],
         classifier: Classifier | None = None,
         plain_http_allowed: bool = False,
+        resend: bool = True,
+        own_header_wins: bool = False,
         inner: httpx.BaseTransport | None = None,
     ) -> None:
-        self._keys = Keys(keys, scheme, allowed_origins, classifier, plain_http_allowed)
+        self._keys = Keys(
+            keys, scheme, allowed_origins, classifier, plain_http_allowed, resend, own_header_wins
+        )
         self._inner = httpx.HTTPTransport() if inner is None else inner
+        self._direct = httpx.HTTPTransport(verify=_NO_TLS) if _is_proxied(self._inner) else None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         flow = _flow(self._keys, request)
@@ -62,8 +76,7 @@ class Transport(httpx.BaseTransport):
                 if isinstance(order, Send):
                     if response is not None:
                         _done(response)
-                    response = self._inner.handle_request(_patched(request, order.patch))
-                    _cleaned(request, response, order.patch)
+                    response = self._send(request, order.patch)
                     told = _answer(response)
                 elif isinstance(order, Peek):
                     assert response is not None
@@ -80,8 +93,27 @@ class Transport(httpx.BaseTransport):
             _end(flow, error)
             raise
 
+    def _send(self, request: httpx.Request, patch: _native.Patch | None) -> httpx.Response:
+        if patch is None or patch.is_empty:
+            return self._inner.handle_request(request)
+        inner = self._inner
+        if self._direct is not None and self._keys.goes_direct(_origin(request)):
+            inner = self._direct
+        sent = _patched(request, patch)
+        try:
+            response = inner.handle_request(sent)
+        except BaseException as error:
+            scrub(error, sent, request)
+            raise
+        finally:
+            _stripped(request, sent, patch)
+        _cleaned(request, response, patch)
+        return response
+
     def close(self) -> None:
         self._inner.close()
+        if self._direct is not None:
+            self._direct.close()
 
     def __enter__(self) -> Transport:
         self._inner.__enter__()
@@ -94,6 +126,8 @@ class Transport(httpx.BaseTransport):
         traceback: TracebackType | None = None,
     ) -> None:
         self._inner.__exit__(exc_type, exc_value, traceback)
+        if self._direct is not None:
+            self._direct.close()
 
 
 class AsyncTransport(httpx.AsyncBaseTransport):
@@ -107,10 +141,17 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         allowed_origins: Sequence[str],
         classifier: Classifier | None = None,
         plain_http_allowed: bool = False,
+        resend: bool = True,
+        own_header_wins: bool = False,
         inner: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._keys = Keys(keys, scheme, allowed_origins, classifier, plain_http_allowed)
+        self._keys = Keys(
+            keys, scheme, allowed_origins, classifier, plain_http_allowed, resend, own_header_wins
+        )
         self._inner = httpx.AsyncHTTPTransport() if inner is None else inner
+        self._direct = (
+            httpx.AsyncHTTPTransport(verify=_NO_TLS) if _is_proxied(self._inner) else None
+        )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         flow = _flow(self._keys, request)
@@ -122,10 +163,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
                 if isinstance(order, Send):
                     if response is not None:
                         await _adone(response)
-                    response = await self._inner.handle_async_request(
-                        _patched(request, order.patch)
-                    )
-                    _cleaned(request, response, order.patch)
+                    response = await self._send(request, order.patch)
                     told = _answer(response)
                 elif isinstance(order, Peek):
                     assert response is not None
@@ -142,8 +180,27 @@ class AsyncTransport(httpx.AsyncBaseTransport):
                 await response.aclose()
             raise
 
+    async def _send(self, request: httpx.Request, patch: _native.Patch | None) -> httpx.Response:
+        if patch is None or patch.is_empty:
+            return await self._inner.handle_async_request(request)
+        inner = self._inner
+        if self._direct is not None and self._keys.goes_direct(_origin(request)):
+            inner = self._direct
+        sent = _patched(request, patch)
+        try:
+            response = await inner.handle_async_request(sent)
+        except BaseException as error:
+            scrub(error, sent, request)
+            raise
+        finally:
+            _stripped(request, sent, patch)
+        _cleaned(request, response, patch)
+        return response
+
     async def aclose(self) -> None:
         await self._inner.aclose()
+        if self._direct is not None:
+            await self._direct.aclose()
 
     async def __aenter__(self) -> AsyncTransport:
         await self._inner.__aenter__()
@@ -156,63 +213,23 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         traceback: TracebackType | None = None,
     ) -> None:
         await self._inner.__aexit__(exc_type, exc_value, traceback)
+        if self._direct is not None:
+            await self._direct.aclose()
 
 
-class Auth(httpx.Auth):
-    """For clients whose transport cannot be changed: `httpx.Client(auth=Auth(keys, allowed_origins=[...]))`.
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Without roots: what sends directly sends plain HTTP, and to load them takes long."""
 
-    Bearer tokens only: httpx takes `Authorization` off a redirect to another origin, and forwards any
-    other header. What a redirect to another allowed origin rejects is returned.
-    """
 
-    def __init__(
-        self,
-        keys: _native.KeySwap,
-        *,
-        allowed_origins: Sequence[str],
-        plain_http_allowed: bool = False,
-    ) -> None:
-        self._keys = Keys(keys, _native.Bearer(), allowed_origins, None, plain_http_allowed)
-
-    def sync_auth_flow(
-        self, request: httpx.Request
-    ) -> Generator[httpx.Request, httpx.Response, None]:
-        flow = _flow(self._keys, request)
-        try:
-            order = next(flow)
-            while True:
-                told: Answer | None = None
-                if isinstance(order, Send):
-                    if order.patch is not None:
-                        order.patch.put(request.headers)
-                    told = _judged(request, (yield request))
-                elif isinstance(order, _native.Attempt):
-                    order.wait()
-                order = flow.send(told)
-        except StopIteration:
-            return
-        finally:
-            flow.close()
-
-    async def async_auth_flow(
-        self, request: httpx.Request
-    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        flow = _flow(self._keys, request)
-        try:
-            order = next(flow)
-            while True:
-                told: Answer | None = None
-                if isinstance(order, Send):
-                    if order.patch is not None:
-                        order.patch.put(request.headers)
-                    told = _judged(request, (yield request))
-                elif isinstance(order, _native.Attempt):
-                    await run(order._wait)
-                order = flow.send(told)
-        except StopIteration:
-            return
-        finally:
-            flow.close()
+def _is_proxied(transport: object, depth: int = 3) -> bool:
+    """Whether a transport, or one that it is made around, has a proxy. httpx tells it nowhere in public."""
+    held: dict[str, Any] = getattr(transport, "__dict__", {})
+    pool: Any = held.get("_pool")
+    if "Proxy" in type(pool).__name__ or getattr(pool, "_proxy", None) is not None:
+        return True
+    within = (httpx.BaseTransport, httpx.AsyncBaseTransport)
+    around = [each for each in held.values() if isinstance(each, within)]
+    return depth > 0 and any(_is_proxied(each, depth - 1) for each in around)
 
 
 def _flow(keys: Keys, request: httpx.Request) -> Flow:
@@ -224,9 +241,9 @@ def _flow(keys: Keys, request: httpx.Request) -> Flow:
         request.method,
         _origin(request),
         request.url.raw_path.decode("ascii"),
+        request.headers,
         lambda: list(request.headers.multi_items()),
         content,
-        replayable=content is not None,
         deadline=timeout.get("read"),
     )
 
@@ -236,10 +253,8 @@ def _origin(request: httpx.Request) -> str:
     return f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
 
 
-def _patched(request: httpx.Request, patch: _native.Patch | None) -> httpx.Request:
+def _patched(request: httpx.Request, patch: _native.Patch) -> httpx.Request:
     """The request to be sent: a copy, so that the one which httpx knows never holds a credential."""
-    if patch is None or patch.is_empty:
-        return request
     url = request.url
     if not patch.names:
         sent = httpx.URL(patch.url(_origin(request) + url.raw_path.decode("ascii")))
@@ -251,11 +266,14 @@ def _patched(request: httpx.Request, patch: _native.Patch | None) -> httpx.Reque
     )
 
 
-def _cleaned(
-    request: httpx.Request, response: httpx.Response, patch: _native.Patch | None
-) -> None:
+def _stripped(request: httpx.Request, sent: httpx.Request, patch: _native.Patch) -> None:
+    strip(sent.headers, patch.names)
+    sent.url = request.url
+
+
+def _cleaned(request: httpx.Request, response: httpx.Response, patch: _native.Patch) -> None:
     """Takes a key out of a redirect that a server copied from the query into it."""
-    if patch is not None and not patch.names and "location" in response.headers:
+    if not patch.names and "location" in response.headers:
         try:
             there = str(request.url.join(response.headers["location"]))
             response.headers["location"] = patch.clean(there)
@@ -266,13 +284,6 @@ def _cleaned(
 
 def _answer(response: httpx.Response) -> Answer:
     return response.status_code, response.headers.multi_items()
-
-
-def _judged(request: httpx.Request, response: httpx.Response) -> Answer:
-    """After a redirect to another origin the response says nothing of the credential."""
-    if _origin(response.request) == _origin(request):
-        return _answer(response)
-    return 200, []
 
 
 class _Whole(httpx.SyncByteStream, httpx.AsyncByteStream):
