@@ -6,13 +6,12 @@ import http.server
 import inspect
 import json
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FAST, World, in_threads
+from conftest import FAST, World, in_threads, until, wait_until
 
 import keyswap
 from keyswap import _client
@@ -261,9 +260,7 @@ def test_half_a_body_is_not_taken_for_a_whole_one(key: keyswap.KeySwap, echo: st
             api.post("/whole", content=iter([b"a"]))
     finally:
         Echo.do_POST = whole  # type: ignore[method-assign]
-    until = time.monotonic() + 10
-    while not seen and time.monotonic() < until:
-        time.sleep(0.005)
+    wait_until(lambda: seen)
     assert seen == ["/whole"]
 
 
@@ -344,10 +341,7 @@ def test_a_classifier_that_fails_is_told_and_harmless(
     caplog.set_level("DEBUG", logger="keyswap")
     with world.client(world.ready(), classifier=odd) as api:
         assert api.get("/always-401").status_code == 401
-    until = time.monotonic() + 10
-    while not any("the classifier" in record.message for record in caplog.records):
-        assert time.monotonic() < until
-        time.sleep(0.005)
+    wait_until(lambda: any("the classifier" in record.message for record in caplog.records))
     assert "s3cr3t" not in caplog.text
 
 
@@ -364,8 +358,7 @@ async def test_a_caller_that_is_cancelled_takes_its_request_along(world: World) 
     world.do("api", fault="hang")
     async with world.async_client(keys) as api:
         waiting = [asyncio.create_task(api.get("/v1/price")) for _ in range(8)]
-        while world.counters()["api.sends"] < 8:
-            await asyncio.sleep(0.005)
+        await until(lambda: world.counters()["api.sends"] == 8)
         for task in waiting:
             task.cancel()
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
