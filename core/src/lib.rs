@@ -41,15 +41,15 @@ pub mod source;
 mod store;
 
 pub use client::{
-    Attempt, Authorizer, AuthorizerBuilder, Client, ClientBuilder, Failure, RequestBuilder,
-    Response, Step,
+    Attempt, Authorizer, AuthorizerBuilder, Client, ClientBuilder, RequestBuilder, Response, Step,
+    redirect,
 };
 pub use clock::Clock;
 pub use credential::{Credential, CredentialId, CredentialSet, NamedScheme};
 pub use engine::{
     rotation::Counts,
     snapshot::Snapshot,
-    verdict::{Attention, Classifier, DefaultClassifier, Verdict},
+    verdict::{Attention, Classifier, DefaultClassifier, Failure, Verdict},
 };
 pub use error::{Error, ErrorKind};
 pub use event::Event;

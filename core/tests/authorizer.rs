@@ -82,7 +82,8 @@ async fn a_send_that_a_host_made_from_its_cache_goes_on_with_what_is_new() {
     generation.store(5, Relaxed);
     keys.refresh().await.unwrap();
     assert_eq!(authorizer.attention().statuses, [401]);
-    assert_eq!(authorizer.attention().headers, ["credential-status".into()]);
+    let headers = ["credential-status", "retry-after"].map(Into::into);
+    assert_eq!(authorizer.attention().headers, headers);
     let mut attempt = authorizer.begin_after(&cached, &home(), true, None).unwrap();
     assert_eq!(attempt.credential_id(), Some("k2"));
     assert!(matches!(answered(&mut attempt, 401), Step::Send));

@@ -7,10 +7,13 @@
 //! [`apply`](Attempt::apply) adds), wait, or return the response. The HTTP library does the sending.
 //! [`Client`](crate::Client) is this with reqwest; the adapters of other languages are this with theirs.
 //! All decisions are those of the engine; this only carries what was seen there and back.
+//!
+//! An attempt belongs to one hop. A library's redirect is a new request, with an attempt of its own, so
+//! that what was answered is never sent again, whatever happens behind it.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header::RETRY_AFTER};
 use jiff::Timestamp;
 use url::Url;
 
@@ -21,14 +24,21 @@ use crate::{
         attempt::{Course, Next},
         rotation::Evidence,
         snapshot::Snapshot,
-        verdict::{Attention, Classifier, DefaultClassifier, Verdict},
+        throttle::Throttle,
+        verdict::{Attention, Classifier, DefaultClassifier, Failure, Verdict},
     },
     error::{Error, ErrorKind},
     keyswap::KeySwap,
     moment::millis,
+    policy::Policy,
     scheme::{Patch, Scheme, Unsigned},
-    source::is_loopback,
+    source::{is_loopback, retry_after},
 };
+
+/// The part of a caller's time that no wait uses up, and the most of it: what is in hand has to reach the
+/// caller before a timer of its own strikes.
+const SPARE_SHARE: u64 = 10;
+const SPARE_MOST_MS: u64 = 100;
 
 /// Puts credentials on requests that some HTTP library sends, and learns from the responses. Cheap to
 /// clone.
@@ -41,6 +51,9 @@ struct Parts {
     scheme: Option<Scheme>,
     classifier: Arc<dyn Classifier>,
     origins: Origins,
+    own_header_wins: bool,
+    /// One for each allowed origin.
+    throttles: Arc<[Throttle]>,
 }
 
 impl Authorizer {
@@ -51,12 +64,15 @@ impl Authorizer {
             scheme: None,
             classifier: Arc::new(DefaultClassifier),
             origins: Origins::default(),
+            own_header_wins: false,
+            throttles: Arc::default(),
         })
     }
 
-    /// The same, for other keys.
+    /// The same, for other keys, to which an API grants other rates.
     pub(crate) fn with_keys(&self, keys: KeySwap) -> Self {
-        Self(Arc::new(Parts { keys, ..Parts::clone(&self.0) }))
+        let throttles = self.0.origins.throttles();
+        Self(Arc::new(Parts { keys, throttles, ..Parts::clone(&self.0) }))
     }
 
     /// The handle.
@@ -72,11 +88,53 @@ impl Authorizer {
     }
 
     /// The responses that an attempt has to be shown: those that the classifier could call rejected, and
-    /// those in which the API speaks of the credential's future.
+    /// those in which the API speaks of the credential's future, or says when it wants the next request.
     pub fn attention(&self) -> Attention {
         let mut attention = self.0.classifier.attention();
-        attention.headers.push(status::NAME.into());
+        attention.headers.extend([status::NAME, RETRY_AFTER.as_str()].map(Into::into));
         attention
+    }
+
+    /// Whether the API asked for fewer requests, so that a request may have to wait before it is sent. A
+    /// stack that patches from a cache begins an attempt for each request meanwhile.
+    pub fn is_throttled(&self) -> bool {
+        self.0.throttles.iter().any(Throttle::may_hold)
+    }
+
+    /// Whether a request goes out as its caller made it, because it brings the very header that this patch
+    /// sets and [`own_header_wins`](AuthorizerBuilder::own_header_wins). Its response is then no evidence:
+    /// drop the attempt.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] if it brings that header and nobody said which one counts.
+    pub fn yields(&self, patch: &Patch, headers: &HeaderMap) -> Result<bool, Error> {
+        let mut set = patch.headers().map(|(name, _)| name);
+        let Some(both) = set.find(|name| headers.contains_key(*name)) else { return Ok(false) };
+        // A signature may replace what it covers; it belongs to no caller.
+        if self.0.scheme.as_ref().is_some_and(Scheme::is_signing) {
+            return Ok(false);
+        }
+        if self.0.own_header_wins {
+            return Ok(true);
+        }
+        let what = format!(
+            "the request sets the header {both} itself, in which this client sends its keys: leave it \
+             out, or build the client with `own_header_wins`"
+        );
+        Err(Error::new(ErrorKind::InvalidConfig, what))
+    }
+
+    /// The header in which keys are sent, if it is one that is known ahead.
+    pub(crate) fn header_name(&self) -> Option<HeaderName> {
+        match &self.0.scheme {
+            Some(scheme) => scheme.header_name(),
+            None => Scheme::named_by(self.snapshot().in_use()?).ok()?.header_name(),
+        }
+    }
+
+    /// The policy of the handle.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.0.keys.shared().policy
     }
 
     /// What the credential in use of this snapshot adds to any request, to be kept as long as the
@@ -122,13 +180,17 @@ impl Authorizer {
     }
 
     /// The boot clock, by which attempts count their time.
-    #[cfg(feature = "reqwest-middleware")]
     pub(crate) fn now(&self) -> u64 {
         self.0.keys.shared().clock.boot()
     }
 
-    /// A request is about to be sent. `replayable` says whether its body can be sent again; `deadline`
-    /// is how long the caller waits at most.
+    /// A request is about to be sent: one hop. A library that follows redirects by itself begins an
+    /// attempt for each hop ([`redirect`](crate::redirect) has the rules), and drops the one before.
+    ///
+    /// `replayable` says whether it can be sent again: not if its body is a stream, and not if its caller
+    /// wants it sent once, whatever happens. `deadline` is how long the caller waits at most from now on;
+    /// where a timeout holds for a whole chain, what is left of it. Waits end a tenth of it sooner, at most
+    /// 0.1 s, so that the response in hand reaches the caller before a timer of the library's own strikes.
     ///
     /// # Errors
     /// [`ErrorKind::OriginNotAllowed`] if credentials may not go to this URL.
@@ -138,17 +200,24 @@ impl Authorizer {
         replayable: bool,
         deadline: Option<Duration>,
     ) -> Result<Attempt, Error> {
-        if !self.admits(url) {
-            return Err(self.0.origins.refuse(url));
+        let (mut attempt, now) = self.attempt(url, replayable, deadline)?;
+        match attempt
+            .throttle()
+            .and_then(|throttle| throttle.pause(now, attempt.until, fastrand::f64()))
+        {
+            Some(pause) => {
+                attempt.wait = Some(Waiting::Throttle(pause));
+                attempt.step = Step::Wait;
+            }
+            None => attempt.proceed(now),
         }
-        let now = self.0.keys.shared().clock.boot();
-        let mut attempt = self.attempt(now, replayable, deadline);
-        attempt.proceed(now);
         Ok(attempt)
     }
 
-    /// A request was sent with a credential of a cached snapshot, and the response matches
-    /// [`attention`](Self::attention). `epoch` and `credential` are those of that snapshot.
+    /// A request was sent, once and as one hop, with a credential of a cached snapshot, and the response
+    /// matches [`attention`](Self::attention). Only if it did carry that credential: what a caller's own
+    /// header, a `.netrc` or another origin brought about is no evidence. `deadline` is as for
+    /// [`begin`](Self::begin).
     ///
     /// # Errors
     /// [`ErrorKind::OriginNotAllowed`] if credentials may not go to this URL.
@@ -159,11 +228,7 @@ impl Authorizer {
         replayable: bool,
         deadline: Option<Duration>,
     ) -> Result<Attempt, Error> {
-        if !self.admits(url) {
-            return Err(self.0.origins.refuse(url));
-        }
-        let now = self.0.keys.shared().clock.boot();
-        let mut attempt = self.attempt(now, replayable, deadline);
+        let (mut attempt, now) = self.attempt(url, replayable, deadline)?;
         if let Some(credential) = &snapshot.in_use {
             attempt.course = attempt.course.sent(credential.clone());
             // The true number is not known; the lowest that it can have makes the evidence as old as
@@ -177,17 +242,38 @@ impl Authorizer {
         Ok(attempt)
     }
 
-    fn attempt(&self, now: u64, replayable: bool, deadline: Option<Duration>) -> Attempt {
+    /// A new attempt, and the time at which it begins.
+    fn attempt(
+        &self,
+        url: &Url,
+        replayable: bool,
+        deadline: Option<Duration>,
+    ) -> Result<(Attempt, u64), Error> {
         let shared = self.0.keys.shared();
-        let deadline = deadline.map(|deadline| now.saturating_add(millis(deadline)));
-        Attempt {
-            course: Course::new(replayable, now, deadline, &shared.policy),
+        let place = {
+            let snapshot = self.0.keys.store().snapshot();
+            self.0.origins.place(url, snapshot.set.as_deref())
+        };
+        let Some(place) = place else { return Err(self.0.origins.refuse(url)) };
+        let now = shared.clock.boot();
+        let until = deadline.map(|deadline| {
+            let deadline = millis(deadline);
+            now.saturating_add(deadline - (deadline / SPARE_SHARE).min(SPARE_MOST_MS))
+        });
+        let attempt = Attempt {
+            course: Course::new(replayable, now, until, &shared.policy),
             parts: self.0.clone(),
+            place,
+            replayable,
+            until,
             sent: 0,
             at_home: false,
             step: Step::Return,
             wait: None,
-        }
+            is_rejected: false,
+            cause: None,
+        };
+        Ok((attempt, now))
     }
 }
 
@@ -218,6 +304,13 @@ impl AuthorizerBuilder {
         Ok(self)
     }
 
+    /// A request that brings the header in which keys are sent goes out as its caller made it, with no key
+    /// of these and as no evidence about them. Without this, such a request is an error.
+    pub fn own_header_wins(mut self) -> Self {
+        self.0.own_header_wins = true;
+        self
+    }
+
     /// Allows plain HTTP for the origins that are added after this. Credentials will be readable on
     /// the way.
     pub fn plain_http_allowed(mut self) -> Self {
@@ -229,7 +322,7 @@ impl AuthorizerBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`] if the scheme is not well-formed, or no origin is allowed.
-    pub fn build(self) -> Result<Authorizer, Error> {
+    pub fn build(mut self) -> Result<Authorizer, Error> {
         if let Some(scheme) = &self.0.scheme {
             scheme.check()?;
         }
@@ -237,6 +330,7 @@ impl AuthorizerBuilder {
             let what = "no allowed origin: say where these keys may go, with a base URL or allowed origins";
             return Err(Error::new(ErrorKind::InvalidConfig, what));
         }
+        self.0.throttles = self.0.origins.throttles();
         Ok(Authorizer(Arc::new(self.0)))
     }
 
@@ -245,14 +339,22 @@ impl AuthorizerBuilder {
     }
 }
 
-/// One request on its way through a rotation. Dropping it, at any time, is fine.
+/// One request, that is one hop, on its way through a rotation. Dropping it, at any time, is fine.
 pub struct Attempt {
     course: Course,
     parts: Arc<Parts>,
+    /// Which of the allowed origins it goes to.
+    place: usize,
+    replayable: bool,
+    /// Until when, on the boot clock, its waits may last.
+    until: Option<u64>,
     sent: u64,
     at_home: bool,
     step: Step,
     wait: Option<Waiting>,
+    /// Whether the last response was a rejection.
+    is_rejected: bool,
+    cause: Option<Error>,
 }
 
 /// What to do next.
@@ -275,21 +377,11 @@ pub enum Step {
     Fail(Error),
 }
 
-/// What went wrong with a send that got no response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Failure {
-    /// No connection could be made: nothing was sent.
-    Connect,
-    /// It took too long.
-    Timeout,
-    /// Anything else.
-    Other,
-}
-
 enum Waiting {
     Fetch(u64),
     Pause(Duration),
+    /// Before the first send, since the API wants no request now.
+    Throttle(Duration),
 }
 
 impl Attempt {
@@ -343,37 +435,78 @@ impl Attempt {
             true => classifier.classify(status, headers, body),
             false => Verdict::Other,
         };
+        self.is_rejected = verdict == Verdict::Rejected;
         match verdict {
             Verdict::NeedBody if body.is_none() => {
                 self.step = Step::NeedBody { max: classifier.attention().body_limit };
+                return &self.step;
             }
-            Verdict::NeedBody => self.judged(Verdict::Other),
-            verdict => self.judged(verdict),
+            Verdict::Throttled => {
+                if let (Some(asked), Some(throttle)) = (retry_after(headers), self.throttle()) {
+                    let shared = self.parts.keys.shared();
+                    throttle.hold(shared.clock.boot(), asked, &shared.policy);
+                }
+            }
+            // A redirect concludes nothing, and answers the request: it is not sent again with another
+            // credential, and the hop behind it goes on with the trial.
+            Verdict::Other if status.is_redirection() => self.course.hand_on(self.now()),
+            _ => {}
         }
+        self.judged(match verdict {
+            Verdict::NeedBody => Verdict::Other,
+            verdict => verdict,
+        });
         &self.step
     }
 
-    /// No response came. The answer is always [`Step::Return`]: the transport's error is the answer.
+    /// No response came. It says nothing of the credential, so the answer is [`Step::Return`] and with it
+    /// the transport's error. If no connection could be made, the next request may go on with a trial at
+    /// once.
     pub fn failed(&mut self, failure: Failure) -> &Step {
-        let _ = failure;
+        self.is_rejected = false;
+        if failure == Failure::Connect {
+            self.course.hand_on(self.now());
+        }
         self.judged(Verdict::Other);
         &self.step
     }
 
-    /// Waits as [`Step::Wait`] says; at once, if the step is another.
+    /// Whether the last response was a rejection. If the first one was, too, it is the one to return when
+    /// all is in vain: it is about the credential that was in use.
+    pub fn is_rejected(&self) -> bool {
+        self.is_rejected
+    }
+
+    /// Why a wait for a fresh credential brought nothing: the failure of the fetch. To be told beside a
+    /// rejection that is returned.
+    pub fn cause(&self) -> Option<&Error> {
+        self.cause.as_ref()
+    }
+
+    /// Waits as [`Step::Wait`] says; at once, if the step is another. No wait outlasts the deadline.
     pub async fn wait(&mut self) -> &Step {
-        let shared = self.parts.keys.shared();
         match self.wait.take() {
             None => return &self.step,
-            Some(Waiting::Pause(pause)) => tokio::time::sleep(pause).await,
+            Some(Waiting::Pause(pause)) => {
+                let left = self.until.map(|until| until.saturating_sub(self.now()));
+                let left = left.map_or(pause, Duration::from_millis);
+                tokio::time::sleep(pause.min(left)).await;
+            }
+            Some(Waiting::Throttle(pause)) => {
+                tokio::time::sleep(pause).await;
+                // The time for which a request waits for credentials begins now.
+                let policy = &self.parts.keys.shared().policy;
+                self.course = Course::new(self.replayable, self.now(), self.until, policy);
+            }
             Some(Waiting::Fetch(until)) => {
-                let left = until.saturating_sub(shared.clock.boot());
+                let left = until.saturating_sub(self.now());
                 let settled = self.parts.keys.ask(Message::Wait);
-                // However it settles, the newest snapshot tells all that matters.
-                let _ = tokio::time::timeout(Duration::from_millis(left), settled).await;
+                let settled = tokio::time::timeout(Duration::from_millis(left), settled).await;
+                // However it settles, the newest snapshot says what to do.
+                self.cause = settled.ok().and_then(Result::err);
             }
         }
-        self.proceed(self.parts.keys.shared().clock.boot());
+        self.proceed(self.now());
         &self.step
     }
 
@@ -392,9 +525,17 @@ impl Attempt {
     pub fn repeat(&mut self) -> bool {
         let again = self.course.repeat();
         if again {
-            self.proceed(self.parts.keys.shared().clock.boot());
+            self.proceed(self.now());
         }
         again
+    }
+
+    fn now(&self) -> u64 {
+        self.parts.keys.shared().clock.boot()
+    }
+
+    fn throttle(&self) -> Option<&Throttle> {
+        self.parts.throttles.get(self.place)
     }
 
     fn proceed(&mut self, now: u64) {

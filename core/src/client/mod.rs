@@ -2,44 +2,53 @@
 //!
 //! # Theory of operation
 //!
-//! A request asks its [`Attempt`] what to do and does it: send, wait, return. One send is a chain of
-//! hops, because redirects are followed here and not by reqwest: each hop is asked anew what it may
-//! carry, and a hop to an origin that is not allowed carries nothing. The verdict is that of the last
-//! hop. The API's own transient failures are retried outside of that, with a budget.
+//! A request is a chain of hops, because redirects are followed here and not by reqwest. Each hop asks an
+//! [`Attempt`] of its own what to do and does it: send, wait, return. A hop to an origin that is not allowed
+//! carries nothing, and what a hop was answered is never sent again. The API's own passing failures are
+//! retried within a hop, with a budget that all requests share.
 //!
 //! It never decides about credentials, never sends one anywhere else, and returns the API's own
 //! response, untouched, when all is in vain.
 
 mod authorizer;
+mod chain;
 pub(crate) mod hop;
 pub(crate) mod origin;
 mod request;
 pub(crate) mod response;
-mod retry;
+mod spilled;
 mod status;
+
+/// What a library that follows redirects itself has to ask at each of them.
+///
+/// ```
+/// use http::{Method, StatusCode};
+/// use keyswap::{Patch, redirect::Asked};
+/// let url = "https://api.example.com/v1/orders".parse().unwrap();
+/// let asked = Asked { method: &Method::POST, url: &url, patch: &Patch::default(), replayable: true };
+/// let next = asked.follow(StatusCode::SEE_OTHER, "/v1/orders/7").unwrap();
+/// assert_eq!((next.method, next.url.path(), next.drops_body), (Method::GET, "/v1/orders/7", true));
+/// ```
+pub mod redirect {
+    pub use super::hop::{Asked, MAX_HOPS, Next, masked};
+}
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method};
 use url::Url;
 
-pub use authorizer::{Attempt, Authorizer, AuthorizerBuilder, Failure, Step};
+pub use authorizer::{Attempt, Authorizer, AuthorizerBuilder, Step};
 pub use request::RequestBuilder;
 pub use response::Response;
 
-use self::{
-    hop::{Hop, MAX_HOPS},
-    origin::shown,
-    request::{Body, Request},
-    response::describe,
-    retry::Retry,
-};
+use self::{chain::Chain, hop::MAX_HOPS, origin::shown, request::Request, response::describe};
 use crate::{
-    engine::verdict::Classifier,
+    engine::{retry::RetryRule, verdict::Classifier},
     error::{Error, ErrorKind},
     keyswap::KeySwap,
-    scheme::{Patch, Scheme},
-    source::{is_loopback, tls_config},
+    scheme::Scheme,
+    source::{on_this_machine, tls_config},
 };
 
 /// An HTTP client around a [`KeySwap`]. Cheap to clone; clones share connections.
@@ -61,13 +70,13 @@ struct Inner {
     base: Option<Url>,
     authorizer: Authorizer,
     named: BTreeMap<Box<str>, Authorizer>,
-    /// For this machine: never through a proxy.
+    /// For this machine: on loopback addresses, and never through a proxy.
     direct: reqwest::Client,
     outer: reqwest::Client,
     headers: HeaderMap,
     timeout: Option<Duration>,
     redirects: u32,
-    retry: Retry,
+    retry: RetryRule,
 }
 
 impl Client {
@@ -130,18 +139,17 @@ impl Client {
     }
 
     pub(crate) async fn execute(&self, mut request: Request) -> Result<Response, Error> {
-        let Some(timeout) = request.timeout else {
-            return self.attempt(&mut request).await;
+        let authorizer = match &request.keys {
+            None => &self.0.authorizer,
+            Some(name) => self.0.named.get(name).ok_or_else(|| {
+                let what = format!(
+                    "the client has no keys named {name:?}: add them with the option `named`"
+                );
+                Error::new(ErrorKind::InvalidConfig, what)
+            })?,
         };
-        match tokio::time::timeout(timeout, self.attempt(&mut request)).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                let (method, url) = (&request.method, shown(&request.url));
-                let seconds = timeout.as_secs_f64();
-                let what = format!("{method} {url} got no response within {seconds} s");
-                Err(Error::new(ErrorKind::Timeout, what))
-            }
-        }
+        require_scopes(authorizer, &request.scopes)?;
+        Chain::new(&self.0, authorizer, &mut request).run().await
     }
 
     fn resolve(&self, url: &str) -> Result<Url, Error> {
@@ -153,134 +161,6 @@ impl Client {
         match Url::parse(url) {
             Ok(url) if url.has_host() => Ok(url),
             _ => Err(bad("not a whole URL, nor a path with a base_url to add it to".into())),
-        }
-    }
-
-    async fn attempt(&self, request: &mut Request) -> Result<Response, Error> {
-        let authorizer = match &request.keys {
-            None => &self.0.authorizer,
-            Some(name) => self.0.named.get(name).ok_or_else(|| {
-                let what = format!(
-                    "the client has no keys named {name:?}: add them with the option `named`"
-                );
-                Error::new(ErrorKind::InvalidConfig, what)
-            })?,
-        };
-        require_scopes(authorizer, &request.scopes)?;
-        let replayable = request.body.is_replayable();
-        let mut attempt = authorizer.begin(&request.url, replayable, request.timeout)?;
-        let mut outcome = None;
-        let mut retried = 0;
-        loop {
-            match attempt.step().clone() {
-                Step::Send => outcome = Some(self.send(&mut attempt, request).await?),
-                Step::Wait => drop(attempt.wait().await),
-                Step::Fail(error) => return Err(error),
-                Step::NeedBody { .. } | Step::Return => {
-                    let again = match &outcome {
-                        _ if !replayable => None,
-                        Some(Ok(response)) => self.0.retry.after_response(
-                            retried,
-                            &request.method,
-                            response.status(),
-                            response.headers(),
-                        ),
-                        Some(Err((Failure::Connect, _))) => self.0.retry.after_connect(retried),
-                        _ => None,
-                    };
-                    if let Some(wait) = again {
-                        retried += 1;
-                        tokio::time::sleep(wait).await;
-                        if attempt.repeat() {
-                            continue;
-                        }
-                    }
-                    return match outcome {
-                        Some(outcome) => outcome.map_err(|(_, error)| error),
-                        None => Err(Error::new(ErrorKind::Transport, "the request was not sent")),
-                    };
-                }
-            }
-        }
-    }
-
-    /// One send: all its hops, and the verdict on the last one. The outer error is final; the inner one
-    /// is a transport's, which may be retried.
-    async fn send(
-        &self,
-        attempt: &mut Attempt,
-        request: &mut Request,
-    ) -> Result<Result<Response, (Failure, Error)>, Error> {
-        let mut headers = request.headers.clone();
-        for (name, value) in &self.0.headers {
-            headers.entry(name).or_insert_with(|| value.clone());
-        }
-        let mut hop = Hop::first(request.method.clone(), request.url.clone(), headers);
-        for hops in 0.. {
-            let body = if hop.bare { None } else { request.body.bytes() };
-            let patch = attempt.apply(&hop.method, &hop.url, &hop.headers, body)?;
-            let response = match self.send_hop(&hop, &patch, &mut request.body).await {
-                Ok(response) => response,
-                Err((failure, error)) => {
-                    attempt.failed(failure);
-                    return Ok(Err((failure, error)));
-                }
-            };
-            if hops < self.0.redirects
-                && let Some(next) = hop.follow(
-                    response.status(),
-                    response.headers(),
-                    &patch,
-                    request.body.is_replayable(),
-                )
-            {
-                hop = next;
-                continue;
-            }
-            let mut response = Response::new(response, hop.url);
-            let step = attempt.response(response.status(), response.headers(), None).clone();
-            if let Step::NeedBody { max } = step {
-                let (status, headers) = (response.status(), response.headers().clone());
-                let body = response.peek(max).await;
-                attempt.response(status, &headers, Some(body));
-            }
-            return Ok(Ok(response));
-        }
-        unreachable!("the loop ends at the first response that is not followed")
-    }
-
-    async fn send_hop(
-        &self,
-        hop: &Hop,
-        patch: &Patch,
-        body: &mut Body,
-    ) -> Result<reqwest::Response, (Failure, Error)> {
-        let mut url = hop.url.clone();
-        patch.apply_query(&mut url);
-        let http = if is_loopback(&url) { &self.0.direct } else { &self.0.outer };
-        let mut request = reqwest::Request::new(hop.method.clone(), url);
-        *request.headers_mut() = hop.headers.clone();
-        patch.apply_headers(request.headers_mut());
-        if !hop.bare {
-            *request.body_mut() = body.take();
-        }
-        match http.execute(request).await {
-            Ok(response) => Ok(response),
-            Err(error) => {
-                let failure = match () {
-                    () if error.is_connect() => Failure::Connect,
-                    () if error.is_timeout() => Failure::Timeout,
-                    () => Failure::Other,
-                };
-                let kind = if failure == Failure::Timeout {
-                    ErrorKind::Timeout
-                } else {
-                    ErrorKind::Transport
-                };
-                let what =
-                    format!("{} {} failed: {}", hop.method, shown(&hop.url), describe(error));
-                Err((failure, Error::new(kind, what)))
-            }
         }
     }
 }
@@ -386,6 +266,14 @@ impl ClientBuilder {
         self
     }
 
+    /// A request that brings the header in which keys are sent, its own `Authorization` for one, goes out
+    /// as its caller made it: with no key of these, and as no evidence about them. Without this, such a
+    /// request is an error.
+    pub fn own_header_wins(mut self) -> Self {
+        self.authorizer = self.authorizer.own_header_wins();
+        self
+    }
+
     /// Further keys, for requests that name them with [`RequestBuilder::keys`].
     pub fn named(mut self, name: &str, keys: &KeySwap) -> Self {
         self.named.push((name.into(), keys.clone()));
@@ -411,7 +299,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How many redirects a send follows: 10 unless changed.
+    /// How many redirects a request follows: 10 unless changed.
     pub fn redirects(mut self, limit: u32) -> Self {
         self.redirects = limit;
         self
@@ -423,7 +311,8 @@ impl ClientBuilder {
     }
 
     /// How often 429, 502, 503, 504 and failed connections are retried, within a budget: twice unless
-    /// changed. A request is sent four times at most in all.
+    /// changed. A wait that would outlast the policy's `retry_after_max` or the request's timeout is not
+    /// begun: the API's answer is returned. Each hop of a request is sent four times at most in all.
     pub fn retries(mut self, limit: u32) -> Self {
         self.retries = limit;
         self
@@ -464,13 +353,14 @@ impl ClientBuilder {
                 Some(change) => change(builder),
                 None => builder,
             };
-            let builder = if direct { builder.no_proxy() } else { builder };
+            let builder = if direct { on_this_machine(builder) } else { builder };
             hop::stay_here(builder).build().map_err(|error| {
                 let what = format!("the HTTP client could not be made: {}", describe(error));
                 Error::new(ErrorKind::InvalidConfig, what)
             })
         };
         let authorizer = self.authorizer.build()?;
+        let retry = RetryRule::new(self.retries, authorizer.policy());
         let named = self.named.into_iter().map(|(name, keys)| (name, authorizer.with_keys(keys)));
         Ok(Client(Arc::new(Inner {
             base: self.base,
@@ -481,7 +371,7 @@ impl ClientBuilder {
             headers: self.headers,
             timeout: self.timeout,
             redirects: self.redirects,
-            retry: Retry::new(self.retries),
+            retry,
         })))
     }
 }

@@ -1,9 +1,12 @@
 //! Where credentials may go.
 
+use std::sync::Arc;
+
 use url::Url;
 
 use crate::{
     credential::CredentialSet,
+    engine::throttle::Throttle,
     error::{Error, ErrorKind},
     source::is_loopback,
 };
@@ -42,12 +45,23 @@ impl Origins {
 
     /// Whether a credential of this set may go to this URL. The set may narrow the program's own list.
     pub(crate) fn admits(&self, url: &Url, set: Option<&CredentialSet>) -> bool {
+        self.place(url, set).is_some()
+    }
+
+    /// Which of the allowed origins it is, if a credential of this set may go there.
+    pub(crate) fn place(&self, url: &Url, set: Option<&CredentialSet>) -> Option<usize> {
         let audience = set.map_or(&[][..], CredentialSet::audience);
-        self.lists(url)
-            && (audience.is_empty()
-                || audience.iter().any(|allowed| {
-                    Url::parse(allowed).is_ok_and(|allowed| is_same_origin(&allowed, url))
-                }))
+        let place = self.allowed.iter().position(|allowed| is_same_origin(allowed, url))?;
+        let is_meant = audience.is_empty()
+            || audience
+                .iter()
+                .any(|allowed| Url::parse(allowed).is_ok_and(|one| is_same_origin(&one, url)));
+        is_meant.then_some(place)
+    }
+
+    /// Nothing held back, for each of the allowed origins.
+    pub(crate) fn throttles(&self) -> Arc<[Throttle]> {
+        self.allowed.iter().map(|_| Throttle::default()).collect()
     }
 
     fn lists(&self, url: &Url) -> bool {
@@ -99,6 +113,15 @@ pub(crate) fn shown(url: &Url) -> String {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.into()
+}
+
+/// The same, if the caller wrote it; of a URL that a server wrote only the origin, since it may have put
+/// anything into the path.
+pub(crate) fn shown_as(url: &Url, written: bool) -> String {
+    match written {
+        true => shown(url),
+        false => url.origin().ascii_serialization(),
+    }
 }
 
 fn parse(url: &str) -> Result<Url, Error> {
@@ -167,5 +190,6 @@ mod tests {
     #[test]
     fn a_shown_url_has_no_secrets() {
         assert_eq!(shown(&url("https://u:p@h/p?api_key=s#f")), "https://h/p");
+        assert_eq!(shown_as(&url("https://u:p@h/p?api_key=s#f"), false), "https://h");
     }
 }

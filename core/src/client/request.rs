@@ -23,6 +23,8 @@ pub(crate) struct Request {
     pub(crate) timeout: Option<Duration>,
     pub(crate) keys: Option<Box<str>>,
     pub(crate) scopes: Vec<Box<str>>,
+    /// Whether it may be sent again.
+    pub(crate) resend: bool,
 }
 
 pub(crate) enum Body {
@@ -71,6 +73,7 @@ impl RequestBuilder {
             timeout: client.timeout(),
             keys: None,
             scopes: Vec::new(),
+            resend: true,
         });
         Self { client, request }
     }
@@ -144,6 +147,16 @@ impl RequestBuilder {
     pub fn no_timeout(self) -> Self {
         self.change(|request| {
             request.timeout = None;
+            Ok(())
+        })
+    }
+
+    /// Sends it once, whatever happens: neither with another credential nor for a failure of the API's own.
+    /// If its credential is rejected, the API's response is returned. A redirect is followed all the same,
+    /// and each of its hops is sent once.
+    pub fn no_resend(self) -> Self {
+        self.change(|request| {
+            request.resend = false;
             Ok(())
         })
     }

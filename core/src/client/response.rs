@@ -3,22 +3,40 @@
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use url::Url;
 
-use super::origin::shown;
-use crate::error::{Error, ErrorKind};
+use super::{hop::Hop, origin::shown_as};
+use crate::{
+    error::{Error, ErrorKind},
+    scheme::Patch,
+};
 
 /// An answer of the API. The body is still on its way.
 pub struct Response {
     inner: reqwest::Response,
     url: Url,
+    /// Whether the program wrote the URL, and no redirect did.
+    written: bool,
     /// What was read to judge the response, and not yet given to the caller.
-    prefix: Bytes,
+    prefix: BytesMut,
+    cause: Option<Error>,
 }
 
 impl Response {
-    pub(crate) fn new(inner: reqwest::Response, url: Url) -> Self {
-        Self { inner, url, prefix: Bytes::new() }
+    pub(crate) fn new(inner: reqwest::Response, hop: &Hop) -> Self {
+        let (url, prefix) = (hop.url.clone(), BytesMut::new());
+        Self { inner, url, written: hop.written, prefix, cause: None }
+    }
+
+    /// Hides a key that the server put into the `Location`.
+    pub(crate) fn mask(&mut self, hop: &Hop, patch: &Patch) {
+        hop.mask(self.inner.headers_mut(), patch);
+    }
+
+    pub(crate) fn with_cause(mut self, cause: Option<Error>) -> Self {
+        self.cause = cause;
+        self
     }
 
     /// The status.
@@ -36,16 +54,22 @@ impl Response {
         &self.url
     }
 
+    /// Why no fresh credential was to be had, if the request waited for one and this is the API's rejection
+    /// of the one that it had: the failure of the fetch.
+    pub fn cause(&self) -> Option<&Error> {
+        self.cause.as_ref()
+    }
+
     /// The next part of the body as it arrives; none at its end.
     ///
     /// # Errors
     /// [`ErrorKind::Body`] if the connection broke.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         if !self.prefix.is_empty() {
-            return Ok(Some(std::mem::take(&mut self.prefix)));
+            return Ok(Some(self.prefix.split().freeze()));
         }
         let chunk = self.inner.chunk().await;
-        chunk.map_err(|error| self.broken(&describe(error)))
+        chunk.map_err(|error| broken(&self.shown(), &describe(error)))
     }
 
     /// The whole body.
@@ -54,9 +78,9 @@ impl Response {
     /// [`ErrorKind::Body`] if the connection broke.
     pub async fn bytes(mut self) -> Result<Bytes, Error> {
         if self.prefix.is_empty() {
-            let url = self.url;
+            let shown = (self.url, self.written);
             let read = self.inner.bytes().await;
-            return read.map_err(|error| broken(&url, &describe(error)));
+            return read.map_err(|error| broken(&shown_as(&shown.0, shown.1), &describe(error)));
         }
         let mut whole = BytesMut::new();
         while let Some(chunk) = self.chunk().await? {
@@ -79,10 +103,18 @@ impl Response {
     /// # Errors
     /// [`ErrorKind::Body`] if the connection broke or the body is not such JSON.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
-        let url = self.url.clone();
+        let shown = self.shown();
         let bytes = self.bytes().await?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| broken(&url, &format!("not as expected: {error}")))
+        // The parser's own words quote the body, and an API may echo the key in it.
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let what = match error.classify() {
+                Category::Data => "it is JSON, and not of the type that was asked for",
+                Category::Eof => "it is JSON that ends too early",
+                Category::Syntax | Category::Io => "it is not JSON",
+            };
+            let at = format!("{what}: line {}, column {}", error.line(), error.column());
+            broken(&shown, &at)
+        })
     }
 
     /// The response itself, or an error if its status is 400 or more.
@@ -102,26 +134,26 @@ impl Response {
         if status.as_u16() < 400 {
             return None;
         }
-        let what = format!("{} answered {status}", shown(&self.url));
+        let why = self.cause.as_ref().map(|cause| format!("; no fresh credential came: {cause}"));
+        let what = format!("{} answered {status}{}", self.shown(), why.unwrap_or_default());
         Some(Error::new(ErrorKind::Status, what).with_status(status.as_u16()))
     }
 
-    /// Reads at most `max` bytes of the body ahead, without taking them from the caller.
+    /// Reads at most `max` bytes of the body ahead, without taking them from the caller, also if it is
+    /// given up in between.
     pub(crate) async fn peek(&mut self, max: usize) -> &[u8] {
-        let mut seen = BytesMut::from(&*std::mem::take(&mut self.prefix));
-        while seen.len() < max {
+        while self.prefix.len() < max {
             match self.inner.chunk().await {
-                Ok(Some(chunk)) => seen.extend_from_slice(&chunk),
+                Ok(Some(chunk)) => self.prefix.extend_from_slice(&chunk),
                 // A connection that breaks here will tell the caller when it reads on.
                 Ok(None) | Err(_) => break,
             }
         }
-        self.prefix = seen.freeze();
         &self.prefix[..self.prefix.len().min(max)]
     }
 
-    fn broken(&self, what: &str) -> Error {
-        broken(&self.url, what)
+    fn shown(&self) -> String {
+        shown_as(&self.url, self.written)
     }
 }
 
@@ -129,13 +161,13 @@ impl std::fmt::Debug for Response {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Response")
             .field("status", &self.status())
-            .field("url", &shown(&self.url))
+            .field("url", &self.shown())
             .finish_non_exhaustive()
     }
 }
 
-fn broken(url: &Url, what: &str) -> Error {
-    Error::new(ErrorKind::Body, format!("the body of {} could not be read: {what}", shown(url)))
+fn broken(shown: &str, what: &str) -> Error {
+    Error::new(ErrorKind::Body, format!("the body of {shown} could not be read: {what}"))
 }
 
 /// A transport's error in words, with its causes, and without the URL that it would print.

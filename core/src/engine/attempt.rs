@@ -126,6 +126,12 @@ impl Course {
         left
     }
 
+    /// The send under way concluded nothing about the candidate, and costs it no time: whoever comes next
+    /// may try it. What this request does next does not depend on the trial any more.
+    pub fn hand_on(&mut self, now: u64) {
+        self.free_probe(now);
+    }
+
     /// Whether the send under way tries the candidate.
     pub fn is_probing(&self) -> bool {
         self.probe.is_some()

@@ -24,6 +24,8 @@ mod held;
 mod input;
 mod member;
 mod probation;
+pub mod retry;
 pub mod rotation;
 pub mod snapshot;
+pub mod throttle;
 pub mod verdict;

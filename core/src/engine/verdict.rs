@@ -10,7 +10,8 @@ pub enum Verdict {
     Accepted,
     /// The API does not take it (any more, or yet).
     Rejected,
-    /// The API wants fewer requests. Says nothing of the credential.
+    /// The API wants fewer requests. Says nothing of the credential; if the response says for how long
+    /// (`Retry-After`), the sends of its origin are held back meanwhile.
     Throttled,
     /// Anything else. Says nothing of the credential.
     Other,
@@ -31,6 +32,19 @@ impl Verdict {
             _ => return None,
         })
     }
+}
+
+/// What went wrong with a send that got no response. It says nothing of the credential; it decides
+/// whether the request may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// No connection could be made: nothing was sent.
+    Connect,
+    /// It took too long.
+    Timeout,
+    /// Anything else.
+    Other,
 }
 
 /// Which responses a foreign HTTP stack has to show to the core: those of one of these statuses, and those
@@ -79,8 +93,8 @@ pub trait Classifier: std::fmt::Debug + Send + Sync + 'static {
     fn attention(&self) -> Attention;
 }
 
-/// What most APIs do: 401 is a rejection, unless it is about scopes (RFC 6750); 2xx is an acceptance.
-/// 403, 407, 429 and all else say nothing of the credential.
+/// What most APIs do: 401 is a rejection, unless it is about scopes (RFC 6750); 2xx is an acceptance, and
+/// so is 101, which begins a WebSocket. 403, 407, 429 and all else say nothing of the credential.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultClassifier;
 
@@ -98,7 +112,7 @@ impl DefaultClassifier {
 impl Classifier for DefaultClassifier {
     fn classify(&self, status: StatusCode, headers: &HeaderMap, _: Option<&[u8]>) -> Verdict {
         match status.as_u16() {
-            200..=299 | 304 => Verdict::Accepted,
+            101 | 200..=299 | 304 => Verdict::Accepted,
             401 if !lacks_scope(headers) => Verdict::Rejected,
             429 | 503 => Verdict::Throttled,
             _ => Verdict::Other,
@@ -141,6 +155,8 @@ mod tests {
         }
         assert_eq!(judge(429, None), Verdict::Throttled);
         assert_eq!(judge(204, None), Verdict::Accepted);
+        assert_eq!(judge(101, None), Verdict::Accepted, "a WebSocket begins");
+        assert_eq!(judge(100, None), Verdict::Other);
         assert_eq!(judge(302, None), Verdict::Other, "a login page is a redirect too");
     }
 

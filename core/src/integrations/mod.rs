@@ -44,3 +44,8 @@ impl RequireScopes {
         extensions.get::<Self>().map_or(Ok(()), |required| require_scopes(authorizer, &required.0))
     }
 }
+
+/// An extension of a request: it is sent once, whatever happens. If its credential is rejected, the API's
+/// response is the answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Once;

@@ -7,8 +7,9 @@
 //! and the middleware follows redirects, each hop as a request that asks anew what it may carry. What is
 //! attached to the builder after it runs within: once for each hop, with the credential on the request.
 //!
-//! It never sends a credential to an origin that the authorizer does not allow, and never follows a
-//! redirect from such an origin back with one. It repeats no request for any reason but its credential:
+//! Each hop is an [`Attempt`] of its own, so that what was answered is never sent again, whatever happens
+//! behind it. It never sends a credential to an origin that the authorizer does not allow, and never follows
+//! a redirect from such an origin back with one. It repeats no request for any reason but its credential:
 //! for transient failures of the API attach `reqwest-retry`.
 
 use std::{pin::Pin, time::Duration};
@@ -18,23 +19,25 @@ use reqwest::{Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{ClientBuilder, Error, Next, Result};
 use url::Url;
 
-use super::{Peeked, RequireScopes};
+use super::{Once, Peeked, RequireScopes};
 use crate::{
     client::{
-        Attempt, Authorizer, Failure, Step,
+        Attempt, Authorizer, Step,
         hop::{Hop, MAX_HOPS, stay_here},
         response::describe,
     },
+    engine::verdict::Failure,
     error::{self, ErrorKind},
     moment::millis,
     scheme::Patch,
-    source::tls_config,
+    source::{pin_localhost, tls_config},
 };
 
 /// A client whose requests live through rotations; further middleware can be attached to it.
 ///
 /// `http` is made to follow no redirects (the middleware does, at most ten) and to send no Referer. If
-/// plain HTTP is allowed for any origin, it uses no proxy, since a proxy would read the credentials.
+/// plain HTTP is allowed for any origin, it uses no proxy, since a proxy would read the credentials. The name
+/// `localhost` means this machine, whatever a resolver says.
 /// Default headers of `http` go with every hop, to other origins too: keep secrets out of them.
 ///
 /// A request's own timeout holds for all its sends together. A body that cannot be cloned is sent once.
@@ -59,7 +62,7 @@ pub fn client(
     authorizer: &Authorizer,
     http: reqwest::ClientBuilder,
 ) -> std::result::Result<ClientBuilder, error::Error> {
-    let http = stay_here(http);
+    let http = pin_localhost(stay_here(http));
     let http = if authorizer.has_plain_http() { http.no_proxy() } else { http };
     let client = http.build().map_err(|error| {
         let what = format!("the HTTP client could not be made: {}", describe(error));
@@ -102,6 +105,15 @@ struct Sending {
     until: Option<u64>,
 }
 
+/// What a send brought, and what it carried.
+struct Sent {
+    outcome: Result<Response>,
+    patch: Patch,
+    rejected: bool,
+    /// Whether the caller's own header took the credential's place.
+    yields: bool,
+}
+
 impl Sending {
     fn new(authorizer: &Authorizer, mut request: Request) -> Self {
         let headers = std::mem::take(request.headers_mut());
@@ -111,79 +123,124 @@ impl Sending {
         Self { request, headers, replayable, until }
     }
 
+    /// The chain of hops. What a hop was answered is not sent again, whatever happens behind it; and once
+    /// the chain has left the allowed origins, no hop carries a credential any more.
     async fn send(
         mut self,
         authorizer: &Authorizer,
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> Result<Response> {
-        let timeout = self.request.timeout().copied();
-        // It is refused for one reason only, the origin; and to any origin a program may send without.
-        let Ok(mut attempt) = authorizer.begin(self.request.url(), self.replayable, timeout) else {
-            return self.chain(None, authorizer, extensions, &next).await;
-        };
-        let mut outcome = None;
-        loop {
-            match attempt.step().clone() {
-                Step::Send => {
-                    let answer =
-                        self.chain(Some(&mut attempt), authorizer, extensions, &next).await;
-                    outcome = Some(answer);
-                }
-                Step::Wait => drop(attempt.wait().await),
-                Step::Fail(error) => return Err(Error::middleware(error)),
-                Step::NeedBody { .. } | Step::Return => {
-                    let unsent =
-                        || error::Error::new(ErrorKind::Transport, "the request was not sent");
-                    return outcome.unwrap_or_else(|| Err(Error::middleware(unsent())));
-                }
-            }
-        }
-    }
-
-    /// One send: all its hops, and the verdict on the last one.
-    async fn chain(
-        &mut self,
-        mut attempt: Option<&mut Attempt>,
-        authorizer: &Authorizer,
-        extensions: &mut Extensions,
-        next: &Next<'_>,
-    ) -> Result<Response> {
         let (method, url) = (self.request.method().clone(), self.request.url().clone());
-        let mut hop = Hop::first(method, url, self.headers.clone());
+        let mut hop = Hop::first(method, url, std::mem::take(&mut self.headers));
+        let once = extensions.get::<Once>().is_some();
+        let mut is_keyed = true;
         for hops in 0.. {
-            let body = self.request.body().filter(|_| !hop.bare).and_then(reqwest::Body::as_bytes);
-            let patch = match &mut attempt {
-                None => Patch::default(),
-                Some(attempt) => attempt
-                    .apply(&hop.method, &hop.url, &hop.headers, body)
-                    .map_err(Error::middleware)?,
-            };
-            let request = self.request(&hop, &patch, authorizer);
-            let response = match next.clone().run(request, extensions).await {
-                Ok(response) => response,
-                Err(error) => {
-                    if let Some(attempt) = &mut attempt {
-                        attempt.failed(failure(&error));
-                    }
-                    return Err(without_key(error, hop.url));
-                }
-            };
+            let replayable = (hop.bare || self.replayable) && !once;
+            // It is refused for one reason only, the origin; and to any origin a program may send without.
+            let begin = || authorizer.begin(&hop.url, replayable, self.left(authorizer)).ok();
+            let attempt = is_keyed.then(begin).flatten();
+            is_keyed = attempt.is_some();
+            let (mut response, patch) =
+                self.hop(&hop, attempt, authorizer, extensions, &next).await?;
+            let private = authorizer.header_name();
             if hops < MAX_HOPS
-                && let Some(next) =
-                    hop.follow(response.status(), response.headers(), &patch, self.replayable)
+                && let Some(next) = hop.follow(
+                    response.status(),
+                    response.headers(),
+                    &patch,
+                    private.as_ref(),
+                    self.replayable,
+                )
             {
                 hop = next;
                 continue;
             }
-            return Ok(judge(attempt, response, hop.url).await);
+            hop.mask(response.headers_mut(), &patch);
+            return Ok(response);
         }
         unreachable!("the loop ends at the first response that is not followed")
     }
 
-    fn request(&mut self, hop: &Hop, patch: &Patch, authorizer: &Authorizer) -> Request {
+    /// All sends of one hop.
+    async fn hop(
+        &mut self,
+        hop: &Hop,
+        attempt: Option<Attempt>,
+        authorizer: &Authorizer,
+        extensions: &mut Extensions,
+        next: &Next<'_>,
+    ) -> Result<(Response, Patch)> {
+        let Some(mut attempt) = attempt else {
+            let sent = self.send_once(hop, None, authorizer, extensions, next).await?;
+            return Ok((sent.outcome?, sent.patch));
+        };
+        let mut first = None;
+        let mut last: Option<Sent> = None;
+        loop {
+            match attempt.step().clone() {
+                Step::Send => {
+                    let sent =
+                        self.send_once(hop, Some(&mut attempt), authorizer, extensions, next);
+                    let sent = sent.await?;
+                    if sent.yields {
+                        return Ok((sent.outcome?, sent.patch));
+                    }
+                    // The first rejection is about the credential that was in use.
+                    if let Some(before) = last.replace(sent).filter(|_| first.is_none())
+                        && let Sent { outcome: Ok(response), patch, rejected: true, .. } = before
+                    {
+                        first = Some((response, patch));
+                    }
+                }
+                Step::Wait => drop(attempt.wait().await),
+                Step::Fail(error) => return Err(Error::middleware(error)),
+                Step::NeedBody { .. } | Step::Return => break,
+            }
+        }
+        let unsent = || error::Error::new(ErrorKind::Transport, "the request was not sent");
+        let last = last.ok_or_else(|| Error::middleware(unsent()))?;
+        let answer = (last.outcome?, last.patch);
+        Ok(if last.rejected { first.unwrap_or(answer) } else { answer })
+    }
+
+    /// One send, and its verdict. The outer error is final; the inner one is a transport's.
+    async fn send_once(
+        &mut self,
+        hop: &Hop,
+        mut attempt: Option<&mut Attempt>,
+        authorizer: &Authorizer,
+        extensions: &mut Extensions,
+        next: &Next<'_>,
+    ) -> Result<Sent> {
+        let body = self.request.body().filter(|_| !hop.bare).and_then(reqwest::Body::as_bytes);
+        let patch = match &mut attempt {
+            None => Patch::default(),
+            Some(attempt) => attempt
+                .apply(&hop.method, &hop.url, &hop.headers, body)
+                .map_err(Error::middleware)?,
+        };
+        let yields = authorizer.yields(&patch, &hop.headers).map_err(Error::middleware)?;
+        let request = self.request(hop, if yields { None } else { Some(&patch) }, authorizer);
+        let mut attempt = attempt.filter(|_| !yields);
+        let outcome = match next.clone().run(request, extensions).await {
+            Ok(response) => Ok(judge(attempt.as_deref_mut(), response, hop.url.clone()).await),
+            Err(error) => {
+                if let Some(attempt) = &mut attempt {
+                    attempt.failed(failure(&error));
+                }
+                Err(without_key(error, hop))
+            }
+        };
+        let rejected = attempt.is_some_and(|attempt| attempt.is_rejected());
+        Ok(Sent { outcome, patch, rejected, yields })
+    }
+
+    fn request(&mut self, hop: &Hop, patch: Option<&Patch>, authorizer: &Authorizer) -> Request {
         let mut url = hop.url.clone();
-        patch.apply_query(&mut url);
+        if let Some(patch) = patch {
+            patch.apply_query(&mut url);
+        }
         let mut request = match self.replayable {
             true => self.request.try_clone(),
             false => {
@@ -195,13 +252,20 @@ impl Sending {
         *request.method_mut() = hop.method.clone();
         *request.url_mut() = url;
         *request.headers_mut() = hop.headers.clone();
-        patch.apply_headers(request.headers_mut());
-        *request.timeout_mut() =
-            self.until.map(|until| Duration::from_millis(until.saturating_sub(authorizer.now())));
+        if let Some(patch) = patch {
+            patch.apply_headers(request.headers_mut());
+        }
+        *request.timeout_mut() = self.left(authorizer);
         if hop.bare {
             *request.body_mut() = None;
         }
         request
+    }
+
+    /// How much of the request's time is left, if that is limited.
+    fn left(&self, authorizer: &Authorizer) -> Option<Duration> {
+        let until = self.until?;
+        Some(Duration::from_millis(until.saturating_sub(authorizer.now())))
     }
 }
 
@@ -244,7 +308,15 @@ fn failure(error: &Error) -> Failure {
     }
 }
 
-/// The URL that was sent may hold the key; an error names the one that the program gave.
-fn without_key(error: Error, url: Url) -> Error {
-    if error.url().is_some() { error.with_url(url) } else { error }
+/// The URL that was sent may hold the key; an error names the one that the program gave, and of one that a
+/// server gave only the origin.
+fn without_key(error: Error, hop: &Hop) -> Error {
+    if error.url().is_none() {
+        return error;
+    }
+    let origin = || hop.url.origin().ascii_serialization().parse().ok();
+    match if hop.written { Some(hop.url.clone()) } else { origin() } {
+        Some(url) => error.with_url(url),
+        None => error.without_url(),
+    }
 }

@@ -5,7 +5,11 @@
 //! Each request that passes the layer is one [`Attempt`](crate::Attempt): it is sent by the service
 //! beneath, again if the attempt says so, and waits as the attempt says. One request is one hop. A layer
 //! that follows redirects belongs outside of this one, and its requests are judged by where they go; one
-//! beneath would take the credential along. So would a connector that sends plain HTTP through a proxy.
+//! beneath would take the credential along, and make its own later hops look like the answer to the first.
+//!
+//! Where names lead is the connector's: one that sends plain HTTP through a proxy would show it the
+//! credential, and one that asks a resolver for `localhost` sends it to wherever that says. For an API on
+//! this machine write its address, `http://127.0.0.1:8080`, and use a connector without a proxy.
 //!
 //! It never sends a credential to an origin that the authorizer does not allow, and never repeats a
 //! request for any reason but its credential.
@@ -21,18 +25,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Request, Response, Uri, header::LOCATION, request::Parts,
-    uri::PathAndQuery,
-};
+use http::{Request, Response, Uri, request::Parts, uri::PathAndQuery};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 use url::{Position, Url};
 
-use super::{Peeked, RequireScopes};
+use super::{Once, Peeked, RequireScopes};
 use crate::{
-    client::{Authorizer, Step},
+    client::{Authorizer, Step, hop::mask},
     error::{Error, ErrorKind},
     scheme::Patch,
 };
@@ -222,18 +223,21 @@ where
     let url = rules.url(request.uri())?;
     RequireScopes::check(request.extensions(), &rules.authorizer)?;
     let (head, body) = request.into_parts();
-    let mut spare = (rules.replay)(&body);
+    let once = head.extensions.get::<Once>().is_some();
+    let mut spare = (rules.replay)(&body).filter(|_| !once);
     // It is refused for one reason only, the origin; and to any origin a program may send without.
     let Ok(mut attempt) = rules.authorizer.begin(&url, spare.is_some(), rules.deadline) else {
         let response = inner.call(Request::from_parts(head, body)).await.map_err(Into::into)?;
         return Ok(response.map(Peeked::new));
     };
-    let mut first = Some(body);
+    let mut unsent = Some(body);
+    let mut first = None;
+    let mut rejected = false;
     let mut outcome = None;
     loop {
         match attempt.step().clone() {
             Step::Send => {
-                let body = match first.take() {
+                let body = match unsent.take() {
                     Some(body) => body,
                     None => {
                         let Some(body) = spare.take() else { break };
@@ -245,8 +249,16 @@ where
                 };
                 let signed = (rules.signed)(&body);
                 let patch = attempt.apply(&head.method, &url, &head.headers, signed.as_deref())?;
+                if rules.authorizer.yields(&patch, &head.headers)? {
+                    let sent = inner.call(Request::from_parts(head, body)).await;
+                    return Ok(sent.map_err(Into::into)?.map(Peeked::new));
+                }
                 let request = Request::from_parts(patched(&head, &url, &patch), body);
                 let answer = inner.call(request).await.map_err(Into::into);
+                // The first rejection is about the credential that was in use.
+                if let Some(before) = outcome.take().filter(|_| rejected && first.is_none()) {
+                    first = Some(before);
+                }
                 outcome = Some(match answer {
                     Ok(response) => {
                         let (mut head, body) = response.into_parts();
@@ -256,7 +268,7 @@ where
                             let seen = body.peek(max).await;
                             attempt.response(head.status, &head.headers, Some(&seen));
                         }
-                        clear_location(&mut head.headers, &url, &patch);
+                        mask(&mut head.headers, &url, &patch);
                         Ok(Response::from_parts(head, body))
                     }
                     Err(error) => {
@@ -264,6 +276,7 @@ where
                         Err(error)
                     }
                 });
+                rejected = attempt.is_rejected();
             }
             Step::Wait => drop(attempt.wait().await),
             Step::Fail(error) => return Err(error.into()),
@@ -271,7 +284,8 @@ where
         }
     }
     let unsent = || Error::new(ErrorKind::Transport, "the request was not sent");
-    outcome.unwrap_or_else(|| Err(unsent().into()))
+    let last = outcome.ok_or_else(unsent)?;
+    if rejected { first.unwrap_or(last) } else { last }
 }
 
 impl<B> Rules<B> {
@@ -307,20 +321,4 @@ fn patched(head: &Parts, url: &Url, patch: &Patch) -> Parts {
         head.uri = Uri::from_parts(parts).unwrap_or_default();
     }
     head
-}
-
-/// Takes the key out of a redirect into which the server has copied the query: whoever follows it does
-/// not know that it is one.
-fn clear_location(headers: &mut HeaderMap, url: &Url, patch: &Patch) {
-    let Some(location) = headers.get(LOCATION).and_then(|value| value.to_str().ok()) else {
-        return;
-    };
-    let Ok(mut next) = url.join(location) else { return };
-    let as_sent = next.clone();
-    patch.remove_query(&mut next);
-    if next != as_sent
-        && let Ok(value) = HeaderValue::from_str(next.as_str())
-    {
-        headers.insert(LOCATION, value);
-    }
 }

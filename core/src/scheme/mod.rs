@@ -96,6 +96,15 @@ impl Scheme {
         }
     }
 
+    /// The one header that it sets, if it is such a scheme.
+    pub(crate) fn header_name(&self) -> Option<HeaderName> {
+        match &*self.0 {
+            Kind::Header(name) => name.clone().ok(),
+            Kind::Bearer | Kind::Basic => Some(AUTHORIZATION),
+            Kind::Query(_) | Kind::Signing(_) => None,
+        }
+    }
+
     /// Whether what it adds depends on the request, so that it cannot be prepared ahead.
     pub fn is_signing(&self) -> bool {
         matches!(&*self.0, Kind::Signing(_))
@@ -214,6 +223,16 @@ impl Patch {
     /// The headers it sets.
     pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         self.headers.iter().map(|(name, value)| (name, value))
+    }
+
+    /// What must stand nowhere but in the request: the values it adds, those of headers without the name of
+    /// their scheme.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &[u8]> {
+        let headers = self.headers.iter().map(|(_, value)| {
+            let value = value.as_bytes();
+            value.rsplit(|byte| *byte == b' ').next().unwrap_or(value)
+        });
+        headers.chain(self.query.iter().map(|(_, value)| value.reveal().as_bytes()))
     }
 
     /// Puts the headers on a request, in place of any of the same name.

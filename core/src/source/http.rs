@@ -40,9 +40,7 @@ pub(super) fn client_for(url: &Url) -> Result<Client, Error> {
 pub(super) fn build(url: &Url, tls: ClientConfig) -> Result<Client, Error> {
     let mut builder = builder(tls);
     if is_loopback(url) {
-        // A proxy's loopback is another machine, and a resolver may call another one `localhost`.
-        let local = [(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()];
-        builder = builder.no_proxy().resolve_to_addrs("localhost", &local);
+        builder = on_this_machine(builder);
     }
     builder
         .build()
@@ -74,6 +72,18 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
     }
+}
+
+/// What is for this machine reaches no other: a proxy's loopback is another machine, and a resolver may
+/// call another one `localhost`.
+pub(crate) fn on_this_machine(builder: ClientBuilder) -> ClientBuilder {
+    pin_localhost(builder).no_proxy()
+}
+
+/// The name of this machine means its loopback addresses, whatever a resolver says.
+pub(crate) fn pin_localhost(builder: ClientBuilder) -> ClientBuilder {
+    let local = [(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()];
+    builder.resolve_to_addrs("localhost", &local)
 }
 
 /// The TLS configuration of every client of this crate: its own, so that no process-wide crypto

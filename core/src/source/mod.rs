@@ -14,7 +14,9 @@ pub(crate) mod structured;
 mod tls;
 mod wire;
 
-pub(crate) use self::http::{is_loopback, retry_after, tls_config};
+#[cfg(feature = "reqwest-middleware")]
+pub(crate) use self::http::pin_localhost;
+pub(crate) use self::http::{is_loopback, on_this_machine, retry_after, tls_config};
 pub use self::{
     endpoint::Endpoint,
     env::Env,
