@@ -20,6 +20,7 @@ from libraries import (  # noqa: E402
     ALL,
     PROXIES,
     SECRET,
+    Aiohttp,
     Answer,
     Asked,
     AsyncHttpx,
@@ -244,7 +245,7 @@ def test_what_netrc_puts_on_a_request_is_told(
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with followed(SECRET) as keys, Site(moved(302, a="/b")) as site:
         with Requests(keys, site.url, scheme=keyswap.Bearer(), trust_env=True) as http:
-            with pytest.raises(keyswap.InvalidConfigError, match="netrc"):
+            with pytest.raises(keyswap.InvalidConfigError, match="authorization"):
                 http.get(f"{site.url}/a")
         assert site.asked == [] and keys.stats.rejections == 0
 
@@ -262,3 +263,43 @@ def test_a_key_in_a_query_does_not_come_back(library: type[Library], name: str) 
             response = http.get(f"{site.url}/a")
             assert SECRET not in http.kept(response) + str(response.headers) + " ".join(http.seen)
     assert site.asked[0].is_keyed() and not any(asked.is_keyed() for asked in elsewhere.asked)
+
+
+@pytest.mark.parametrize("library", [Requests, Aiohttp, Httpx, AsyncHttpx])
+def test_a_key_in_a_header_does_not_come_back(library: type[Library]) -> None:
+    def answer(asked: Asked) -> Answer:
+        if asked.path != "/a":
+            return Answer()
+        return Answer(307, {"location": f"{elsewhere.url}/login?next=%2Fa%3Fk%3D{SECRET}"})
+
+    with followed(SECRET) as keys, Site() as elsewhere, Site(answer) as site:
+        with library(keys, site.url) as http:
+            response = http.get(f"{site.url}/a")
+            assert response.status_code == 307 and "location" not in response.headers
+            assert SECRET not in http.kept(response) + str(response.headers) + " ".join(http.seen)
+    assert elsewhere.asked == []
+
+
+@each_library
+def test_the_first_rejection_is_what_is_returned(library: type[Library]) -> None:
+    """It is about the key that was in use, and the second about one that never worked."""
+
+    def answer(asked: Asked) -> Answer:
+        return Answer(401, body=f'"{len(site.asked)}"'.encode())
+
+    with followed(SECRET, "other") as keys, Site(answer) as site, library(keys, site.url) as http:
+        response = http.get(f"{site.url}/", timeout=2)
+        content = response._body if hasattr(response, "_body") else response.content
+        assert (response.status_code, content) == (401, b'"1"')
+    assert len(site.asked) > 1
+
+
+@each_library
+def test_another_key_is_sent_when_the_first_is_rejected(library: type[Library]) -> None:
+    def answer(asked: Asked) -> Answer:
+        return Answer(200 if asked.headers["x-api-key"] == "other" else 401, body=asked.body)
+
+    with followed(SECRET, "other") as keys, Site(answer) as site, library(keys, site.url) as http:
+        response = http.send("POST", f"{site.url}/", content=b"buy")
+        assert response.status_code == 200
+    assert [asked.body for asked in site.asked] == [b"buy", b"buy"]

@@ -437,3 +437,23 @@ def test_both_clients_have_the_same_methods() -> None:
             for name in ("ready", "refresh", "key", "close", "shutdown", "next"):
                 if hasattr(kind, name):
                     assert inspect.iscoroutinefunction(getattr(kind, f"a{name}")), name
+
+
+def test_a_request_can_be_sent_once(world: World) -> None:
+    with world.client(world.ready()) as api:
+        world.do("cut")
+        before = world.counters()["api.sends"]
+        assert api.post("/v1/orders", content=b"buy", resend=False).status_code == 401
+        assert world.counters()["api.sends"] - before == 1
+        assert api.post("/v1/orders", content=b"buy").is_success
+
+
+def test_a_header_of_the_callers_own_is_an_error_or_wins(world: World) -> None:
+    keys = world.ready()
+    with world.client(keys) as api, pytest.raises(keyswap.InvalidConfigError, match="x-api-key"):
+        api.get("/v1/price", headers={"X-Api-Key": "mine"})
+    assert world.counters()["api.sends"] == 0
+    with world.client(keys, own_header_wins=True) as api:
+        assert api.get("/v1/price", headers={"X-Api-Key": "mine"}).status_code == 401
+        assert api.get("/v1/price").is_success
+    assert keys.stats.rejections == 0

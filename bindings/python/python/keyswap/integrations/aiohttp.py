@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 from aiohttp.payload import BytesPayload
+from multidict import CIMultiDictProxy
 
 from .. import _native
-from .._bridge import run
 from .._errors import InvalidConfigError
-from ._flow import SMALL, Answer, Keys, Peek, Send
+from ._drive import adrive
+from ._flow import SMALL, Answer, Failure, Keys
 from ._leftovers import scrub, strip
 
 if TYPE_CHECKING:
@@ -60,92 +61,132 @@ def middleware(
     if isinstance(scheme, _native.Query):
         raise InvalidConfigError("a key in a query shows in errors of aiohttp: use keyswap.AsyncClient")
     held = Keys(
-        keys, scheme, allowed_origins, classifier, plain_http_allowed, resend, own_header_wins
+        keys,
+        scheme,
+        allowed_origins,
+        classifier,
+        plain_http_allowed,
+        resend,
+        own_header_wins,
+        _failure,
     )
 
     async def authorize(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        origin = str(request.url.origin())
         body = request.body
         whole: bytes | None = b""
         if body:
             whole = await body.as_bytes() if isinstance(body, BytesPayload) else None
         flow = held.flow(
             request.method,
-            origin,
+            _origin(request),
             request.url.raw_path_qs,
             request.headers,
             lambda: list(request.headers.items()),
             whole,
         )
-        timer = _Timer(request)
-        response: ClientResponse | None = None
-        try:
-            order = next(flow)
-            while True:
-                told: Answer | bytes | None = None
-                if isinstance(order, Send):
-                    if response is not None:
-                        await _done(response)
-                    try:
-                        response = await _send(held, origin, request, handler, order.patch)
-                    except Exception as error:
-                        response = None
-                        flow.throw(error)
-                        raise
-                    told = response.status, list(response.headers.items())
-                elif isinstance(order, Peek):
-                    assert response is not None
-                    told = (await response.read())[: order.limit]
-                else:
-                    held_whole = response is not None and await _held(response)
-                    try:
-                        await run(order._wait)
-                    except asyncio.CancelledError:
-                        # A response in hand is worth more than to be told of the timeout.
-                        if response is not None and held_whole and timer.has_ended():
-                            return response
-                        raise
-                order = flow.send(told)
-        except StopIteration:
-            assert response is not None
-            return response
-        except BaseException:
-            if response is not None:
-                response.close()
-            raise
-        finally:
-            flow.close()
+        return await adrive(flow, _Hop(held, request, handler))
 
     return authorize
 
 
-async def _send(
-    held: Keys,
-    origin: str,
-    request: ClientRequest,
-    handler: ClientHandlerType,
-    patch: _native.Patch | None,
-) -> ClientResponse:
-    if patch is None or patch.is_empty:
-        return await handler(request)
-    if request.proxy is not None and held.goes_direct(origin):
-        request.update_proxy(None, None, None)
-    names = patch.names
-    before = [(name, value) for name in names for value in request.headers.popall(name, [])]
-    patch.put(request.headers)
-    sent: Any = request
-    traces = sent._traces
-    sent._traces = [_Trace(each, names) for each in traces]
-    try:
-        return await handler(request)
-    except BaseException as error:
-        scrub(error, request, request)
-        raise
-    finally:
-        # `request_info` of a response and of an error is a view of these headers.
-        strip(request.headers, names)
-        request.headers.extend(before)
-        sent._traces = traces
+class _Hop:
+    """One request, and the timer that ends it as if the program had cancelled it."""
+
+    def __init__(self, held: Keys, request: ClientRequest, handler: ClientHandlerType) -> None:
+        self._held, self._request, self._handler = held, request, handler
+        self._timer: Any = getattr(request, "_timer", None)
+        self._before = _cancelling()
+
+    async def send(self, patch: _native.Patch | None) -> ClientResponse:
+        request: Any = self._request
+        if patch is None or patch.is_empty:
+            return await self._handler(request)
+        if request.proxy is not None and self._held.goes_direct(_origin(request)):
+            request.update_proxy(None, None, None)
+        names, traces = patch.names, request._traces
+        before = [(name, value) for name in names for value in request.headers.popall(name, [])]
+        patch.put(request.headers)
+        request._traces = [_Trace(each, names) for each in traces]
+        try:
+            response = await self._handler(request)
+        except BaseException as error:
+            scrub(error, request, request)
+            raise
+        finally:
+            # `request_info` of a response and of an error is a view of these headers.
+            strip(request.headers, names)
+            request.headers.extend(before)
+            request._traces = traces
+        _cleaned(f"{_origin(request)}{request.url.raw_path_qs}", response, patch)
+        return response
+
+    def answer(self, response: ClientResponse) -> Answer:
+        return response.status, list(response.headers.items())
+
+    async def peek(self, response: ClientResponse, limit: int) -> bytes:
+        return (await response.read())[:limit]
+
+    async def hold(self, response: ClientResponse) -> bool:
+        size = response.content_length
+        if not response.content.is_eof() and (size is None or size > SMALL):
+            return False
+        try:
+            await response.read()
+        except aiohttp.ClientError:
+            return False
+        return True
+
+    async def drop(self, response: ClientResponse) -> None:
+        await self.hold(response)
+        response.close()
+
+    async def close(self, response: ClientResponse) -> None:
+        response.close()
+
+    def is_over(self) -> bool:
+        if not getattr(self._timer, "_cancelled", False):
+            return False
+        task: Any = asyncio.current_task()
+        if not hasattr(task, "uncancel"):
+            return True
+        if _cancelling() != self._before + 1:
+            return False
+        task.uncancel()
+        return True
+
+
+def _cancelling() -> int:
+    """How many want this task to end. Python 3.10 does not count them."""
+    task: Any = asyncio.current_task()
+    return int(task.cancelling()) if hasattr(task, "cancelling") else 0
+
+
+def _cleaned(url: str, response: ClientResponse, patch: _native.Patch) -> None:
+    """Takes out of a redirect what a server copied into it."""
+    location = response.headers.get("location")
+    shown = None if location is None else patch.location(url, location)
+    if location is None or shown == location:
+        return
+    headers = response.headers.copy()
+    del headers["location"]
+    if shown is not None:
+        headers["location"] = shown
+    # aiohttp lets nobody change a response's headers.
+    changed: Any = response
+    changed._cache.pop("headers", None)
+    changed._cache.pop("raw_headers", None)
+    changed._headers = CIMultiDictProxy(headers)
+    changed._raw_headers = tuple((name.encode(), value.encode()) for name, value in headers.items())
+
+
+def _failure(error: BaseException) -> Failure:
+    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+        return "connect"
+    return "timeout" if isinstance(error, asyncio.TimeoutError) else "other"
+
+
+def _origin(request: ClientRequest) -> str:
+    return str(request.url.origin())
 
 
 class _Trace:
@@ -161,53 +202,3 @@ class _Trace:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
-
-
-class _Timer:
-    """The total timeout of a request, which ends it as if the program had cancelled it."""
-
-    def __init__(self, request: ClientRequest) -> None:
-        self._timer: Any = getattr(request, "_timer", None)
-        self._before = self._cancelling()
-
-    def has_ended(self) -> bool:
-        """Whether it was the timeout and nobody else that cancelled this task, which then goes on."""
-        if not getattr(self._timer, "_cancelled", False):
-            return False
-        task: Any = asyncio.current_task()
-        if not hasattr(task, "uncancel"):
-            return True
-        if self._cancelling() != self._before + 1:
-            return False
-        task.uncancel()
-        return True
-
-    @staticmethod
-    def _cancelling() -> int:
-        task: Any = asyncio.current_task()
-        return int(task.cancelling()) if hasattr(task, "cancelling") else 0
-
-
-async def _held(response: ClientResponse) -> bool:
-    """Whether a response could be read, so that nothing of it is still to come. A large one is not tried."""
-    if not response.content.is_eof() and not _is_small(response):
-        return False
-    try:
-        await response.read()
-    except aiohttp.ClientError:
-        return False
-    return True
-
-
-def _is_small(response: ClientResponse) -> bool:
-    return response.content_length is not None and response.content_length <= SMALL
-
-
-async def _done(response: ClientResponse) -> None:
-    """Gives up a response. A small one is read to its end, so that its connection can be used again."""
-    if _is_small(response):
-        try:
-            await response.read()
-        except aiohttp.ClientError:
-            pass
-    response.close()

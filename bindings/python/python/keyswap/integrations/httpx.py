@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from .. import _native
-from .._bridge import run
-from ._flow import SMALL, Answer, Flow, Keys, Peek, Send, first, plain
+from ._drive import adrive, drive
+from ._flow import SMALL, Answer, Failure, Flow, Keys, first, plain
 from ._leftovers import scrub, strip
 
 if TYPE_CHECKING:
@@ -61,54 +61,23 @@ class Transport(httpx.BaseTransport):
         inner: httpx.BaseTransport | None = None,
     ) -> None:
         self._keys = Keys(
-            keys, scheme, allowed_origins, classifier, plain_http_allowed, resend, own_header_wins
+            keys,
+            scheme,
+            allowed_origins,
+            classifier,
+            plain_http_allowed,
+            resend,
+            own_header_wins,
+            _failure,
         )
         self._inner = httpx.HTTPTransport() if inner is None else inner
         self._direct = httpx.HTTPTransport(verify=_NO_TLS) if _is_proxied(self._inner) else None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        flow = _flow(self._keys, request)
-        response: httpx.Response | None = None
-        try:
-            order = next(flow)
-            while True:
-                told: Answer | bytes | None = None
-                if isinstance(order, Send):
-                    if response is not None:
-                        _done(response)
-                    response = self._send(request, order.patch)
-                    told = _answer(response)
-                elif isinstance(order, Peek):
-                    assert response is not None
-                    told = _peek(response, order.limit)
-                else:
-                    order.wait()
-                order = flow.send(told)
-        except StopIteration:
-            assert response is not None
-            return response
-        except BaseException as error:
-            if response is not None:
-                response.close()
-            _end(flow, error)
-            raise
-
-    def _send(self, request: httpx.Request, patch: _native.Patch | None) -> httpx.Response:
-        if patch is None or patch.is_empty:
-            return self._inner.handle_request(request)
         inner = self._inner
         if self._direct is not None and self._keys.goes_direct(_origin(request)):
             inner = self._direct
-        sent = _patched(request, patch)
-        try:
-            response = inner.handle_request(sent)
-        except BaseException as error:
-            scrub(error, sent, request)
-            raise
-        finally:
-            _stripped(request, sent, patch)
-        _cleaned(request, response, patch)
-        return response
+        return drive(_flow(self._keys, request), _Hop(request, self._inner, inner))
 
     def close(self) -> None:
         self._inner.close()
@@ -146,7 +115,14 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         inner: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._keys = Keys(
-            keys, scheme, allowed_origins, classifier, plain_http_allowed, resend, own_header_wins
+            keys,
+            scheme,
+            allowed_origins,
+            classifier,
+            plain_http_allowed,
+            resend,
+            own_header_wins,
+            _failure,
         )
         self._inner = httpx.AsyncHTTPTransport() if inner is None else inner
         self._direct = (
@@ -154,48 +130,10 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        flow = _flow(self._keys, request)
-        response: httpx.Response | None = None
-        try:
-            order = next(flow)
-            while True:
-                told: Answer | bytes | None = None
-                if isinstance(order, Send):
-                    if response is not None:
-                        await _adone(response)
-                    response = await self._send(request, order.patch)
-                    told = _answer(response)
-                elif isinstance(order, Peek):
-                    assert response is not None
-                    told = await _apeek(response, order.limit)
-                else:
-                    await run(order._wait)
-                order = flow.send(told)
-        except StopIteration:
-            assert response is not None
-            return response
-        except BaseException as error:
-            _end(flow, error)
-            if response is not None:
-                await response.aclose()
-            raise
-
-    async def _send(self, request: httpx.Request, patch: _native.Patch | None) -> httpx.Response:
-        if patch is None or patch.is_empty:
-            return await self._inner.handle_async_request(request)
         inner = self._inner
         if self._direct is not None and self._keys.goes_direct(_origin(request)):
             inner = self._direct
-        sent = _patched(request, patch)
-        try:
-            response = await inner.handle_async_request(sent)
-        except BaseException as error:
-            scrub(error, sent, request)
-            raise
-        finally:
-            _stripped(request, sent, patch)
-        _cleaned(request, response, patch)
-        return response
+        return await adrive(_flow(self._keys, request), _AsyncHop(request, self._inner, inner))
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -253,6 +191,123 @@ def _origin(request: httpx.Request) -> str:
     return f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
 
 
+class _Hop:
+    """One request, sent through `inner` with nothing on it, and through `keyed` with a credential."""
+
+    def __init__(
+        self, request: httpx.Request, inner: httpx.BaseTransport, keyed: httpx.BaseTransport
+    ) -> None:
+        self._request, self._inner, self._keyed = request, inner, keyed
+
+    def send(self, patch: _native.Patch | None) -> httpx.Response:
+        if patch is None or patch.is_empty:
+            return self._inner.handle_request(self._request)
+        sent = _patched(self._request, patch)
+        try:
+            response = self._keyed.handle_request(sent)
+        except BaseException as error:
+            scrub(error, sent, self._request)
+            raise
+        finally:
+            _stripped(self._request, sent, patch)
+        _cleaned(self._request, response, patch)
+        return response
+
+    def answer(self, response: httpx.Response) -> Answer:
+        return response.status_code, response.headers.multi_items()
+
+    def peek(self, response: httpx.Response, limit: int) -> bytes:
+        inner = response.stream
+        assert isinstance(inner, httpx.SyncByteStream)
+        rest = iter(inner)
+        seen = first(rest, limit)
+        response.stream = _Whole(seen, rest, inner)
+        return plain(b"".join(seen), response.headers.get("content-encoding", ""), limit)
+
+    def hold(self, response: httpx.Response) -> bool:
+        if not _is_small(response):
+            return False
+        stream = response.stream
+        assert isinstance(stream, httpx.SyncByteStream)
+        try:
+            response.stream = httpx.ByteStream(b"".join(stream))
+        except httpx.TransportError:
+            return False
+        stream.close()
+        return True
+
+    def drop(self, response: httpx.Response) -> None:
+        self.hold(response)
+        response.close()
+
+    def close(self, response: httpx.Response) -> None:
+        response.close()
+
+
+class _AsyncHop:
+    """`_Hop`, for event loops."""
+
+    def __init__(
+        self,
+        request: httpx.Request,
+        inner: httpx.AsyncBaseTransport,
+        keyed: httpx.AsyncBaseTransport,
+    ) -> None:
+        self._request, self._inner, self._keyed = request, inner, keyed
+
+    async def send(self, patch: _native.Patch | None) -> httpx.Response:
+        if patch is None or patch.is_empty:
+            return await self._inner.handle_async_request(self._request)
+        sent = _patched(self._request, patch)
+        try:
+            response = await self._keyed.handle_async_request(sent)
+        except BaseException as error:
+            scrub(error, sent, self._request)
+            raise
+        finally:
+            _stripped(self._request, sent, patch)
+        _cleaned(self._request, response, patch)
+        return response
+
+    def answer(self, response: httpx.Response) -> Answer:
+        return response.status_code, response.headers.multi_items()
+
+    async def peek(self, response: httpx.Response, limit: int) -> bytes:
+        inner = response.stream
+        assert isinstance(inner, httpx.AsyncByteStream)
+        rest = inner.__aiter__()
+        seen: list[bytes] = []
+        async for part in rest:
+            seen.append(part)
+            if sum(map(len, seen)) >= limit:
+                break
+        response.stream = _Whole(seen, rest, inner)
+        return plain(b"".join(seen), response.headers.get("content-encoding", ""), limit)
+
+    async def hold(self, response: httpx.Response) -> bool:
+        if not _is_small(response):
+            return False
+        stream = response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        try:
+            response.stream = httpx.ByteStream(b"".join([part async for part in stream]))
+        except httpx.TransportError:
+            return False
+        await stream.aclose()
+        return True
+
+    async def drop(self, response: httpx.Response) -> None:
+        await self.hold(response)
+        await response.aclose()
+
+    async def close(self, response: httpx.Response) -> None:
+        await response.aclose()
+
+    def is_over(self) -> bool:
+        # httpx has no timeout of a whole request.
+        return False
+
+
 def _patched(request: httpx.Request, patch: _native.Patch) -> httpx.Request:
     """The request to be sent: a copy, so that the one which httpx knows never holds a credential."""
     url = request.url
@@ -272,18 +327,20 @@ def _stripped(request: httpx.Request, sent: httpx.Request, patch: _native.Patch)
 
 
 def _cleaned(request: httpx.Request, response: httpx.Response, patch: _native.Patch) -> None:
-    """Takes a key out of a redirect that a server copied from the query into it."""
-    if not patch.names and "location" in response.headers:
-        try:
-            there = str(request.url.join(response.headers["location"]))
-            response.headers["location"] = patch.clean(there)
-        except Exception:
-            # A redirect that cannot be read cannot be followed either.
+    """Takes out of a redirect what a server copied into it."""
+    location = response.headers.get("location")
+    if location is not None:
+        shown = patch.location(_origin(request) + request.url.raw_path.decode("ascii"), location)
+        if shown is None:
             del response.headers["location"]
+        elif shown != location:
+            response.headers["location"] = shown
 
 
-def _answer(response: httpx.Response) -> Answer:
-    return response.status_code, response.headers.multi_items()
+def _failure(error: BaseException) -> Failure:
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
+        return "connect"
+    return "timeout" if isinstance(error, httpx.TimeoutException) else "other"
 
 
 class _Whole(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -317,61 +374,6 @@ class _Whole(httpx.SyncByteStream, httpx.AsyncByteStream):
         await self._inner.aclose()
 
 
-def _peek(response: httpx.Response, limit: int) -> bytes:
-    inner = response.stream
-    assert isinstance(inner, httpx.SyncByteStream)
-    rest = iter(inner)
-    seen = first(rest, limit)
-    response.stream = _Whole(seen, rest, inner)
-    return plain(b"".join(seen), response.headers.get("content-encoding", ""), limit)
-
-
-async def _apeek(response: httpx.Response, limit: int) -> bytes:
-    inner = response.stream
-    assert isinstance(inner, httpx.AsyncByteStream)
-    rest = inner.__aiter__()
-    seen: list[bytes] = []
-    async for part in rest:
-        seen.append(part)
-        if sum(map(len, seen)) >= limit:
-            break
-    response.stream = _Whole(seen, rest, inner)
-    return plain(b"".join(seen), response.headers.get("content-encoding", ""), limit)
-
-
-def _done(response: httpx.Response) -> None:
-    """Gives up a response. A small one is read to its end, so that its connection can be used again."""
-    try:
-        if _is_small(response):
-            assert isinstance(response.stream, httpx.SyncByteStream)
-            for _ in response.stream:
-                pass
-    except httpx.TransportError:
-        pass
-    finally:
-        response.close()
-
-
-async def _adone(response: httpx.Response) -> None:
-    try:
-        if _is_small(response):
-            assert isinstance(response.stream, httpx.AsyncByteStream)
-            async for _ in response.stream:
-                pass
-    except httpx.TransportError:
-        pass
-    finally:
-        await response.aclose()
-
-
 def _is_small(response: httpx.Response) -> bool:
     length = response.headers.get("content-length", "")
     return length.isdigit() and int(length) <= SMALL
-
-
-def _end(flow: Flow, error: BaseException) -> None:
-    """Tells the flow how it ended, so that what it holds is free at once."""
-    try:
-        flow.throw(error)
-    except BaseException:
-        pass

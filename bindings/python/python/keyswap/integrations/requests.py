@@ -18,11 +18,13 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import Timeout, parse_url
 
 from .. import _native
 from .._errors import InvalidConfigError
-from ._flow import SMALL, Answer, Flow, Keys, Pairs, Peek, Send
+from ._drive import drive
+from ._flow import SMALL, Answer, Failure, Flow, Keys, Pairs
 from ._leftovers import scrub, strip
 
 if TYPE_CHECKING:
@@ -74,7 +76,14 @@ class Adapter(BaseAdapter):
         if isinstance(scheme, _native.Query):
             raise InvalidConfigError("a key in a query shows in errors of requests: use keyswap.Client")
         self._keys = Keys(
-            keys, scheme, allowed_origins, classifier, plain_http_allowed, resend, own_header_wins
+            keys,
+            scheme,
+            allowed_origins,
+            classifier,
+            plain_http_allowed,
+            resend,
+            own_header_wins,
+            _failure,
         )
         self._inner = HTTPAdapter() if inner is None else inner
 
@@ -94,45 +103,17 @@ class Adapter(BaseAdapter):
             "cert": cert,
             "proxies": proxies,
         }
-        flow = self._flow(request, timeout)
-        response: Response | None = None
-        try:
-            order = next(flow)
-            while True:
-                told: Answer | bytes | None = None
-                if isinstance(order, Send):
-                    if response is not None:
-                        _done(response)
-                    response = self._send(request, order.patch, how)
-                    told = _answer(response)
-                elif isinstance(order, Peek):
-                    assert response is not None
-                    told = response.content[: order.limit]
-                else:
-                    order.wait()
-                order = flow.send(told)
-        except StopIteration:
-            assert response is not None
-            return response
-        except BaseException:
-            if response is not None:
-                response.close()
-            raise
-        finally:
-            flow.close()
+        return drive(self._flow(request, timeout), _Hop(self, request, how))
 
     def close(self) -> None:
         self._inner.close()
 
     def _flow(self, request: Request, timeout: Patience) -> Flow:
-        url = request.url or ""
-        parts = urlsplit(url)
-        path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
         body = request.body.encode() if isinstance(request.body, str) else request.body or b""
         return self._keys.flow(
             request.method or "GET",
-            _origin(url),
-            path,
+            _origin(request.url or ""),
+            _path(request),
             request.headers,
             lambda: _pairs(request.headers),
             body if isinstance(body, bytes) else None,
@@ -145,7 +126,8 @@ class Adapter(BaseAdapter):
         if patch is None or patch.is_empty:
             response = self._inner.send(request, **how)
         else:
-            if self._keys.goes_direct(_origin(request.url or "")):
+            origin = _origin(request.url or "")
+            if self._keys.goes_direct(origin):
                 how = {**how, "proxies": {}}
             sent = copy.copy(request)
             sent.headers = request.headers.copy()
@@ -158,22 +140,68 @@ class Adapter(BaseAdapter):
             finally:
                 strip(sent.headers, patch.names)
             response.request = request
+            _cleaned(f"{origin}{_path(request)}", response, patch)
         # Who sends again, as requests' own digest authentication does, gets a credential too.
         connection: Any = self
         response.connection = connection
         return response
 
 
-def _done(response: Response) -> None:
-    """Gives up a response. A small one is read to its end, so that its connection can be used again."""
-    length = response.headers.get("content-length", "")
-    try:
-        if length.isdigit() and int(length) <= SMALL:
+class _Hop:
+    """One request of an adapter."""
+
+    def __init__(self, adapter: Adapter, request: Request, how: dict[str, Any]) -> None:
+        self._adapter, self._request, self._how = adapter, request, how
+
+    def send(self, patch: _native.Patch | None) -> Response:
+        return self._adapter._send(self._request, patch, self._how)
+
+    def answer(self, response: Response) -> Answer:
+        return response.status_code, _pairs(response.headers)
+
+    def peek(self, response: Response, limit: int) -> bytes:
+        return response.content[:limit]
+
+    def hold(self, response: Response) -> bool:
+        length = response.headers.get("content-length", "")
+        if not length.isdigit() or int(length) > SMALL:
+            return False
+        try:
             response.content
-    except requests.RequestException:
-        pass
-    finally:
+        except requests.RequestException:
+            return False
+        return True
+
+    def drop(self, response: Response) -> None:
+        self.hold(response)
         response.close()
+
+    def close(self, response: Response) -> None:
+        response.close()
+
+
+def _cleaned(url: str, response: Response, patch: _native.Patch) -> None:
+    """Takes out of a redirect what a server copied into it."""
+    location = response.headers.get("location")
+    if location is not None:
+        shown = patch.location(url, location)
+        if shown is None:
+            del response.headers["location"]
+            response.raw.headers.pop("location", None)
+        elif shown != location:
+            response.headers["location"] = response.raw.headers["location"] = shown
+
+
+def _failure(error: BaseException) -> Failure:
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    if isinstance(reason, (NewConnectionError, ConnectTimeoutError)):
+        return "connect"
+    return "timeout" if isinstance(error, requests.Timeout) else "other"
+
+
+def _path(request: Request) -> str:
+    parts = urlsplit(request.url or "")
+    return f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
 
 
 def _patience(timeout: Patience) -> float | None:
@@ -191,10 +219,6 @@ def _origin(url: str) -> str:
     parts = parse_url(url)
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.host}{port}"
-
-
-def _answer(response: Response) -> Answer:
-    return response.status_code, _pairs(response.headers)
 
 
 def _pairs(headers: Any) -> Pairs:
