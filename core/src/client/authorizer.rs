@@ -21,7 +21,7 @@ use super::{origin::Origins, status};
 use crate::{
     driver::Message,
     engine::{
-        attempt::{Course, Next},
+        attempt::{Course, Next, waits_until},
         rotation::Evidence,
         snapshot::Snapshot,
         throttle::Throttle,
@@ -34,11 +34,6 @@ use crate::{
     scheme::{Patch, Scheme, Unsigned},
     source::{is_loopback, retry_after},
 };
-
-/// The part of a caller's time that no wait uses up, and the most of it: what is in hand has to reach the
-/// caller before a timer of its own strikes.
-const SPARE_SHARE: u64 = 10;
-const SPARE_MOST_MS: u64 = 100;
 
 /// Puts credentials on requests that some HTTP library sends, and learns from the responses. Cheap to
 /// clone.
@@ -98,7 +93,8 @@ impl Authorizer {
     /// Whether the API asked for fewer requests, so that a request may have to wait before it is sent. A
     /// stack that patches from a cache begins an attempt for each request meanwhile.
     pub fn is_throttled(&self) -> bool {
-        self.0.throttles.iter().any(Throttle::may_hold)
+        let mut told = self.0.throttles.iter().filter(|throttle| throttle.was_told());
+        told.any(|throttle| throttle.holds(self.now()))
     }
 
     /// Whether a request goes out as its caller made it, because it brings the very header that this patch
@@ -256,15 +252,14 @@ impl Authorizer {
         };
         let Some(place) = place else { return Err(self.0.origins.refuse(url)) };
         let now = shared.clock.boot();
-        let until = deadline.map(|deadline| {
-            let deadline = millis(deadline);
-            now.saturating_add(deadline - (deadline / SPARE_SHARE).min(SPARE_MOST_MS))
-        });
+        let deadline = deadline.map(|deadline| now.saturating_add(millis(deadline)));
+        let until = deadline.map(|deadline| waits_until(now, deadline));
         let attempt = Attempt {
-            course: Course::new(replayable, now, until, &shared.policy),
+            course: Course::new(replayable, now, deadline, &shared.policy),
             parts: self.0.clone(),
             place,
             replayable,
+            deadline,
             until,
             sent: 0,
             at_home: false,
@@ -346,7 +341,8 @@ pub struct Attempt {
     /// Which of the allowed origins it goes to.
     place: usize,
     replayable: bool,
-    /// Until when, on the boot clock, its waits may last.
+    /// When its caller's time is over, on the boot clock, and until when it may wait.
+    deadline: Option<u64>,
     until: Option<u64>,
     sent: u64,
     at_home: bool,
@@ -496,14 +492,16 @@ impl Attempt {
                 tokio::time::sleep(pause).await;
                 // The time for which a request waits for credentials begins now.
                 let policy = &self.parts.keys.shared().policy;
-                self.course = Course::new(self.replayable, self.now(), self.until, policy);
+                self.course = Course::new(self.replayable, self.now(), self.deadline, policy);
             }
             Some(Waiting::Fetch(until)) => {
                 let left = until.saturating_sub(self.now());
                 let settled = self.parts.keys.ask(Message::Wait);
                 let settled = tokio::time::timeout(Duration::from_millis(left), settled).await;
                 // However it settles, the newest snapshot says what to do.
-                self.cause = settled.ok().and_then(Result::err);
+                if let Ok(settled) = settled {
+                    self.cause = settled.err();
+                }
             }
         }
         self.proceed(self.now());

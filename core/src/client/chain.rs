@@ -45,6 +45,13 @@ struct Sent {
     rejected: bool,
 }
 
+/// What a hop was answered, and what it carried.
+struct Answer {
+    response: Response,
+    patch: Patch,
+    rejected: bool,
+}
+
 impl<'a> Chain<'a> {
     pub(super) fn new(
         client: &'a Inner,
@@ -62,8 +69,9 @@ impl<'a> Chain<'a> {
         let mut attempt = Some(first);
         for hops in 0.. {
             let is_keyed = attempt.is_some();
-            let (mut response, patch) = self.hop(&hop, attempt).await?;
-            let next = match hops < self.client.redirects {
+            let Answer { mut response, patch, rejected } = self.hop(&hop, attempt).await?;
+            // A redirect that the classifier calls a rejection, to a login page, is the answer.
+            let next = match hops < self.client.redirects && !rejected {
                 true => self.follow(&hop, &response, &patch),
                 false => None,
             };
@@ -80,11 +88,7 @@ impl<'a> Chain<'a> {
     }
 
     /// All sends of one hop.
-    async fn hop(
-        &mut self,
-        hop: &Hop,
-        mut attempt: Option<Attempt>,
-    ) -> Result<(Response, Patch), Error> {
+    async fn hop(&mut self, hop: &Hop, mut attempt: Option<Attempt>) -> Result<Answer, Error> {
         let mut first = None;
         let mut last: Option<Sent> = None;
         let mut retried = 0;
@@ -101,11 +105,8 @@ impl<'a> Chain<'a> {
                         attempt = None;
                     }
                     // The first rejection is about the credential that was in use.
-                    if let Some(before) = last.replace(sent).filter(|_| first.is_none())
-                        && let Sent { outcome: Ok(response), patch, rejected: true, .. } = before
-                    {
-                        first = Some((response, patch));
-                    }
+                    let before = last.replace(sent).filter(|before| before.rejected);
+                    first = first.or(before);
                 }
                 Step::Wait => {
                     if let Some(attempt) = &mut attempt {
@@ -129,15 +130,11 @@ impl<'a> Chain<'a> {
                         }
                     }
                     let Some(last) = last else { return Err(unsent()) };
-                    let response = last.outcome.map_err(|(_, error)| error)?;
-                    let answer = (response, last.patch);
-                    return Ok(match &attempt {
-                        Some(attempt) if last.rejected => {
-                            let (response, patch) = first.unwrap_or(answer);
-                            (response.with_cause(attempt.cause().cloned()), patch)
-                        }
-                        _ => answer,
-                    });
+                    let last = if last.rejected { first.unwrap_or(last) } else { last };
+                    let Sent { outcome, patch, rejected, .. } = last;
+                    let response = outcome.map_err(|(_, error)| error)?;
+                    let cause = attempt.filter(|_| rejected).and_then(|one| one.cause().cloned());
+                    return Ok(Answer { response: response.with_cause(cause), patch, rejected });
                 }
             }
         }

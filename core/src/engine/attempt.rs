@@ -87,10 +87,11 @@ struct Probe {
 impl Course {
     /// A request that starts at `now` and may wait for credentials until `limit`.
     pub fn new(replayable: bool, now: u64, deadline: Option<u64>, policy: &Policy) -> Self {
+        let waits_until = deadline.map_or(u64::MAX, |deadline| waits_until(now, deadline));
         let deadline = deadline.unwrap_or(u64::MAX);
         Self {
             replayable,
-            limit: now.saturating_add(millis(policy.wait)).min(deadline),
+            limit: now.saturating_add(millis(policy.wait)).min(waits_until),
             deadline,
             sends: 0,
             assigned: None,
@@ -283,6 +284,13 @@ impl Course {
             probe.slot.release(probe.claimed_until, at);
         }
     }
+}
+
+/// Until when a request that begins now may wait, if its caller waits until `deadline`. What is in hand has
+/// to reach the caller before a timer of its own strikes, so a tenth of its time is left, at most 0.1 s.
+pub fn waits_until(now: u64, deadline: u64) -> u64 {
+    let time = deadline.saturating_sub(now);
+    deadline - (time / 10).min(100)
 }
 
 impl Drop for Course {

@@ -22,9 +22,15 @@ impl Throttle {
         self.0.fetch_max(until, Relaxed);
     }
 
-    /// Whether sends may be held back now. The common case is one load.
-    pub fn may_hold(&self) -> bool {
+    /// Whether the origin ever asked, as far as nobody found that to be over: one load, and no clock, for
+    /// the many that never do.
+    pub fn was_told(&self) -> bool {
         self.0.load(Relaxed) > 0
+    }
+
+    /// Whether sends are held back at this time.
+    pub fn holds(&self, now: u64) -> bool {
+        now < self.0.load(Relaxed)
     }
 
     /// How long a request that is about to be sent has to wait, if it has to and can. Up to a tenth more
@@ -54,13 +60,14 @@ mod tests {
     #[test]
     fn all_wait_until_the_time_that_was_asked_for() {
         let (throttle, policy) = (Throttle::default(), Policy::default());
-        assert_eq!((throttle.may_hold(), throttle.pause(1_000, None, 0.0)), (false, None));
+        assert_eq!((throttle.was_told(), throttle.pause(1_000, None, 0.0)), (false, None));
         throttle.hold(1_000, secs(5), &policy);
         throttle.hold(1_500, secs(1), &policy);
         assert_eq!(throttle.pause(2_000, None, 0.0), Some(secs(4)), "the longer wish stands");
         assert_eq!(throttle.pause(2_000, None, 1.0), Some(Duration::from_millis(4_400)));
+        assert!(throttle.holds(5_999) && !throttle.holds(6_000));
         assert_eq!(throttle.pause(6_000, None, 1.0), None);
-        assert!(!throttle.may_hold());
+        assert!(!throttle.was_told());
     }
 
     #[test]

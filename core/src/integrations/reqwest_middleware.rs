@@ -114,6 +114,20 @@ struct Sent {
     yields: bool,
 }
 
+/// What a hop was answered, and what it carried.
+struct Landed {
+    response: Response,
+    patch: Patch,
+    rejected: bool,
+}
+
+impl Sent {
+    fn answer(self) -> Result<Landed> {
+        let Self { outcome, patch, rejected, .. } = self;
+        outcome.map(|response| Landed { response, patch, rejected })
+    }
+}
+
 impl Sending {
     fn new(authorizer: &Authorizer, mut request: Request) -> Self {
         let headers = std::mem::take(request.headers_mut());
@@ -141,10 +155,12 @@ impl Sending {
             let begin = || authorizer.begin(&hop.url, replayable, self.left(authorizer)).ok();
             let attempt = is_keyed.then(begin).flatten();
             is_keyed = attempt.is_some();
-            let (mut response, patch) =
+            let Landed { mut response, patch, rejected } =
                 self.hop(&hop, attempt, authorizer, extensions, &next).await?;
             let private = authorizer.header_name();
+            // A redirect that the classifier calls a rejection, to a login page, is the answer.
             if hops < MAX_HOPS
+                && !rejected
                 && let Some(next) = hop.follow(
                     response.status(),
                     response.headers(),
@@ -170,10 +186,10 @@ impl Sending {
         authorizer: &Authorizer,
         extensions: &mut Extensions,
         next: &Next<'_>,
-    ) -> Result<(Response, Patch)> {
+    ) -> Result<Landed> {
         let Some(mut attempt) = attempt else {
             let sent = self.send_once(hop, None, authorizer, extensions, next).await?;
-            return Ok((sent.outcome?, sent.patch));
+            return sent.answer();
         };
         let mut first = None;
         let mut last: Option<Sent> = None;
@@ -184,14 +200,11 @@ impl Sending {
                         self.send_once(hop, Some(&mut attempt), authorizer, extensions, next);
                     let sent = sent.await?;
                     if sent.yields {
-                        return Ok((sent.outcome?, sent.patch));
+                        return sent.answer();
                     }
                     // The first rejection is about the credential that was in use.
-                    if let Some(before) = last.replace(sent).filter(|_| first.is_none())
-                        && let Sent { outcome: Ok(response), patch, rejected: true, .. } = before
-                    {
-                        first = Some((response, patch));
-                    }
+                    let before = last.replace(sent).filter(|before| before.rejected);
+                    first = first.or(before);
                 }
                 Step::Wait => drop(attempt.wait().await),
                 Step::Fail(error) => return Err(Error::middleware(error)),
@@ -200,8 +213,7 @@ impl Sending {
         }
         let unsent = || error::Error::new(ErrorKind::Transport, "the request was not sent");
         let last = last.ok_or_else(|| Error::middleware(unsent()))?;
-        let answer = (last.outcome?, last.patch);
-        Ok(if last.rejected { first.unwrap_or(answer) } else { answer })
+        if last.rejected { first.unwrap_or(last) } else { last }.answer()
     }
 
     /// One send, and its verdict. The outer error is final; the inner one is a transport's.

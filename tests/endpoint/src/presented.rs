@@ -34,7 +34,7 @@ fn api_key(query: &str) -> Option<String> {
 }
 
 /// Decodes `%41`; an unfinished escape stays as it is, since such a key matches nothing anyway.
-fn percent(text: &str) -> String {
+pub(crate) fn percent(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

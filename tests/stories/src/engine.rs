@@ -24,13 +24,18 @@ use http::{
     HeaderMap, Method, StatusCode,
     header::{RETRY_AFTER, WWW_AUTHENTICATE},
 };
+use jiff::Timestamp;
 use keyswap::{
-    Classifier, Credential, CredentialSet, Error, ErrorKind, Moment, Policy, Verdict,
+    Classifier, Credential, CredentialSet, Error, ErrorKind, Failure, Moment, Policy, Scheme,
+    Unsigned, Verdict,
     engine::{
-        attempt::{Course, Next},
+        attempt::{Course, Next, waits_until},
+        retry::{RetryRule, Tried},
         rotation::{Action, Evidence, Input, Rotation, default_backoff},
         snapshot::Snapshot,
+        throttle::Throttle,
     },
+    redirect::{Asked, MAX_HOPS},
     source,
 };
 use keyswap_endpoint::{
@@ -38,6 +43,7 @@ use keyswap_endpoint::{
     world::{ApiReply, ApiRequest, FetchReply, FetchRequest, Planned, Setting, World},
 };
 use serde_json::Value;
+use url::Url;
 
 use self::{
     push::Push,
@@ -89,6 +95,8 @@ struct Play<'a> {
     push: Push,
     /// The endpoint's key, if it is pinned.
     pinned: Option<String>,
+    retry: RetryRule,
+    throttle: Throttle,
     waiters: Vec<Turn>,
     settled: Option<Result<(), Error>>,
     callers: Vec<&'a Caller>,
@@ -106,10 +114,12 @@ enum Happening {
     RegionAnswers(Box<RegionAnswer>),
     /// The API's answer arrives.
     Answered { turn: Turn, reply: ApiReply },
-    /// The connection to the API breaks.
-    Broke(Turn),
+    /// The connection to the API breaks, or cannot be made.
+    Broke(Turn, Failure),
     /// A wait or a pause is over.
     Resumes(Turn),
+    /// The API has been left alone for as long as it wanted.
+    LetGo(Turn),
     /// A request is repeated for a reason that is not the credential.
     Repeats(Turn),
     /// A request's own deadline.
@@ -137,21 +147,33 @@ struct Turn {
 struct Request {
     caller: usize,
     nth: u64,
+    /// When its caller's time is over.
+    deadline: u64,
+    /// The hop under way, which has a course of its own.
     course: Course,
+    hop: Hop,
+    hops: u32,
     number: u64,
     /// The number of the send under way.
     sent: u64,
-    /// Where it went, after redirects.
-    path: String,
-    at_home: bool,
+    /// How often this hop was retried.
     retried: u32,
     last: Option<Last>,
 }
 
+struct Hop {
+    method: Method,
+    url: Url,
+    /// Whether it can be sent again.
+    replayable: bool,
+    /// Whether it, and all before it, went where credentials may go.
+    at_home: bool,
+}
+
 /// What the last send brought.
 enum Last {
-    Answer { status: u16, retry_after: Option<u64> },
-    Broken,
+    Answer { status: StatusCode, location: Option<String>, retry_after: Option<u64> },
+    Failed(Failure),
 }
 
 impl<'a> Play<'a> {
@@ -170,6 +192,8 @@ impl<'a> Play<'a> {
             regions: Regions::new(world.config().regions),
             push: Push::new(setup.client.push, setup.client.heartbeat_ms),
             pinned: setup.client.signed_by_endpoint.then(|| world.public_key()),
+            retry: RetryRule::new(setup.client.retries, &policy),
+            throttle: Throttle::default(),
             setup,
             policy,
             world,
@@ -295,8 +319,12 @@ impl<'a> Play<'a> {
             Happening::Begins { caller, nth } => self.request(caller, nth),
             Happening::RegionAnswers(answer) => self.region_answers(*answer),
             Happening::Answered { turn, reply } => self.answered(turn, reply),
-            Happening::Broke(turn) => self.judged(turn, Last::Broken, Verdict::Other),
+            Happening::Broke(turn, failure) => {
+                self.judged(turn, Last::Failed(failure), Verdict::Other);
+            }
             Happening::Resumes(turn) => self.resumes(turn),
+            Happening::LetGo(turn) => self.hop_begins(turn.request),
+            Happening::Repeats(turn) if !self.is_at_home(turn.request) => self.refused(turn),
             Happening::Repeats(turn) => {
                 let again = |request: &mut Request| request.course.repeat();
                 match self.requests.get_mut(&turn.request).map(again) {
@@ -439,15 +467,21 @@ impl<'a> Play<'a> {
         let id = self.begun;
         let now = self.moment().boot;
         let replayable = what.body != Body::OneShot;
-        let course = Course::new(replayable, now, Some(now + what.timeout_ms), &self.policy);
+        let deadline = now + what.timeout_ms;
         let request = Request {
             caller,
             nth,
-            course,
+            deadline,
+            course: Course::new(replayable, now, Some(deadline), &self.policy),
+            hop: Hop {
+                method: what.method.parse().unwrap_or_default(),
+                url: self.home(&what.path),
+                replayable,
+                at_home: true,
+            },
+            hops: 0,
             number: 0,
             sent: 0,
-            path: what.path.clone(),
-            at_home: true,
             retried: 0,
             last: None,
         };
@@ -460,6 +494,37 @@ impl<'a> Play<'a> {
         if let Some(patience) = what.cancel_after_ms {
             self.later(patience, Happening::GivesUp(id));
         }
+        self.hold(id);
+    }
+
+    /// The URL of a path of the API.
+    fn home(&self, path: &str) -> Url {
+        let home = Url::parse(&self.world.setting().api_origin).expect("the API's origin is a URL");
+        home.join(path).unwrap_or(home)
+    }
+
+    /// A hop is about to begin, unless the API wants to be left alone.
+    fn hold(&mut self, id: u64) {
+        let now = self.moment().boot;
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        let until = Some(waits_until(now, request.deadline));
+        let held = self.throttle.pause(now, until, self.rng.f64());
+        match held.filter(|_| request.hop.at_home) {
+            None => self.hop_begins(id),
+            Some(pause) => {
+                request.number += 1;
+                let turn = Turn { request: id, number: request.number };
+                self.later(millis(pause), Happening::LetGo(turn));
+            }
+        }
+    }
+
+    fn hop_begins(&mut self, id: u64) {
+        let now = self.moment().boot;
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        let (hop, deadline) = (&request.hop, Some(request.deadline));
+        request.course = Course::new(hop.replayable, now, deadline, &self.policy);
+        request.retried = 0;
         self.proceed(id);
     }
 
@@ -510,8 +575,6 @@ impl<'a> Play<'a> {
             Next::Send(_) => {
                 self.sends += 1;
                 request.sent = self.sends;
-                request.path.clone_from(&self.callers[request.caller].path);
-                request.at_home = true;
                 self.send(turn);
             }
             Next::Wait(until) => {
@@ -532,53 +595,53 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// One hop.
     fn send(&mut self, turn: Turn) {
         let now = self.story_time();
         let Some(request) = self.requests.get(&turn.request) else { return };
         let key = request.course.assigned().and_then(|credential| credential.reveal("key"));
-        let method = &self.callers[request.caller].method;
-        let asked = ApiRequest { method, path: &request.path, credential: key };
-        match self.world.call(now, &asked) {
+        let (method, path) = (request.hop.method.as_str(), request.hop.url.path());
+        match self.world.call(now, &ApiRequest { method, path, credential: key }) {
             Planned::Answer { after_ms, reply } | Planned::Torn { after_ms, reply } => {
                 self.later(after_ms, Happening::Answered { turn, reply });
             }
-            Planned::Dropped => self.later(0, Happening::Broke(turn)),
+            Planned::Dropped => self.later(0, Happening::Broke(turn, Failure::Other)),
             Planned::Hang => {}
         }
     }
 
-    fn answered(&mut self, turn: Turn, mut reply: ApiReply) {
-        let Some(request) = self.turn(turn) else { return };
-        if let Some(location) = reply.location.take() {
-            if location.starts_with('/') {
-                request.path = location;
-                return self.send(turn);
-            }
-            // The other origin answers everything, and is sent no credential.
-            request.at_home = false;
-            reply.status = 200;
-            self.world.elsewhere(None, []);
+    fn answered(&mut self, turn: Turn, reply: ApiReply) {
+        if self.turn(turn).is_none() {
+            return;
         }
-        let at_home = self.turn(turn).is_some_and(|request| request.at_home);
-        let verdict = if at_home { self.classify(&reply) } else { Verdict::Other };
-        let last = Last::Answer { status: reply.status, retry_after: reply.retry_after };
-        self.judged(turn, last, verdict);
+        let now = self.moment().boot;
+        let (status, verdict) = self.classify(&reply);
+        let Some(request) = self.requests.get_mut(&turn.request) else { return };
+        if verdict == Verdict::Throttled
+            && let Some(seconds) = reply.retry_after
+        {
+            self.throttle.hold(now, Duration::from_secs(seconds), &self.policy);
+        }
+        if verdict == Verdict::Other && status.is_redirection() {
+            request.course.hand_on(now);
+        }
+        let (location, retry_after) = (reply.location, reply.retry_after);
+        self.judged(turn, Last::Answer { status, location, retry_after }, verdict);
     }
 
-    fn classify(&self, reply: &ApiReply) -> Verdict {
+    fn classify(&self, reply: &ApiReply) -> (StatusCode, Verdict) {
         let status = StatusCode::from_u16(reply.status).unwrap_or_default();
         let mut headers = HeaderMap::new();
         let challenge = reply.challenge.and_then(|text| text.parse().ok());
         headers.extend(challenge.map(|challenge| (WWW_AUTHENTICATE, challenge)));
         headers.extend(reply.retry_after.map(|seconds| (RETRY_AFTER, seconds.into())));
-        match self.judge.classify(status, &headers, None) {
+        let verdict = match self.judge.classify(status, &headers, None) {
             Verdict::NeedBody => {
                 let limit = self.judge.attention().body_limit.min(reply.body.len());
                 self.judge.classify(status, &headers, Some(&reply.body[..limit]))
             }
             verdict => verdict,
-        }
+        };
+        (status, verdict)
     }
 
     fn judged(&mut self, turn: Turn, last: Last, verdict: Verdict) {
@@ -602,28 +665,100 @@ impl<'a> Play<'a> {
         self.take(turn.request, next);
     }
 
+    /// What this hop's last send brought is its answer, unless the API may be asked once more. Then a
+    /// redirect may lead on.
     fn returns(&mut self, turn: Turn) {
-        let Some(request) = self.requests.get_mut(&turn.request) else { return };
-        let caller = self.callers[request.caller];
-        let idempotent = caller.method.parse().is_ok_and(|method: Method| method.is_idempotent());
-        if let Some(Last::Answer { status: 429 | 502 | 503 | 504, retry_after }) = request.last
-            && idempotent
-            && caller.body != Body::OneShot
-            && request.retried < self.setup.client.retries
-        {
-            let delay = (100u64 << request.retried.min(6)) as f64 * self.rng.f64();
-            request.retried += 1;
-            let wait = retry_after.map_or(delay as u64, |seconds| seconds * 1_000);
-            return self.later(wait, Happening::Repeats(turn));
+        let now = self.moment().boot;
+        let Some(request) = self.requests.get(&turn.request) else { return };
+        let tried = Tried {
+            method: &request.hop.method,
+            retried: request.retried,
+            left: Some(Duration::from_millis(request.deadline.saturating_sub(now))),
+            jitter: self.rng.f64(),
+        };
+        let wait = match &request.last {
+            Some(Last::Answer { status, .. }) if status.is_success() => {
+                self.retry.succeeded();
+                None
+            }
+            _ if !request.hop.replayable => None,
+            Some(Last::Answer { status, retry_after, .. }) => {
+                self.retry.answered(tried, *status, || retry_after.map(Duration::from_secs))
+            }
+            Some(Last::Failed(failure)) => self.retry.failed(tried, *failure),
+            None => None,
+        };
+        if let Some(wait) = wait {
+            if let Some(request) = self.requests.get_mut(&turn.request) {
+                request.retried += 1;
+            }
+            return self.later(millis(wait), Happening::Repeats(turn));
         }
+        match self.leads_to(turn.request) {
+            Some(hop) => self.follow(turn, hop),
+            None => self.end(turn.request),
+        }
+    }
+
+    /// The hop behind this one, by the rule of the core.
+    fn leads_to(&self, id: u64) -> Option<Hop> {
+        let request = self.requests.get(&id)?;
+        let Some(Last::Answer { status, location: Some(location), .. }) = &request.last else {
+            return None;
+        };
+        let hop = &request.hop;
+        let headers = HeaderMap::new();
+        let unsigned = Unsigned::new(&hop.method, &hop.url, &headers, None, Timestamp::UNIX_EPOCH);
+        let scheme = self.setup.client.scheme().unwrap_or_else(|| Scheme::header("x-api-key"));
+        let patch = scheme.apply(request.course.assigned()?, &unsigned).ok()?;
+        let (method, url, replayable) = (&hop.method, &hop.url, hop.replayable);
+        let next = Asked { method, url, patch: &patch, replayable }.follow(*status, location)?;
+        (request.hops < MAX_HOPS).then(|| Hop {
+            at_home: hop.at_home && next.url.origin() == hop.url.origin(),
+            replayable: hop.replayable || next.drops_body,
+            method: next.method,
+            url: next.url,
+        })
+    }
+
+    fn follow(&mut self, turn: Turn, hop: Hop) {
+        let Some(request) = self.requests.get_mut(&turn.request) else { return };
+        request.hops += 1;
+        request.last = None;
+        request.hop = hop;
+        let url = request.hop.url.as_str();
+        if request.hop.at_home {
+            return self.hold(turn.request);
+        }
+        if url.starts_with(&self.world.setting().closed_origin) {
+            return self.refused(turn);
+        }
+        // The other origin answers everything, and is sent no credential.
+        let url = url.to_owned();
+        self.world.elsewhere(None, [url.as_str()]);
+        request.last =
+            Some(Last::Answer { status: StatusCode::OK, location: None, retry_after: None });
         self.end(turn.request);
+    }
+
+    /// Nobody listens there.
+    fn refused(&mut self, turn: Turn) {
+        if let Some(request) = self.requests.get_mut(&turn.request) {
+            request.number += 1;
+            let turn = Turn { number: request.number, ..turn };
+            self.later(0, Happening::Broke(turn, Failure::Connect));
+        }
+    }
+
+    fn is_at_home(&self, id: u64) -> bool {
+        self.requests.get(&id).is_none_or(|request| request.hop.at_home)
     }
 
     fn end(&mut self, id: u64) {
         let Some(request) = self.requests.remove(&id) else { return };
         match request.last {
-            Some(Last::Answer { status, .. }) => self.tally.answered(status),
-            Some(Last::Broken) | None => {
+            Some(Last::Answer { status, .. }) => self.tally.answered(status.as_u16()),
+            Some(Last::Failed(_)) | None => {
                 self.tally.failed(&Error::new(ErrorKind::Transport, "the connection broke"));
             }
         }

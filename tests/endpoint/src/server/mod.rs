@@ -30,7 +30,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
 use crate::story::{Mismatch, Story, StoryError};
@@ -148,7 +148,12 @@ impl Builder {
             api: url(&api)?,
             other: url(&other)?,
         };
+        // Bound and not listened on: nobody else gets the port, and who connects is refused.
+        let closed = TcpSocket::new_v4()?;
+        closed.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0))?;
         setting.other_origin.clone_from(&urls.other);
+        setting.api_origin.clone_from(&urls.api);
+        setting.closed_origin = format!("http://{}", closed.local_addr()?);
         let shared = Arc::new(Shared::new(config, setting, urls));
         let (stop, stopped) = watch::channel(());
         for (region, endpoint) in endpoints.into_iter().enumerate() {
@@ -158,7 +163,7 @@ impl Builder {
         }
         shell::serve(api, Arc::clone(&shared), stopped.clone(), api::answer);
         shell::serve(other, Arc::clone(&shared), stopped, api::answer_elsewhere);
-        Ok(Running { shared, _stop: stop })
+        Ok(Running { shared, _closed: closed, _stop: stop })
     }
 }
 
@@ -177,6 +182,7 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 #[derive(Debug)]
 pub struct Running {
     shared: Arc<Shared>,
+    _closed: TcpSocket,
     _stop: watch::Sender<()>,
 }
 

@@ -169,7 +169,8 @@ fn known(key: &str) -> bool {
         "acks.accepted",
         "acks.refused",
     ];
-    const FAMILIES: [&str; 5] = ["error.", "status.", "event.", "api.with.", "fetch.region."];
+    const FAMILIES: [&str; 6] =
+        ["error.", "status.", "event.", "api.with.", "api.path.", "fetch.region."];
     let member = |family: &str| key.strip_prefix(family).is_some_and(|rest| !rest.is_empty());
     KEYS.contains(&key) || FAMILIES.iter().any(|family| member(family))
 }

@@ -1,6 +1,6 @@
 //! What the protected API answers to a request.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
@@ -60,8 +60,8 @@ pub(super) struct ApiState {
     requests: usize,
     /// By replica, how many requests met the fault `flapping`.
     flaps: Vec<u64>,
-    /// By path, how many requests came to `/flaky`.
-    flaky: HashMap<String, u64>,
+    /// By path, how many requests came to it.
+    pub(super) paths: BTreeMap<String, u64>,
     pub(super) sends: u64,
     pub(super) accepted: u64,
     pub(super) rejected: u64,
@@ -73,7 +73,7 @@ impl ApiState {
             fault: Fault::default(),
             requests: 0,
             flaps: vec![0; replicas],
-            flaky: HashMap::new(),
+            paths: BTreeMap::new(),
             sends: 0,
             accepted: 0,
             rejected: 0,
@@ -106,6 +106,7 @@ impl World {
         let replica = self.api.requests % self.config.replicas;
         self.api.requests += 1;
         self.api.sends += 1;
+        *self.api.paths.entry(request.path.to_owned()).or_default() += 1;
         let known = request.credential.and_then(|material| self.by_material.get(material)).copied();
         if let Some(at) = known {
             self.credentials[at].sends += 1;
@@ -144,7 +145,7 @@ impl World {
         match judged {
             Judged::Accepted => {
                 self.accept(now, known);
-                self.land(request.path, &mut reply);
+                self.land(request, &mut reply);
             }
             Judged::Refused => {
                 reply.status = 401;
@@ -198,8 +199,7 @@ impl World {
             return Judged::Other(403);
         }
         if path.starts_with("/flaky") {
-            let seen = self.api.flaky.entry(path.to_owned()).or_default();
-            *seen += 1;
+            let seen = self.api.paths.get(path).copied().unwrap_or(0);
             if seen.is_multiple_of(2) {
                 return Judged::Other(503);
             }
@@ -255,17 +255,45 @@ impl World {
     }
 
     /// Where an accepted request comes to.
-    fn land(&self, path: &str, reply: &mut ApiReply) {
-        if path.starts_with("/redirect-here") {
-            reply.status = 307;
-            reply.location = Some("/v1/landed".to_owned());
+    fn land(&self, request: &ApiRequest<'_>, reply: &mut ApiReply) {
+        let path = request.path;
+        let other = &self.setting.other_origin;
+        let (status, location) = if path.starts_with("/redirect-here") {
+            (307, "/v1/landed".to_owned())
+        } else if let Some((status, to)) = redirect(path) {
+            (status, self.location(to, request))
         } else if path.starts_with("/redirect") {
-            reply.status = 307;
-            reply.location = Some(format!("{}/landed", self.setting.other_origin));
+            (307, format!("{other}/landed"))
         } else {
             reply.body = body(&json!({"credential": reply.credential, "replica": reply.replica}));
+            return;
+        };
+        reply.status = status;
+        reply.location = Some(location);
+    }
+
+    /// Where `/redirect/<status>/<to>` leads: a word, or else a path of the API, which may be one more.
+    fn location(&self, to: &str, request: &ApiRequest<'_>) -> String {
+        let setting = &self.setting;
+        match to.split('/').next() {
+            Some("away") => format!("{}/landed", setting.other_origin),
+            Some("closed") => format!("{}/landed", setting.closed_origin),
+            Some("login") => {
+                let key = request.credential.unwrap_or_default();
+                let from = format!("{}{}?api_key={key}", setting.api_origin, request.path);
+                let next: String = from.bytes().map(|byte| format!("%{byte:02X}")).collect();
+                format!("{}/login?next={next}", setting.other_origin)
+            }
+            _ => format!("/{to}"),
         }
     }
+}
+
+/// The status and the rest of `/redirect/<status>/<to>`.
+fn redirect(path: &str) -> Option<(u16, &str)> {
+    let (status, to) = path.strip_prefix("/redirect/")?.split_once('/')?;
+    let status = status.parse().ok().filter(|status| (300..400).contains(status))?;
+    Some((status, to))
 }
 
 fn body(value: &serde_json::Value) -> Bytes {
@@ -329,6 +357,18 @@ mod tests {
         let here = call(&mut world, 0, "/redirect-here", "k1");
         assert_eq!((here.status, here.location.as_deref()), (307, Some("/v1/landed")));
         assert_eq!(call(&mut world, 0, "/redirect", "none").status, 401);
+        let mut led = |path| {
+            let reply = call(&mut world, 0, path, "k1");
+            (reply.status, reply.location.expect(path))
+        };
+        assert_eq!(led("/redirect/303/v1/orders/7"), (303, "/v1/orders/7".to_owned()));
+        let chain = led("/redirect/308/redirect/302/away");
+        assert_eq!(chain, (308, "/redirect/302/away".to_owned()));
+        assert_eq!(led("/redirect/302/away").1, "http://other.test/landed");
+        assert_eq!(led("/redirect/301/closed/x").1, "http://closed.test/landed");
+        let login = led("/redirect/302/login").1;
+        assert!(login.starts_with("http://other.test/login?next=%68%74%74%70"), "{login}");
+        assert_eq!(led("/redirect/999/x").0, 307, "no status of a redirect");
         let refused = call(&mut world, 0, "/body-code", "none");
         assert_eq!((refused.status, text(&refused)), (200, r#"{"code":"bad_key","replica":0}"#));
         assert!(text(&call(&mut world, 0, "/body-code", "k1")).contains("k1"));
@@ -338,6 +378,7 @@ mod tests {
         // Refused in a body is refused all the same.
         assert_eq!(world.counters()["api.rejected"], 3);
         assert_eq!(world.counters()["api.accepted"], 4);
+        assert_eq!(world.counters()["api.path./flaky/a"], 3);
     }
 
     #[test]

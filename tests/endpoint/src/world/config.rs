@@ -110,6 +110,10 @@ pub struct Setting {
     pub set: String,
     /// Where redirects to another origin go.
     pub other_origin: String,
+    /// Where redirects go behind which nobody listens.
+    pub closed_origin: String,
+    /// Where the API is, for a redirect that quotes the request's own URL.
+    pub api_origin: String,
     /// The token that operations want.
     pub operator: Secret,
 }
@@ -122,6 +126,8 @@ impl Default for Setting {
             seed: 0,
             set: "trading".to_owned(),
             other_origin: "http://other.test".to_owned(),
+            closed_origin: "http://closed.test".to_owned(),
+            api_origin: "http://api.test".to_owned(),
             operator: Secret::new("operator"),
         }
     }

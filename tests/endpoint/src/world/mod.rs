@@ -51,6 +51,8 @@ use region::Region;
 use rotation::{Publication, SetState};
 use sign::Signer;
 
+use crate::presented::percent;
+
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Planned<T> {
@@ -204,7 +206,7 @@ impl World {
     }
 
     /// What was counted, by the keys of a story's `expect`. Zeros are there, too, except for
-    /// credentials that were never sent. `api.extra` is left to who knows the callers' requests.
+    /// credentials that were never sent and paths that were never asked for. `api.extra` is left to who knows the callers' requests.
     pub fn counters(&self) -> BTreeMap<String, u64> {
         let fixed = [
             ("fetch.started", self.fetches.started),
@@ -228,6 +230,7 @@ impl World {
             .map(|(key, count)| (key.to_owned(), count))
             .chain(regions.map(|(n, region)| (format!("fetch.region.{n}"), region.fetches)))
             .chain(sent.map(|one| (format!("api.with.{}", one.id), one.sends)))
+            .chain(self.api.paths.iter().map(|(path, sends)| (format!("api.path.{path}"), *sends)))
             .collect()
     }
 
@@ -275,11 +278,16 @@ impl World {
 
     fn holds_material(&self, text: &str) -> bool {
         let tokens = [&self.config.bootstrap, &self.setting.operator];
+        // A key within a URL that is quoted in another one's query is as readable.
+        let once = percent(text);
+        let twice = percent(&once);
         self.credentials
             .iter()
             .map(|credential| &credential.material)
             .chain(tokens)
-            .any(|secret| !secret.reveal().is_empty() && text.contains(secret.reveal()))
+            .map(Secret::reveal)
+            .filter(|secret| !secret.is_empty())
+            .any(|secret| [text, &once, &twice].iter().any(|text| text.contains(secret)))
     }
 }
 
@@ -314,7 +322,8 @@ mod tests {
         assert!(world.elsewhere(Some("anything"), []));
         assert!(world.elsewhere(None, [format!("/landed?token={material}").as_str()]));
         assert!(world.elsewhere(None, ["token=bootstrap"]));
-        assert_eq!(world.counters()["leaks"], 3);
+        assert!(world.elsewhere(None, ["/login?next=%2F%3Ftoken%3D%2562ootstrap"]));
+        assert_eq!(world.counters()["leaks"], 4);
     }
 
     #[test]
