@@ -10,6 +10,7 @@ import httpx
 from openai import OpenAI
 
 import keyswap
+from keyswap.integrations import PLACEHOLDER
 from keyswap.integrations.httpx import Transport
 
 keys = keyswap.KeySwap(os.environ["KEYSWAP_SET_URL"])
@@ -26,7 +27,7 @@ with OpenAI(api_key=keys.key, base_url=api_url) as sdk:
 
 transport = Transport(keys, scheme=keyswap.Bearer(), allowed_origins=[api_url])
 with OpenAI(
-    api_key="put there by the transport",
+    api_key=PLACEHOLDER,
     base_url=api_url,
     http_client=httpx.Client(transport=transport),
 ) as sdk:

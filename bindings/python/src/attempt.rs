@@ -165,7 +165,8 @@ impl Attempt {
             .map_err(|_| invalid(py, "not the name of an HTTP method"))?;
         self.with(py, |attempt| {
             let patch = attempt.apply(&method, &url, &headers, body);
-            patch.map(|patch| Patch::new(patch, None)).map_err(|error| raise(py, &error))
+            let patch = patch.and_then(|patch| Patch::new(patch, None));
+            patch.map_err(|error| raise(py, &error))
         })
     }
 
@@ -205,6 +206,21 @@ impl Attempt {
         let (state, attempt) = (self.state.clone(), self.take(py)?);
         let work = async move { Ok(Self::wait_out(state, attempt).await) };
         bridge::spawn(py, future, work, |py, step| Ok(step.into_pyobject(py)?.into_any().unbind()))
+    }
+
+    /// Whether the last response was a rejection. If the first one was, too, it is the one to return when all is
+    /// in vain.
+    #[getter]
+    fn is_rejected(&self, py: Python<'_>) -> PyResult<bool> {
+        self.with(py, |attempt| Ok(attempt.is_rejected()))
+    }
+
+    /// Why a wait for a fresh credential brought nothing.
+    #[getter]
+    fn cause(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.with(py, |attempt| {
+            Ok(attempt.cause().map(|error| raise(py, error).into_value(py).into_any()))
+        })
     }
 
     /// Begins again for a reason that is not the credential: after a 503, say. False if the request was
@@ -249,7 +265,7 @@ fn busy() -> PyErr {
 }
 
 /// Headers as another library has them. What is no header is passed over: it cannot be sent either.
-fn header_map(pairs: &[(String, String)]) -> HeaderMap {
+pub(crate) fn header_map(pairs: &[(String, String)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
         if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {

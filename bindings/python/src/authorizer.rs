@@ -7,16 +7,20 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use http::HeaderValue;
+use http::{HeaderValue, Method, StatusCode};
+use keyswap::{
+    Error, ErrorKind,
+    redirect::{self, Asked},
+};
 use pyo3::{
     prelude::*,
     sync::PyOnceLock,
-    types::{PySet, PyString},
+    types::{PySet, PyString, PyTuple},
 };
 use url::Url;
 
 use crate::{
-    attempt::Attempt,
+    attempt::{Attempt, header_map},
     credential::no_pickle,
     errors::{invalid, raise},
     keys::{Handle, KeySwap, limit},
@@ -34,6 +38,7 @@ pub(crate) struct Recipe {
     pub(crate) origins: Vec<String>,
     pub(crate) plain_http: bool,
     pub(crate) classifier: Option<Py<PyAny>>,
+    pub(crate) own_header_wins: bool,
 }
 
 impl Recipe {
@@ -43,6 +48,7 @@ impl Recipe {
         origins: Vec<String>,
         plain_http: bool,
         classifier: Option<Py<PyAny>>,
+        own_header_wins: bool,
     ) -> Self {
         Self {
             keys: keys.get().handle.clone(),
@@ -50,6 +56,7 @@ impl Recipe {
             origins,
             plain_http,
             classifier,
+            own_header_wins,
         }
     }
 }
@@ -80,6 +87,9 @@ impl Authority {
             let mut builder = keyswap::Authorizer::builder(&recipe.keys.live(py)?.keys);
             if recipe.plain_http {
                 builder = builder.plain_http_allowed();
+            }
+            if recipe.own_header_wins {
+                builder = builder.own_header_wins();
             }
             if let Some(scheme) = &recipe.scheme {
                 builder = builder.scheme(scheme.clone());
@@ -116,9 +126,8 @@ impl Authorizer {
                 held.get()
             }
         };
-        let Some(patch) = snapshot.patch.as_ref().filter(|_| !snapshot.inner.is_probing()) else {
-            return Ok(None);
-        };
+        let is_plain = !snapshot.inner.is_probing() && !live.inner.is_throttled();
+        let Some(patch) = snapshot.patch.as_ref().filter(|_| is_plain) else { return Ok(None) };
         let admitted = snapshot.admitted.bind(py);
         if !admitted.contains(origin)? {
             let url = Url::parse(origin.to_str()?).ok();
@@ -137,7 +146,10 @@ impl Authorizer {
 impl Authorizer {
     /// Raises InvalidConfigError and InsecureUrlError.
     #[new]
-    #[pyo3(signature = (keys, *, scheme = None, allowed_origins, plain_http_allowed = false, classifier = None))]
+    #[pyo3(signature = (
+        keys, *, scheme = None, allowed_origins, plain_http_allowed = false, classifier = None,
+        own_header_wins = false
+    ))]
     fn new(
         py: Python<'_>,
         keys: &Bound<'_, KeySwap>,
@@ -145,8 +157,16 @@ impl Authorizer {
         allowed_origins: Vec<String>,
         plain_http_allowed: bool,
         classifier: Option<Py<PyAny>>,
+        own_header_wins: bool,
     ) -> PyResult<Self> {
-        let recipe = Recipe::new(keys, scheme, allowed_origins, plain_http_allowed, classifier);
+        let recipe = Recipe::new(
+            keys,
+            scheme,
+            allowed_origins,
+            plain_http_allowed,
+            classifier,
+            own_header_wins,
+        );
         let authority = Authority { recipe, live: PerProcess::new() };
         authority.live(py)?;
         Ok(Self(Arc::new(authority)))
@@ -163,8 +183,9 @@ impl Authorizer {
         }
         let inner = live.inner.snapshot();
         let patch = live.inner.prepare(&inner).map_err(|error| raise(py, &error))?;
-        let patch = patch.map(|patch| Py::new(py, Patch::new(patch, Some(inner.clone()))));
-        let patch = patch.transpose()?;
+        // Where it cannot be put on a request it takes an attempt, which says so.
+        let patch = patch.and_then(|patch| Patch::new(patch, Some(inner.clone())).ok());
+        let patch = patch.map(|patch| Py::new(py, patch)).transpose()?;
         let epoch = inner.epoch();
         let admitted = PySet::empty(py)?.unbind();
         let snapshot = Py::new(py, Snapshot { inner, patch, admitted })?;
@@ -174,8 +195,8 @@ impl Authorizer {
     }
 
     /// What a request to this origin, such as "https://api.example.com", is sent with, without an attempt.
-    /// None where it takes an attempt: the snapshot is probing, or has no patch; and for an origin that
-    /// credentials may not go to.
+    /// None where it takes an attempt: the snapshot is probing, or has no patch, or the API asked for fewer
+    /// requests; and for an origin that credentials may not go to.
     fn prepared(&self, origin: &Bound<'_, PyString>) -> PyResult<Option<Py<Patch>>> {
         self.with_prepared(origin, |patch| Ok(patch.clone().unbind()))
     }
@@ -210,6 +231,26 @@ impl Authorizer {
     #[getter]
     fn body_limit(&self, py: Python<'_>) -> PyResult<usize> {
         Ok(self.0.live(py)?.inner.attention().body_limit)
+    }
+
+    /// Whether a request goes out as it is, because it has a header that the patch sets and that wins. What
+    /// comes back is then no evidence.
+    ///
+    /// Raises InvalidConfigError if it has such a header and nobody said which one counts.
+    fn yields(
+        &self,
+        py: Python<'_>,
+        patch: &Bound<'_, Patch>,
+        headers: Vec<(String, String)>,
+    ) -> PyResult<bool> {
+        let yields = self.0.live(py)?.inner.yields(&patch.get().inner, &header_map(&headers));
+        yields.map_err(|error| raise(py, &error))
+    }
+
+    /// Whether a credential for this URL must not go through a proxy.
+    fn goes_direct(&self, py: Python<'_>, url: &str) -> PyResult<bool> {
+        let url = parse(py, url)?;
+        Ok(self.0.live(py)?.inner.goes_direct(&url))
     }
 
     /// Whether credentials may go to this URL now.
@@ -315,22 +356,43 @@ pub(crate) struct Patch {
     inner: keyswap::Patch,
     /// Where it is from; None if an attempt made it.
     snapshot: Option<Arc<keyswap::Snapshot>>,
+    names: PyOnceLock<Py<PyTuple>>,
     /// Its headers as Python has them, made when first put.
     pairs: PyOnceLock<Vec<(Py<PyString>, Py<PyString>)>>,
 }
 
 impl Patch {
-    pub(crate) fn new(inner: keyswap::Patch, snapshot: Option<Arc<keyswap::Snapshot>>) -> Self {
-        Self { inner, snapshot, pairs: PyOnceLock::new() }
+    /// Fails for a value beyond ASCII: each library would write it in a way of its own, or quote it in an
+    /// error of its own.
+    pub(crate) fn new(
+        inner: keyswap::Patch,
+        snapshot: Option<Arc<keyswap::Snapshot>>,
+    ) -> Result<Self, Error> {
+        let odd = inner.headers().find(|(_, value)| value.to_str().is_err());
+        if let Some((name, _)) = odd {
+            return Err(unfit(name.as_str()));
+        }
+        Ok(Self { inner, snapshot, names: PyOnceLock::new(), pairs: PyOnceLock::new() })
     }
+}
+
+fn unfit(header: &str) -> Error {
+    let what = format!(
+        "the credential has characters that cannot stand in the header {header}: only visible ASCII can"
+    );
+    Error::new(ErrorKind::SchemeFailed, what)
 }
 
 #[pymethods]
 impl Patch {
     /// The names of the headers that it sets, in lower case.
     #[getter]
-    fn names(&self) -> Vec<&str> {
-        self.inner.headers().map(|(name, _)| name.as_str()).collect()
+    fn names<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let names = || self.inner.headers().map(|(name, _)| PyString::intern(py, name.as_str()));
+        let made = self.names.get_or_try_init(py, || {
+            PyTuple::new(py, names().collect::<Vec<_>>()).map(Bound::unbind)
+        })?;
+        Ok(made.bind(py).clone())
     }
 
     /// The headers that it sets, in the clear: for the request, and nothing else.
@@ -348,7 +410,11 @@ impl Patch {
             pairs.map(|(name, value)| (PyString::intern(py, name).unbind(), text(&value))).collect()
         });
         for (name, value) in pairs {
-            headers.set_item(name.bind(py), value.bind(py))?;
+            let name = name.bind(py);
+            // What a mapping raises may quote the value, so it ends here.
+            if headers.set_item(name, value.bind(py)).is_err() {
+                return Err(raise(py, &unfit(&name.to_string())));
+            }
         }
         Ok(())
     }
@@ -360,11 +426,15 @@ impl Patch {
         Ok(url.into())
     }
 
-    /// The URL without them: a server may have copied them into a redirect.
-    fn clean(&self, py: Python<'_>, url: &str) -> PyResult<String> {
-        let mut url = parse(py, url)?;
-        self.inner.remove_query(&mut url);
-        Ok(url.into())
+    /// The `Location` that came back from this URL as it may be followed and shown: without the parameters that
+    /// this sets. None if it holds the credential in another way, so that it must not be followed.
+    fn location(&self, py: Python<'_>, url: &str, location: &str) -> PyResult<Option<String>> {
+        let url = parse(py, url)?;
+        let Some(masked) = redirect::masked(&url, &self.inner, location) else {
+            return Ok(Some(location.to_owned()));
+        };
+        let asked = Asked { method: &Method::GET, url: &url, patch: &self.inner, replayable: true };
+        Ok(asked.follow(StatusCode::FOUND, location).map(|_| masked))
     }
 
     /// Whether it adds nothing, as for an origin that is not allowed.
@@ -374,7 +444,8 @@ impl Patch {
     }
 
     fn __repr__(&self) -> String {
-        format!("<keyswap.Patch {}>", self.names().join(", "))
+        let names: Vec<_> = self.inner.headers().map(|(name, _)| name.as_str()).collect();
+        format!("<keyswap.Patch {}>", names.join(", "))
     }
 
     fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -60,6 +60,8 @@ struct Order {
     scopes: Vec<String>,
     #[pyo3(item(7))]
     stream: bool,
+    #[pyo3(item(8))]
+    resend: bool,
 }
 
 impl Client {
@@ -74,6 +76,9 @@ impl Client {
                 .no_timeout();
             if authorizer.plain_http {
                 builder = builder.plain_http_allowed();
+            }
+            if authorizer.own_header_wins {
+                builder = builder.own_header_wins();
             }
             if let Some(base) = base {
                 builder = builder.base_url(base).map_err(raised)?;
@@ -117,6 +122,9 @@ impl Client {
             request = request.keys(keys);
         }
         request = request.scopes(order.scopes);
+        if !order.resend {
+            request = request.no_resend();
+        }
         if let Some(body) = body {
             request = match body.cast::<Body>() {
                 Ok(stream) => request.body_stream(stream.get().stream()?),
@@ -134,7 +142,7 @@ impl Client {
 impl Client {
     /// Raises InvalidConfigError and InsecureUrlError.
     #[new]
-    #[pyo3(signature = (keys, base_url, scheme, allowed_origins, plain_http_allowed, classifier, named, headers, retries, redirects))]
+    #[pyo3(signature = (keys, base_url, scheme, allowed_origins, plain_http_allowed, classifier, named, headers, retries, redirects, own_header_wins))]
     #[expect(clippy::too_many_arguments, reason = "called by one place, in Python")]
     fn new(
         py: Python<'_>,
@@ -148,6 +156,7 @@ impl Client {
         headers: Vec<(String, String)>,
         retries: u32,
         redirects: u32,
+        own_header_wins: bool,
     ) -> PyResult<Self> {
         let mut defaults = HeaderMap::new();
         for (name, value) in &headers {
@@ -158,8 +167,14 @@ impl Client {
             defaults.append(header, value);
         }
         let origins = allowed_origins;
-        let authorizer =
-            AuthorizerRecipe::new(keys, scheme, origins, plain_http_allowed, classifier);
+        let authorizer = AuthorizerRecipe::new(
+            keys,
+            scheme,
+            origins,
+            plain_http_allowed,
+            classifier,
+            own_header_wins,
+        );
         let named = named.into_iter().map(|(name, keys)| (name, keys.get().handle.clone()));
         let recipe = Recipe {
             authorizer,
@@ -219,6 +234,7 @@ struct Arrived {
     headers: Vec<(String, String)>,
     url: String,
     error: Option<Error>,
+    cause: Option<Error>,
     timeout: Option<Duration>,
     body: Remaining,
 }
@@ -242,6 +258,7 @@ impl Arrived {
         let headers = headers.map(|(name, value)| (name.as_str().to_owned(), text(value)));
         let (status, headers) = (response.status().as_u16(), headers.collect());
         let (url, error) = (response.url().to_string(), response.status_error());
+        let cause = response.cause().cloned();
         let body = if stream {
             Remaining::Stream(Local::new(Arc::new(Mutex::new(Some(response)))))
         } else {
@@ -259,7 +276,7 @@ impl Arrived {
                 }
             }
         };
-        Ok(Self { status, headers, url, error, timeout, body })
+        Ok(Self { status, headers, url, error, cause, timeout, body })
     }
 }
 
@@ -331,6 +348,13 @@ impl Reply {
     #[getter]
     fn error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         let error = self.0.error.as_ref()?;
+        Some(raise(py, error).into_value(py).into_any())
+    }
+
+    /// The exception that a failed wait for a fresh credential ended with.
+    #[getter]
+    fn cause(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let error = self.0.cause.as_ref()?;
         Some(raise(py, error).into_value(py).into_any())
     }
 

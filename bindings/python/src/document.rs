@@ -13,6 +13,38 @@ use zeroize::Zeroizing;
 
 /// No document of the protocol is deeper; one that holds itself would not end.
 const MAX_DEPTH: u32 = 8;
+/// The fields that an error may name. Where names and values are mixed up, any other name is a secret.
+const FIELDS: [&str; 29] = [
+    "protocol",
+    "set",
+    "generation",
+    "lineage",
+    "current",
+    "previous",
+    "next",
+    "revoked",
+    "server_time",
+    "refresh_after",
+    "stale_ok_until",
+    "splay_seconds",
+    "audience",
+    "levels",
+    "scopes",
+    "id",
+    "material",
+    "key",
+    "secret",
+    "passphrase",
+    "version",
+    "scheme",
+    "params",
+    "header",
+    "created_at",
+    "not_before",
+    "activate_at",
+    "expires_at",
+    "grace_expires_at",
+];
 
 /// Reads the set that the mapping is.
 pub(crate) fn read(value: &Bound<'_, PyAny>) -> Result<CredentialSet, Error> {
@@ -100,9 +132,9 @@ fn write_mapping(
         }
         text_to(&name, out);
         out.push(b':');
-        // A piece of material is not named: where names and values are mixed up, a name is a secret.
-        let field = if field == Some("material") { "material" } else { &name };
-        write(&value, Some(field), depth + 1, out)?;
+        let is_known = FIELDS.contains(&&*name) && field != Some("material");
+        let field = if is_known { Some(&*name) } else { field };
+        write(&value, field, depth + 1, out)?;
     }
     out.push(b'}');
     Ok(())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -100,8 +102,8 @@ class World:
         return keyswap.AsyncClient(keys, base_url=self.api_url, **options)
 
 
-ONLY_ALONE: list[str] = []
-"""Stories that did not come out among others, and did alone."""
+REPLAYED: list[str] = []
+"""Stories that were played again, since the machine was late."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -125,8 +127,8 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if ONLY_ALONE:
-        terminalreporter.write_line(f"came out only alone: {', '.join(ONLY_ALONE)}")
+    if REPLAYED:
+        terminalreporter.write_line(f"played again: {', '.join(REPLAYED)}")
 
 
 @pytest.fixture
@@ -134,6 +136,22 @@ def world() -> Iterator[World]:
     world = World()
     yield world
     world.stop()
+
+
+def wait_until(holds: Callable[[], Any], seconds: float = 10) -> None:
+    """Looks again and again, and fails where it does not come to be."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it did not come to be in time"
+        time.sleep(0.005)
+
+
+async def until(holds: Callable[[], Any], seconds: float = 10) -> None:
+    """`wait_until`, on an event loop."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come to be in time"
+        await asyncio.sleep(0.005)
 
 
 def wait_for(events: keyswap.Events, name: str, timeout: float = 10) -> keyswap.Event:

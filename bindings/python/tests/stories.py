@@ -11,22 +11,20 @@ import asyncio
 import importlib
 import json
 import re
-import ssl
 import sys
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import keyswap
 from conftest import ROOT, World
+from lateness import Heartbeat
+from senders import THROUGH, AsyncSender, SyncSender
 
 SCENARIOS = ROOT / "tests" / "scenarios"
-ORDER = b'{"order": 1}'
-NO_ROOTS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Stories need no TLS, and to load the roots takes httpx longer than some of them poll."""
+SETTLES = 0.03
+"""Seconds: what the last response brought about is told by then."""
 STACK = 256 * 1024
 """Bytes: a story has up to a thousand callers."""
 
@@ -75,201 +73,6 @@ def code_of(error: Exception) -> str:
     return "timeout" if "Timeout" in kinds else "transport"
 
 
-class Sender(ABC):
-    """Sends one request of a caller and reads the answer to its end. Returns the status."""
-
-    libraries: tuple[str, ...] = ()
-    """What is imported before the story begins, as a program would have done."""
-
-    def __init__(self, world: World, keys: keyswap.KeySwap, client: dict[str, Any]) -> None:
-        self.base = world.api_url
-        schemes: dict[str, keyswap.Scheme | None] = {
-            "header": keyswap.Header("x-api-key"),
-            "bearer": keyswap.Bearer(),
-            "query": keyswap.Query("api_key"),
-            "set": None,
-        }
-        self.options: dict[str, Any] = {"scheme": schemes[client.get("scheme", "header")]}
-        if client.get("classifier") == "code_in_body":
-            self.options["classifier"] = code_in_body
-        self.open(keys, client.get("retries", 0))
-
-    @abstractmethod
-    def open(self, keys: keyswap.KeySwap, retries: int) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class SyncSender(Sender):
-    @abstractmethod
-    def send(self, caller: dict[str, Any]) -> int: ...
-
-
-class AsyncSender(Sender):
-    @abstractmethod
-    async def send(self, caller: dict[str, Any]) -> int: ...
-
-    async def aclose(self) -> None: ...
-
-
-def code_in_body(status: int, headers: dict[str, str], body: bytes | None) -> str:
-    if status == 200:
-        return "need_body" if body is None else "rejected" if b'"bad_key"' in body else "accepted"
-    return "rejected" if status == 401 else "accepted" if status < 400 else "other"
-
-
-code_in_body.statuses = [200, 401]  # type: ignore[attr-defined]
-code_in_body.body_limit = 256  # type: ignore[attr-defined]
-
-
-class ThroughClient(SyncSender):
-    def open(self, keys: keyswap.KeySwap, retries: int) -> None:
-        self.api = keyswap.Client(keys, base_url=self.base, retries=retries, **self.options)
-
-    def send(self, caller: dict[str, Any]) -> int:
-        return self.api.request(**what(caller)).status_code
-
-
-class ThroughAsyncClient(AsyncSender):
-    def open(self, keys: keyswap.KeySwap, retries: int) -> None:
-        self.api = keyswap.AsyncClient(keys, base_url=self.base, retries=retries, **self.options)
-
-    async def send(self, caller: dict[str, Any]) -> int:
-        return (await self.api.request(**what(caller, once_async))).status_code
-
-
-class ThroughHttpx(SyncSender):
-    # httpx imports httpcore, and that trio, only once a transport is made.
-    libraries = ("keyswap.integrations.httpx", "httpcore")
-
-    def open(self, keys: keyswap.KeySwap, retries: int) -> None:
-        import httpx
-        from keyswap.integrations.httpx import Transport
-
-        many = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-        transport = Transport(
-            keys,
-            allowed_origins=[self.base],
-            inner=httpx.HTTPTransport(limits=many, verify=NO_ROOTS),
-            **self.options,
-        )
-        self.api = httpx.Client(base_url=self.base, transport=transport, follow_redirects=True)
-
-    def send(self, caller: dict[str, Any]) -> int:
-        return self.api.request(**unscoped(caller, once)).status_code
-
-    def close(self) -> None:
-        self.api.close()
-
-
-class ThroughAsyncHttpx(AsyncSender):
-    # httpx imports httpcore, and that trio, only once a transport is made.
-    libraries = ("keyswap.integrations.httpx", "httpcore")
-
-    def open(self, keys: keyswap.KeySwap, retries: int) -> None:
-        import httpx
-        from keyswap.integrations.httpx import AsyncTransport
-
-        many = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-        transport = AsyncTransport(
-            keys,
-            allowed_origins=[self.base],
-            inner=httpx.AsyncHTTPTransport(limits=many, verify=NO_ROOTS),
-            **self.options,
-        )
-        self.api = httpx.AsyncClient(base_url=self.base, transport=transport, follow_redirects=True)
-
-    async def send(self, caller: dict[str, Any]) -> int:
-        # httpx has a timeout for each phase, a story one for the whole request.
-        sending = self.api.request(**unscoped(caller, once_async))
-        return (await asyncio.wait_for(sending, caller["timeout_ms"] / 1000)).status_code
-
-    async def aclose(self) -> None:
-        await self.api.aclose()
-
-
-class ThroughRequests(SyncSender):
-    libraries = ("keyswap.integrations.requests",)
-
-    def open(self, keys: keyswap.KeySwap, retries: int) -> None:
-        import requests
-        from keyswap.integrations.requests import Auth
-
-        self.auth = Auth(keys, allowed_origins=[self.base], **self.options)
-        self.local = threading.local()
-        self.new = requests.Session
-
-    def send(self, caller: dict[str, Any]) -> int:
-        # A session for each caller, as programs with threads have it.
-        if not hasattr(self.local, "session"):
-            self.local.session = self.new()
-            self.local.session.auth = self.auth
-            self.local.session.trust_env = False
-        options = unscoped(caller, once)
-        options["data"], options["url"] = options.pop("content"), self.base + caller["path"]
-        return int(self.local.session.request(**options).status_code)
-
-
-class ThroughAiohttp(AsyncSender):
-    libraries = ("keyswap.integrations.aiohttp",)
-
-    def open(self, keys: keyswap.KeySwap, retries: int) -> None:
-        import aiohttp
-        from keyswap.integrations.aiohttp import middleware
-
-        self.limit = aiohttp.ClientTimeout
-        keyed = middleware(keys, allowed_origins=[self.base], **self.options)
-        connector = aiohttp.TCPConnector(limit=0)
-        self.api = aiohttp.ClientSession(connector=connector, middlewares=[keyed])
-
-    async def send(self, caller: dict[str, Any]) -> int:
-        options = unscoped(caller, once_async)
-        options["data"], options["url"] = options.pop("content"), self.base + caller["path"]
-        options["timeout"] = self.limit(total=options["timeout"])
-        async with self.api.request(**options) as response:
-            await response.read()
-            return response.status
-
-    async def aclose(self) -> None:
-        await self.api.close()
-
-
-def once() -> Iterator[bytes]:
-    yield ORDER
-
-
-async def once_async() -> AsyncIterator[bytes]:
-    yield ORDER
-
-
-def what(caller: dict[str, Any], stream: Any = once) -> dict[str, Any]:
-    """The options of a request."""
-    body = {"none": None, "replayable": ORDER, "one_shot": stream}[caller.get("body", "none")]
-    return {
-        "method": caller["method"],
-        "url": caller["path"],
-        "content": body() if callable(body) else body,
-        "timeout": caller["timeout_ms"] / 1000,
-        "scopes": caller.get("scopes") or (),
-    }
-
-
-def unscoped(caller: dict[str, Any], stream: Any) -> dict[str, Any]:
-    options = what(caller, stream)
-    del options["scopes"]
-    return options
-
-
-THROUGH: dict[str, type[SyncSender] | type[AsyncSender]] = {
-    "python": ThroughClient,
-    "python-async": ThroughAsyncClient,
-    "python-httpx": ThroughHttpx,
-    "python-httpx-async": ThroughAsyncHttpx,
-    "python-requests": ThroughRequests,
-    "python-aiohttp": ThroughAiohttp,
-}
-
-
 class Play:
     """One story."""
 
@@ -285,7 +88,8 @@ class Play:
             importlib.import_module(library)
 
     def run(self) -> dict[str, Any]:
-        """The verdict of the endpoint: `counters`, `mismatches` and `errors`."""
+        """The verdict of the endpoint: `counters`, `mismatches` and `errors`; and how late this was at most."""
+        heart = Heartbeat()
         if self.is_cold:
             self.start()
         keys = self.follow()
@@ -294,10 +98,12 @@ class Play:
             self.play_in_threads(keys, events, self.through(self.world, keys, self.client))
         else:
             asyncio.run(self.play_in_tasks(keys, events, self.through))
-        time.sleep(0.03)
+        time.sleep(SETTLES)
         stats = keys.stats
         last = {"in_use": stats.in_use or "none", "generation": stats.generation or 0}
         verdict = self.world.control("finish", {**self.tally.counts, **last})
+        verdict["late_ms"] = heart.worst_ms()
+        heart.stop()
         keys.close()
         self.world.stop()
         return verdict

@@ -6,13 +6,12 @@ import http.server
 import inspect
 import json
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FAST, World, in_threads
+from conftest import FAST, World, in_threads, until, wait_until
 
 import keyswap
 from keyswap import _client
@@ -261,9 +260,7 @@ def test_half_a_body_is_not_taken_for_a_whole_one(key: keyswap.KeySwap, echo: st
             api.post("/whole", content=iter([b"a"]))
     finally:
         Echo.do_POST = whole  # type: ignore[method-assign]
-    until = time.monotonic() + 10
-    while not seen and time.monotonic() < until:
-        time.sleep(0.005)
+    wait_until(lambda: seen)
     assert seen == ["/whole"]
 
 
@@ -344,10 +341,7 @@ def test_a_classifier_that_fails_is_told_and_harmless(
     caplog.set_level("DEBUG", logger="keyswap")
     with world.client(world.ready(), classifier=odd) as api:
         assert api.get("/always-401").status_code == 401
-    until = time.monotonic() + 10
-    while not any("the classifier" in record.message for record in caplog.records):
-        assert time.monotonic() < until
-        time.sleep(0.005)
+    wait_until(lambda: any("the classifier" in record.message for record in caplog.records))
     assert "s3cr3t" not in caplog.text
 
 
@@ -364,8 +358,7 @@ async def test_a_caller_that_is_cancelled_takes_its_request_along(world: World) 
     world.do("api", fault="hang")
     async with world.async_client(keys) as api:
         waiting = [asyncio.create_task(api.get("/v1/price")) for _ in range(8)]
-        while world.counters()["api.sends"] < 8:
-            await asyncio.sleep(0.005)
+        await until(lambda: world.counters()["api.sends"] == 8)
         for task in waiting:
             task.cancel()
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
@@ -444,3 +437,23 @@ def test_both_clients_have_the_same_methods() -> None:
             for name in ("ready", "refresh", "key", "close", "shutdown", "next"):
                 if hasattr(kind, name):
                     assert inspect.iscoroutinefunction(getattr(kind, f"a{name}")), name
+
+
+def test_a_request_can_be_sent_once(world: World) -> None:
+    with world.client(world.ready()) as api:
+        world.do("cut")
+        before = world.counters()["api.sends"]
+        assert api.post("/v1/orders", content=b"buy", resend=False).status_code == 401
+        assert world.counters()["api.sends"] - before == 1
+        assert api.post("/v1/orders", content=b"buy").is_success
+
+
+def test_a_header_of_the_callers_own_is_an_error_or_wins(world: World) -> None:
+    keys = world.ready()
+    with world.client(keys) as api, pytest.raises(keyswap.InvalidConfigError, match="x-api-key"):
+        api.get("/v1/price", headers={"X-Api-Key": "mine"})
+    assert world.counters()["api.sends"] == 0
+    with world.client(keys, own_header_wins=True) as api:
+        assert api.get("/v1/price", headers={"X-Api-Key": "mine"}).status_code == 401
+        assert api.get("/v1/price").is_success
+    assert keys.stats.rejections == 0

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, get_type_hints
 
 import pytest
-from conftest import FAST, World, in_threads, wait_for
+from conftest import FAST, World, in_threads, wait_for, wait_until
 
 import keyswap
 from keyswap import _native
@@ -88,8 +88,7 @@ def test_closing_ends_all_that_waits(world: World) -> None:
 
 
 def _close_once_waited_for(keys: keyswap.KeySwap, waiters: int) -> None:
-    while keys.stats.waiting < waiters:
-        time.sleep(0.001)
+    wait_until(lambda: keys.stats.waiting == waiters)
     keys.close()
 
 

@@ -154,12 +154,14 @@ def test_a_program_ends_silently_with_work_pending(world: World, loop: str) -> N
                 async with {loop}.open_nursery() as nursery:
                     for _ in range(50):
                         nursery.start_soon(keys.aready)
-                    await {loop}.sleep(0.05)
+                    while keys.stats.waiting < 50:
+                        await {loop}.sleep(0.001)
                     nursery.cancel_scope.cancel()
             else:
                 import asyncio
                 waiting = [asyncio.ensure_future(keys.aready()) for _ in range(50)]
-                await asyncio.sleep(0.05)
+                while keys.stats.waiting < 50:
+                    await asyncio.sleep(0.001)
 
         {loop}.run(main{"" if loop == "trio" else "()"})
     """

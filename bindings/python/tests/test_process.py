@@ -12,10 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import World, in_threads, python
+from conftest import World, in_threads, python, until, wait_until
 
 import keyswap
 from keyswap import _native
@@ -198,8 +199,7 @@ def test_objects_of_the_parent_may_go_in_a_child(world: World) -> None:
         world.do("api", fault="hang")
         await keys.aready(10)
         task = asyncio.ensure_future(api.get("/v1/price"))
-        while world.counters()["api.sends"] == 0:
-            await asyncio.sleep(0.005)
+        await until(lambda: world.counters()["api.sends"])
         authorizer = _native.Authorizer(
             keys, scheme=keyswap.Bearer(), allowed_origins=[world.api_url]
         )
@@ -374,13 +374,24 @@ def test_ctrl_c_ends_each_blocking_call(world: World, call: str) -> None:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "now\n"
-    # It says «now» a moment before it blocks: a signal that comes too early is as good.
-    time.sleep(0.1)
+    # It says «now» a moment before it blocks.
+    wait_until(lambda: is_blocked(process.pid))
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=10)
     assert (out, errors, process.returncode) == ("interrupted\n", "", 0)
     assert time.monotonic() - began < 2
+
+
+def is_blocked(pid: int) -> bool:
+    """Whether the main thread of a process has slept for a while."""
+    stat = Path(f"/proc/{pid}/stat")
+    seen: set[str] = set()
+    for _ in range(20):
+        time.sleep(0.005)
+        # Where there is no such file, to have waited is all that can be done.
+        seen.add(stat.read_text().rpartition(") ")[2][:1] if stat.exists() else "S")
+    return seen == {"S"}
 
 
 def test_other_threads_run_while_one_waits(world: World) -> None:

@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 import pytest
-from conftest import FAST, World
+from conftest import FAST, World, wait_until
 
 import keyswap
 from keyswap import _native
@@ -137,12 +137,3 @@ def test_a_slow_handler_holds_up_nothing(world: World) -> None:
         release.set()
         logger.removeHandler(slow)
         logger.setLevel(logging.NOTSET)
-
-
-def wait_until(holds: Any) -> None:
-    import time
-
-    until = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.005)

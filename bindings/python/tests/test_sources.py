@@ -2,14 +2,13 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FAST, World, python, wait_for
+from conftest import FAST, World, python, wait_for, wait_until
 
 import keyswap
 
@@ -213,26 +212,35 @@ def test_a_function_that_hangs_is_given_up(is_async: bool) -> None:
             keys.refresh(10)
         assert calls == 3
         release.set()
-        while True:
-            try:
-                keys.refresh(10)
-                break
-            except keyswap.SourceFailedError:
-                pass
+        wait_until(lambda: refreshed(keys))
+
+
+def refreshed(keys: keyswap.KeySwap) -> bool:
+    try:
+        keys.refresh(10)
+    except keyswap.SourceFailedError:
+        return False
+    return True
 
 
 async def test_a_function_that_blocks_its_loop_is_given_up() -> None:
     calls = 0
+    given_up = threading.Event()
 
     async def read() -> dict[str, Any]:
         nonlocal calls
         calls += 1
         if calls == 2:
-            time.sleep(0.4)
+            assert given_up.wait(30)
         return GOOD
+
+    def listen(events: keyswap.Events) -> None:
+        wait_for(events, "fetch_failed")
+        given_up.set()
 
     async with follow(read, fetch_timeout=0.1) as keys:
         await keys.aready(10)
+        threading.Thread(target=listen, args=(keys.events(),), daemon=True).start()
         with pytest.raises(keyswap.TimeoutError):
             await keys.arefresh(10)
         assert keys.current.id == "k1"
@@ -338,3 +346,43 @@ def test_each_fault_of_an_endpoint_has_its_exception(
     assert keys.current.id == "k1", "a failure displaces nothing"
     if expected is keyswap.ThrottledError:
         assert (caught.value.status, caught.value.retry_after) == (429, 1.0)
+
+
+class Odd:
+    """What no document can hold; who prints it tells the secret."""
+
+    def __repr__(self) -> str:
+        return "s3cr3t"
+
+    __str__ = __repr__
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"s3cr3t": Odd()},
+        {"current": {"id": "k1", "s3cr3t": Odd()}},
+        {"current": {"id": "k1", "key": Odd()}},
+        {"current": {"id": "k1", "key": {"s3cr3t": Odd()}}},
+        {"current": {"id": "k1", "key": {"s3cr3t": "s3cr3t"}}},
+        {"current": {"id": "k1", "key": {"s3cr3t": datetime(2026, 1, 1)}}},
+        {"current": {"id": "k1", "material": {"key": {"s3cr3t": [Odd()]}}}},
+        {"current": {"id": "k1", "key": {Odd(): 1}}},
+        {"current": {"id": "k1", "key": "x", "scheme": {"s3cr3t": {"s3cr3t": Odd()}}}},
+        {"current": {b"s3cr3t": 1}},
+        {"current": {"id": "k1", "key": "x", "expires_at": "s3cr3t"}},
+        {"current": "s3cr3t"},
+        ["s3cr3t"],
+        Odd(),
+    ],
+)
+def test_an_error_quotes_nothing_of_a_mapping(
+    document: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="keyswap")
+    with follow(lambda: document) as keys:
+        with pytest.raises(keyswap.KeyswapError) as caught:
+            keys.ready(10)
+        wait_until(lambda: any("fetch" in record.getMessage() for record in caplog.records))
+    told = f"{caught.value!r} {caplog.text} {[vars(record) for record in caplog.records]}"
+    assert "s3cr3t" not in told and isinstance(caught.value, keyswap.MalformedError)

@@ -31,7 +31,7 @@ Content = Union[bytes, bytearray, memoryview, str, Iterable[bytes]]
 AsyncContent = Union[Content, AsyncIterable[bytes]]
 Order = tuple[
     str, str, "list[tuple[str, str]]", "list[tuple[str, str]]", "float | None", "str | None",
-    "list[str]", bool,
+    "list[str]", bool, bool,
 ]
 
 
@@ -64,6 +64,7 @@ class _Base:
         retries: int = 2,
         max_redirects: int = 10,
         plain_http_allowed: bool = False,
+        own_header_wins: bool = False,
     ) -> None:
         if isinstance(allowed_origins, str):
             raise TypeError("allowed_origins is a list of URLs, not one string")
@@ -79,6 +80,7 @@ class _Base:
             _pairs(headers),
             retries,
             max_redirects,
+            own_header_wins,
         )
 
     def _order(
@@ -92,6 +94,7 @@ class _Base:
         timeout: float | None | Unset,
         keys: str | None,
         scopes: Sequence[str],
+        resend: bool,
         stream: bool,
     ) -> tuple[_native.Client, Order, Any]:
         client = self._client
@@ -111,7 +114,7 @@ class _Base:
         limit = self._timeout if isinstance(timeout, Unset) else timeout
         wanted = [scopes] if isinstance(scopes, str) else list(scopes)
         query = _query(params) if params else []
-        return client, (method, url, query, sent, limit, keys, wanted, stream), content
+        return client, (method, url, query, sent, limit, keys, wanted, stream, resend), content
 
     def __repr__(self) -> str:
         shown = "closed" if self._client is None else repr(self._client)
@@ -141,6 +144,9 @@ class Client(_Base):
     the body. Its attributes `statuses` ([401]) and `body_limit` (4096) say which responses it is shown and
     how much of a body. One that raises counts as "other", and is logged.
 
+    A request that sets the header in which keys are sent fails, unless `own_header_wins`: then it goes out as it
+    is, and says nothing of a credential.
+
     It may be shared by threads. Raises InvalidConfigError and InsecureUrlError.
     """
 
@@ -158,14 +164,16 @@ class Client(_Base):
         timeout: float | None | Unset = UNSET,
         keys: str | None = None,
         scopes: Sequence[str] = (),
+        resend: bool = True,
     ) -> Response:
         """Sends a request, through any rotation. A response of any status is not an error.
 
         `content` that is neither bytes nor text is an iterator, which can be sent only once: if its
-        credential is rejected, the API's response is returned. `timeout` is in seconds.
+        credential is rejected, the API's response is returned; so it is for `resend=False`, which sends the
+        request once, whatever happens. `timeout` is in seconds.
         """
         client, order, body = self._order(
-            method, url, params, headers, content, json, timeout, keys, scopes, False
+            method, url, params, headers, content, json, timeout, keys, scopes, resend, False
         )
         return Response(_send(client, order, body))
 
@@ -182,10 +190,11 @@ class Client(_Base):
         timeout: float | None | Unset = UNSET,
         keys: str | None = None,
         scopes: Sequence[str] = (),
+        resend: bool = True,
     ) -> Generator[Response]:
         """`request`, whose body is read as it arrives: `with api.stream("GET", url) as response`."""
         client, order, body = self._order(
-            method, url, params, headers, content, json, timeout, keys, scopes, True
+            method, url, params, headers, content, json, timeout, keys, scopes, resend, True
         )
         response = Response(_send(client, order, body))
         try:
@@ -257,14 +266,16 @@ class AsyncClient(_Base):
         timeout: float | None | Unset = UNSET,
         keys: str | None = None,
         scopes: Sequence[str] = (),
+        resend: bool = True,
     ) -> Response:
         """Sends a request, through any rotation. A response of any status is not an error.
 
         `content` that is neither bytes nor text is an iterator, which can be sent only once: if its
-        credential is rejected, the API's response is returned. `timeout` is in seconds.
+        credential is rejected, the API's response is returned; so it is for `resend=False`, which sends the
+        request once, whatever happens. `timeout` is in seconds.
         """
         client, order, body = self._order(
-            method, url, params, headers, content, json, timeout, keys, scopes, False
+            method, url, params, headers, content, json, timeout, keys, scopes, resend, False
         )
         return Response(await _asend(client, order, body))
 
@@ -281,10 +292,11 @@ class AsyncClient(_Base):
         timeout: float | None | Unset = UNSET,
         keys: str | None = None,
         scopes: Sequence[str] = (),
+        resend: bool = True,
     ) -> AsyncGenerator[Response]:
         """`request`, whose body is read as it arrives: `async with api.stream("GET", url) as response`."""
         client, order, body = self._order(
-            method, url, params, headers, content, json, timeout, keys, scopes, True
+            method, url, params, headers, content, json, timeout, keys, scopes, resend, True
         )
         response = Response(await _asend(client, order, body))
         try:

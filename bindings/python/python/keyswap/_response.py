@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as _json
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from traceback import clear_frames
 from typing import Any
 
 from . import _native
@@ -92,8 +93,23 @@ class Response:
             return self.content.decode("utf-8", "replace")
 
     def json(self, **kwargs: Any) -> Any:
-        """The body, from JSON. Raises ValueError if it is none."""
-        return _json.loads(self.content, **kwargs)
+        """The body, from JSON. Raises ValueError if it is none, which quotes nothing of it: an API may have
+        repeated the key in it."""
+        try:
+            return _json.loads(self.content, **kwargs)
+        except _json.JSONDecodeError as error:
+            error.doc = ""
+            clear_frames(error.__traceback__)
+            raise
+        except UnicodeDecodeError:
+            pass
+        raise ValueError("the body is not JSON: it is not even text")
+
+    @property
+    def cause(self) -> BaseException | None:
+        """Why no fresh credential was to be had, where the API rejected the one that there was and the request
+        waited for another: the failure of the fetch."""
+        return self._native.cause
 
     def raise_for_status(self) -> Response:
         """The response itself. Raises StatusError if its status is 400 or more."""

@@ -7,11 +7,13 @@ On the happy path it patches from the snapshot, and begins no attempt.
 
 from __future__ import annotations
 
+import time
 import zlib
-from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, Union
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Literal, Union
 
 from .. import _native
+from . import PLACEHOLDER
 
 if TYPE_CHECKING:
     from .._client import Classifier
@@ -19,17 +21,20 @@ if TYPE_CHECKING:
 Pairs = list[tuple[str, str]]
 Answer = tuple[int, Pairs]
 """The status and the headers of a response."""
+Failure = Literal["connect", "timeout", "other"]
+"""Why no response came: because there was no connection, so that nothing was sent; or the time was over."""
 SMALL: Final = 64 * 1024
 """Bytes of a rejection that are read to keep its connection: less costly than to open another."""
 
 
 class Send:
-    """Send the request with this on it (None: with nothing), and answer with an `Answer`."""
+    """Send the request with this on it (None: with nothing), and answer with an `Answer`. The response in hand
+    is to be kept, if `keeps`."""
 
-    __slots__ = ("patch",)
+    __slots__ = ("keeps", "patch")
 
-    def __init__(self, patch: _native.Patch | None) -> None:
-        self.patch = patch
+    def __init__(self, patch: _native.Patch | None, keeps: bool = False) -> None:
+        self.patch, self.keeps = patch, keeps
 
 
 class Peek:
@@ -43,14 +48,15 @@ class Peek:
 
 Order = Union[Send, Peek, _native.Attempt]
 """An attempt is to be waited for."""
-Flow = Generator[Order, Union[Answer, bytes, None], None]
-"""It ends when the last response is the one to return, and raises if there is none to return."""
+Flow = Generator[Order, Union[Answer, bytes, None], bool]
+"""It ends when there is a response to return: that which was to be kept if it says so, else the last one. It
+raises if there is none to return."""
 
 
 class Keys:
     """Keys, where they may go, and what says that one was rejected."""
 
-    __slots__ = ("_authorizer", "_headers", "_statuses", "prepared")
+    __slots__ = ("_authorizer", "_failure", "_headers", "_resend", "_statuses", "goes_direct", "prepared")
 
     def __init__(
         self,
@@ -59,6 +65,9 @@ class Keys:
         allowed_origins: Sequence[str],
         classifier: Classifier | None,
         plain_http_allowed: bool,
+        resend: bool,
+        own_header_wins: bool,
+        failure: Callable[[BaseException], Failure],
     ) -> None:
         if isinstance(allowed_origins, str):
             raise TypeError("allowed_origins is a list of URLs, not one string")
@@ -68,74 +77,96 @@ class Keys:
             allowed_origins=list(allowed_origins),
             plain_http_allowed=plain_http_allowed,
             classifier=classifier,
+            own_header_wins=own_header_wins,
         )
-        self.prepared = self._authorizer.prepared
+        self._resend, self._failure = resend, failure
+        self.prepared, self.goes_direct = self._authorizer.prepared, self._authorizer.goes_direct
         self._statuses = frozenset(self._authorizer.attention)
         self._headers = frozenset(self._authorizer.attention_headers)
-
-    def admits(self, origin: str) -> bool:
-        """Whether credentials may go to this origin now."""
-        return self._authorizer.admits(f"{origin}/")
 
     def flow(
         self,
         method: str,
         origin: str,
         path: str,
+        own: Mapping[str, Union[str, bytes]],
         headers: Callable[[], Pairs],
         body: bytes | None = None,
         *,
-        replayable: bool,
         deadline: float | None = None,
     ) -> Flow:
         """The flow of one hop. `origin` is what the library connects to, by its own reading of the URL.
 
-        `headers` is asked only where a scheme may sign them, and `body` is None for a stream.
+        `own` tells which headers the request has, `headers` is asked only where a scheme may sign them, and
+        `body` is None for a stream. `deadline` is how many seconds the library has from now on.
         """
         host = self._authorizer
         answer: Answer | bytes | None
+        until = None if deadline is None else time.monotonic() + deadline
+        replayable = body is not None and self._resend
         patch = self.prepared(origin)
         if patch is None and not host.admits(f"{origin}/"):
             yield Send(None)
-            return
+            return False
         url = f"{origin}{path}"
         if patch is None:
             attempt = host.begin(url, replayable=replayable, deadline=deadline)
-            step, answer = attempt.step, None
+            step, answer, has_first = attempt.step, None, False
         else:
+            if self._yields(patch, own, headers):
+                yield Send(None)
+                return False
             answer = yield Send(patch)
             assert isinstance(answer, tuple)
             if not self.attends(answer):
-                return
-            attempt = host.begin_after(patch, url, replayable=replayable, deadline=deadline)
-            step = attempt.response(*answer)
+                return False
+            # What a rejected send took is no longer there to wait.
+            left = None if until is None else max(0.0, until - time.monotonic())
+            attempt = host.begin_after(patch, url, replayable=replayable, deadline=left)
+            step, has_first = attempt.response(*answer), True
         try:
+            is_first_rejected = has_first and attempt.is_rejected
             while True:
                 if step == attempt.SEND:
                     patch = attempt.apply(method, url, headers(), body)
+                    if self._yields(patch, own, headers):
+                        yield Send(None)
+                        return False
                     try:
-                        answer = yield Send(patch)
-                    except Exception:
+                        answer = yield Send(patch, keeps=is_first_rejected and attempt.sends == 2)
+                    except Exception as error:
                         # The library's own error passes through: it says nothing of the credential.
-                        attempt.failed()
+                        attempt.failed(self._failure(error))
                         raise
                     assert isinstance(answer, tuple)
                     step = attempt.response(*answer)
+                    is_first_rejected |= attempt.sends == 1 and attempt.is_rejected
                 elif step == attempt.NEED_BODY:
                     seen = yield Peek(attempt.body_limit)
                     assert isinstance(seen, bytes) and isinstance(answer, tuple)
                     step = attempt.response(*answer, seen)
+                    is_first_rejected |= attempt.sends == 1 and attempt.is_rejected
                 elif step == attempt.WAIT:
                     yield attempt
                     step = attempt.step
                 elif step == attempt.FAIL:
-                    error = attempt.error
-                    assert error is not None
-                    raise error
+                    reason = attempt.error
+                    assert reason is not None
+                    raise reason
                 else:
-                    return
+                    return is_first_rejected and attempt.is_rejected
         finally:
             attempt.close()
+
+    def _yields(
+        self,
+        patch: _native.Patch,
+        own: Mapping[str, Union[str, bytes]],
+        headers: Callable[[], Pairs],
+    ) -> bool:
+        """Whether the request goes as it is. What comes back then says nothing of a credential."""
+        taken = [name for name in patch.names if name in own and PLACEHOLDER not in str(own[name])]
+        return bool(taken) and self._authorizer.yields(patch, headers())
 
     def attends(self, answer: Answer) -> bool:
         """Whether an attempt has to be shown this response."""

@@ -4,22 +4,25 @@
                                                   allowed_origins=["https://api.example.com"])])
 
 aiohttp runs middleware for each hop of a chain of redirects, on a request made anew from what the program passed. A
-credential is on it only while it is sent, so that no error and no `request_info` shows one.
+credential is on it only while it is sent, so that no error, no trace and no `request_info` shows one.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 from aiohttp.payload import BytesPayload
+from multidict import CIMultiDictProxy
 
 from .. import _native
-from .._bridge import run
-from .._errors import InsecureUrlError, InvalidConfigError
-from ._flow import SMALL, Answer, Keys, Peek, Send
+from .._errors import InvalidConfigError
+from ._drive import adrive
+from ._flow import SMALL, Answer, Failure, Keys
+from ._leftovers import scrub, strip
 
 if TYPE_CHECKING:
     from .._client import Classifier
@@ -34,13 +37,22 @@ def middleware(
     allowed_origins: Sequence[str],
     classifier: Classifier | None = None,
     plain_http_allowed: bool = False,
+    resend: bool = True,
+    own_header_wins: bool = False,
 ) -> ClientMiddlewareType:
     """A middleware whose requests live through rotations. Name it last: others then run once a request.
 
     Credentials go to `allowed_origins` and nowhere else: requests to other origins pass through without.
     Without `scheme`, they go onto requests as the set says. `classifier` is that of `keyswap.Client`; one
     that asks for the body has it read whole. A body that is neither bytes, text nor JSON is sent once: if its
-    credential is rejected, the API's response is returned. The session's total timeout holds for all sends.
+    credential is rejected, the API's response is returned, and so it is for every request with
+    `resend=False`. The total timeout holds for all sends; if it ends while a request waits for a fresh
+    credential, the API's response is returned. A request that has a header of the scheme's name already fails;
+    with `own_header="keep"` it is sent as it is, and with "replace" the credential takes its place.
+
+    A credential for plain HTTP on this machine never goes through a proxy: such a request is sent directly. A
+    connector that has a proxy of its own cannot be seen from here. What `localhost` is, is for the resolver to
+    say: use 127.0.0.1 or [::1] where that is not to be trusted.
 
     A key in a query would show in the errors of aiohttp, so the scheme `Query` is refused: use
     `keyswap.AsyncClient`. Raises InvalidConfigError and InsecureUrlError; sending raises KeyswapError
@@ -48,80 +60,145 @@ def middleware(
     """
     if isinstance(scheme, _native.Query):
         raise InvalidConfigError("a key in a query shows in errors of aiohttp: use keyswap.AsyncClient")
-    held = Keys(keys, scheme, allowed_origins, classifier, plain_http_allowed)
+    held = Keys(
+        keys,
+        scheme,
+        allowed_origins,
+        classifier,
+        plain_http_allowed,
+        resend,
+        own_header_wins,
+        _failure,
+    )
 
     async def authorize(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        origin = str(request.url.origin())
-        if request.proxy and request.url.scheme == "http" and not plain_http_allowed:
-            if held.admits(origin):
-                raise InsecureUrlError("a proxy would read the credential: use HTTPS")
         body = request.body
         whole: bytes | None = b""
         if body:
             whole = await body.as_bytes() if isinstance(body, BytesPayload) else None
         flow = held.flow(
             request.method,
-            origin,
+            _origin(request),
             request.url.raw_path_qs,
+            request.headers,
             lambda: list(request.headers.items()),
             whole,
-            replayable=whole is not None,
         )
-        response: ClientResponse | None = None
-        try:
-            order = next(flow)
-            while True:
-                told: Answer | bytes | None = None
-                if isinstance(order, Send):
-                    if response is not None:
-                        await _done(response)
-                    try:
-                        response = await _send(request, handler, order.patch)
-                    except Exception as error:
-                        response = None
-                        flow.throw(error)
-                        raise
-                    told = response.status, list(response.headers.items())
-                elif isinstance(order, Peek):
-                    assert response is not None
-                    told = (await response.read())[: order.limit]
-                else:
-                    await run(order._wait)
-                order = flow.send(told)
-        except StopIteration:
-            assert response is not None
-            return response
-        except BaseException:
-            if response is not None:
-                response.close()
-            raise
-        finally:
-            flow.close()
+        return await adrive(flow, _Hop(held, request, handler))
 
     return authorize
 
 
-async def _send(
-    request: ClientRequest, handler: ClientHandlerType, patch: _native.Patch | None
-) -> ClientResponse:
-    if patch is None:
-        return await handler(request)
-    before = {name: request.headers.getall(name, []) for name in patch.names}
-    patch.put(request.headers)
-    try:
-        return await handler(request)
-    finally:
-        for name, values in before.items():
-            request.headers.popall(name, None)
-            for value in values:
-                request.headers.add(name, value)
+class _Hop:
+    """One request, and the timer that ends it as if the program had cancelled it."""
 
+    def __init__(self, held: Keys, request: ClientRequest, handler: ClientHandlerType) -> None:
+        self._held, self._request, self._handler = held, request, handler
+        self._timer: Any = getattr(request, "_timer", None)
+        self._before = _cancelling()
 
-async def _done(response: ClientResponse) -> None:
-    """Gives up a response. A small one is read to its end, so that its connection can be used again."""
-    if response.content_length is not None and response.content_length <= SMALL:
+    async def send(self, patch: _native.Patch | None) -> ClientResponse:
+        request: Any = self._request
+        if patch is None or patch.is_empty:
+            return await self._handler(request)
+        if request.proxy is not None and self._held.goes_direct(_origin(request)):
+            request.update_proxy(None, None, None)
+        names, traces = patch.names, request._traces
+        before = [(name, value) for name in names for value in request.headers.popall(name, [])]
+        patch.put(request.headers)
+        request._traces = [_Trace(each, names) for each in traces]
+        try:
+            response = await self._handler(request)
+        except BaseException as error:
+            scrub(error, request, request)
+            raise
+        finally:
+            # `request_info` of a response and of an error is a view of these headers.
+            strip(request.headers, names)
+            request.headers.extend(before)
+            request._traces = traces
+        _cleaned(f"{_origin(request)}{request.url.raw_path_qs}", response, patch)
+        return response
+
+    def answer(self, response: ClientResponse) -> Answer:
+        return response.status, list(response.headers.items())
+
+    async def peek(self, response: ClientResponse, limit: int) -> bytes:
+        return (await response.read())[:limit]
+
+    async def hold(self, response: ClientResponse) -> bool:
+        size = response.content_length
+        if not response.content.is_eof() and (size is None or size > SMALL):
+            return False
         try:
             await response.read()
         except aiohttp.ClientError:
-            pass
-    response.close()
+            return False
+        return True
+
+    async def drop(self, response: ClientResponse) -> None:
+        await self.hold(response)
+        response.close()
+
+    async def close(self, response: ClientResponse) -> None:
+        response.close()
+
+    def is_over(self) -> bool:
+        if not getattr(self._timer, "_cancelled", False):
+            return False
+        task: Any = asyncio.current_task()
+        if not hasattr(task, "uncancel"):
+            return True
+        if _cancelling() != self._before + 1:
+            return False
+        task.uncancel()
+        return True
+
+
+def _cancelling() -> int:
+    """How many want this task to end. Python 3.10 does not count them."""
+    task: Any = asyncio.current_task()
+    return int(task.cancelling()) if hasattr(task, "cancelling") else 0
+
+
+def _cleaned(url: str, response: ClientResponse, patch: _native.Patch) -> None:
+    """Takes out of a redirect what a server copied into it."""
+    location = response.headers.get("location")
+    shown = None if location is None else patch.location(url, location)
+    if location is None or shown == location:
+        return
+    headers = response.headers.copy()
+    del headers["location"]
+    if shown is not None:
+        headers["location"] = shown
+    # aiohttp lets nobody change a response's headers.
+    changed: Any = response
+    changed._cache.pop("headers", None)
+    changed._cache.pop("raw_headers", None)
+    changed._headers = CIMultiDictProxy(headers)
+    changed._raw_headers = tuple((name.encode(), value.encode()) for name, value in headers.items())
+
+
+def _failure(error: BaseException) -> Failure:
+    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+        return "connect"
+    return "timeout" if isinstance(error, asyncio.TimeoutError) else "other"
+
+
+def _origin(request: ClientRequest) -> str:
+    return str(request.url.origin())
+
+
+class _Trace:
+    """A program's trace, which is not told of the credential."""
+
+    def __init__(self, inner: Any, names: tuple[str, ...]) -> None:
+        self._inner, self._names = inner, names
+
+    async def send_request_headers(self, method: Any, url: Any, headers: Any) -> None:
+        shown = headers.copy()
+        strip(shown, self._names)
+        await self._inner.send_request_headers(method, url, shown)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
