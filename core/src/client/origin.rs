@@ -50,7 +50,7 @@ impl Origins {
                 }))
     }
 
-    fn lists(&self, url: &Url) -> bool {
+    pub(crate) fn lists(&self, url: &Url) -> bool {
         self.allowed.iter().any(|allowed| is_same_origin(allowed, url))
     }
 

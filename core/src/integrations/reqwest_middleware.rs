@@ -86,7 +86,6 @@ fn authorizing(
     move |request, extensions, next| {
         let authorizer = authorizer.clone();
         Box::pin(async move {
-            RequireScopes::check(extensions, &authorizer).map_err(Error::middleware)?;
             Sending::new(&authorizer, request).send(&authorizer, extensions, next).await
         })
     }
@@ -118,9 +117,13 @@ impl Sending {
         next: Next<'_>,
     ) -> Result<Response> {
         let timeout = self.request.timeout().copied();
-        // It is refused for one reason only, the origin; and to any origin a program may send without.
-        let Ok(mut attempt) = authorizer.begin(self.request.url(), self.replayable, timeout) else {
-            return self.chain(None, authorizer, extensions, &next).await;
+        let scopes = RequireScopes::of(extensions);
+        let url = self.request.url();
+        let mut attempt = match authorizer.begin_requiring(scopes, url, self.replayable, timeout) {
+            Ok(attempt) => attempt,
+            Err(error) if authorizer.lists(url) => return Err(Error::middleware(error)),
+            // To an origin that it does not know a program may send without a credential.
+            Err(_) => return self.chain(None, authorizer, extensions, &next).await,
         };
         let mut outcome = None;
         loop {
