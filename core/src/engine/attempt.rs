@@ -101,6 +101,10 @@ pub struct Course {
     held_up: bool,
     /// Whether what the last rejection set in motion has come to an end.
     is_settled: bool,
+    /// Whether it has repeated a credential after a pause, and whether it has used the news that one works.
+    /// If that was rejected too, it is this request that the API rejects, unless its replicas disagree.
+    has_repeated: bool,
+    has_news: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +169,8 @@ impl Course {
             waited: false,
             held_up: false,
             is_settled: false,
+            has_repeated: false,
+            has_news: false,
         }
     }
 
@@ -347,7 +353,9 @@ impl Course {
             }
             return self.rest(now, snapshot, policy);
         }
-        if let Some(proven) = self.proven_since(snapshot) {
+        let is_pointless = self.has_news && !snapshot.wavers;
+        if let Some(proven) = self.proven_since(snapshot).filter(|_| !is_pointless) {
+            self.has_news = true;
             return self.send(proven);
         }
         if !self.is_settled && now < self.limit {
@@ -355,14 +363,17 @@ impl Course {
             return self.stop(now, policy, Next::Wait(self.last_call.max(now + 1)));
         }
         // The last send is kept for news.
-        let may_repeat = self.sends + 1 < MAX_SENDS && now < snapshot.window_until && !is_last_call;
+        let may_repeat = self.sends + 1 < MAX_SENDS
+            && now < snapshot.window_until
+            && !(is_last_call || is_pointless || self.has_repeated);
         if let Some(credential) = self.rejected_last(snapshot).filter(|_| may_repeat) {
             if now >= self.rests_until && self.may_try(now, snapshot, policy) {
+                self.has_repeated = true;
                 return self.send(credential);
             }
             return self.rest(now, snapshot, policy);
         }
-        if (snapshot.suspect || snapshot.wavers) && now < self.limit {
+        if (snapshot.suspect || snapshot.wavers) && now < self.limit && !is_pointless {
             if !is_last_call && snapshot.suspect {
                 return self.stop(now, policy, Next::Wait(self.last_call));
             }

@@ -336,8 +336,9 @@ impl Rotation {
         let jitter = self.rng.f64();
         let change = self.held.install(self.now, set, self.sends, jitter);
         // Other material under the id in use is a swap.
+        let is_rotation = self.in_use.is_some();
         self.in_use.take_if(|id| change.replaced.contains(id));
-        self.open_window();
+        self.open_window(is_rotation);
         self.fetching.stop_forcing();
         self.worked();
         self.counts.changed += 1;
@@ -407,9 +408,12 @@ impl Rotation {
         self.used().is_some_and(|used| used.unfit.is_some()) && !is_newest()
     }
 
-    fn open_window(&mut self) {
+    /// Replicas may disagree from now on, about what came in place of something.
+    fn open_window(&mut self, is_rotation: bool) {
         self.window_until = self.after(self.policy.rotation_window);
-        self.rotated_until = self.window_until;
+        if is_rotation {
+            self.rotated_until = self.window_until;
+        }
     }
 
     fn give_up(&mut self) {
@@ -433,7 +437,7 @@ impl Rotation {
             }
         }
         self.fetching.stop_forcing();
-        self.open_window();
+        self.open_window(from.is_some());
         self.trial = Arc::new(ProbeSlot::open_from(self.now.boot));
         let is_rollback = self.held.is_primary(&to) && self.was_in_use.contains(&to);
         let event = match from.clone() {
@@ -744,12 +748,8 @@ impl Rotation {
         });
         let others =
             self.held.usable(self.now).filter(|member| !self.is_in_use(member.credential.id()));
-        // What once was accepted, and is not tried any more, is trusted until it is rejected.
-        let known = |member: &Member| {
-            let is_idle = !self.is_in_use(member.credential.id())
-                && !self.is_candidate(member.credential.id());
-            (is_idle && member.run.is_none() && member.was_accepted()).then_some(0)
-        };
+        // What once was accepted is trusted until it is rejected.
+        let known = |member: &Member| (member.run.is_none() && member.was_accepted()).then_some(0);
         let usable = |member: &Member| Usable {
             credential: member.credential.clone(),
             proof: member.proven.or_else(|| known(member)),

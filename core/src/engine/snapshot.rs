@@ -50,6 +50,14 @@ pub(crate) struct Usable {
     pub(crate) is_known: bool,
 }
 
+impl Usable {
+    /// That it was accepted before is no news: it is counted without a publication.
+    fn shows_same(&self, other: &Self) -> bool {
+        let news = |usable: &Self| usable.proof.filter(|sent| *sent > 0);
+        Arc::ptr_eq(&self.credential, &other.credential) && news(self) == news(other)
+    }
+}
+
 /// The newest credential while it is unproven.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
@@ -118,11 +126,7 @@ impl Snapshot {
             && is_same(&self.in_use, &other.in_use, Arc::ptr_eq)
             && is_same(&self.candidate, &other.candidate, slots)
             && self.usable.len() == other.usable.len()
-            && self
-                .usable
-                .iter()
-                .zip(&other.usable)
-                .all(|(a, b)| Arc::ptr_eq(&a.credential, &b.credential) && a.proof == b.proof)
+            && self.usable.iter().zip(&other.usable).all(|(a, b)| a.shows_same(b))
             && Arc::ptr_eq(&self.trial, &other.trial)
             && self.hard == other.hard
             && self.suspect == other.suspect

@@ -598,17 +598,20 @@ impl Life {
         let request = &mut self.requests[at];
         request.last = verdict;
         if verdict == Verdict::Rejected {
-            request.rejected.push((credential, sent, now));
+            request.rejected.push((credential.clone(), sent, now));
         }
         let repeatable = self.rng.bool();
         let Some(course) = &mut request.course else { return Ok(()) };
         let outcome = Outcome { verdict, sent, repeatable };
         let next = course.judged(now, &snapshot, outcome, &self.policy);
-        if is_probing && replayable && repeatable && verdict != Verdict::Accepted {
+        let transient = matches!(verdict, Verdict::Other | Verdict::Throttled);
+        if is_probing && replayable && repeatable && transient {
             *self.seen.entry("trial without success").or_default() += 1;
-            let could = snapshot.in_use().is_some_and(|in_use| !self.world.is_unfit(in_use))
-                && !snapshot.is_exhausted()
-                && now < self.requests[at].deadline;
+            let request = &self.requests[at];
+            let is_new = |it: &Credential| !request.rejected.iter().any(|(old, ..)| **old == *it);
+            let could = snapshot.in_use().is_some_and(|in_use| {
+                !self.world.is_unfit(in_use) && is_new(in_use) && *in_use != *credential
+            }) && now < request.deadline;
             let asks_on = matches!(&next, Next::Send(_));
             must!(asks_on || !could, "a trial is not free for its caller");
         }
@@ -617,7 +620,6 @@ impl Life {
         if matches!(next, Next::Send(_)) {
             return self.take(at, next, &snapshot, false);
         }
-        let transient = matches!(verdict, Verdict::Other | Verdict::Throttled);
         if transient && replayable && self.rng.bool() && course.repeat() {
             (request.begun_again, request.repeated) = (true, true);
             return self.decide(at, true);

@@ -228,18 +228,28 @@ fn the_last_send_is_spent_before_the_wait_ends() {
     let wavering = Snapshot { wavers: true, window_until: NOW + 60_000, ..state(&["k1"]) };
     let mut request = Request::new(true);
     assert_eq!(request.proceed(&wavering), "k1");
-    for _ in 0..2 {
-        request.rejected(&wavering);
-        let rest = request.settled(&wavering);
-        request.rest(&rest);
-        assert_eq!(request.proceed(&wavering), "k1");
-        request.now += 1_000;
-    }
+    request.rejected(&wavering);
+    let rest = request.settled(&wavering);
+    request.rest(&rest);
+    assert_eq!(request.proceed(&wavering), "k1");
     request.rejected(&wavering);
     assert_eq!(request.settled(&wavering), format!("rest {}", NOW + 9_000 - request.now));
     request.now = NOW + 9_000;
     assert_eq!(request.proceed(&wavering), "k1");
-    assert_eq!(request.rejected(&wavering), "return");
+}
+
+#[test]
+fn a_route_that_rejects_what_works_has_its_answer() {
+    let suspect = Snapshot { suspect: true, window_until: NOW + 60_000, ..state(&["k1"]) };
+    let mut request = Request::new(true);
+    assert_eq!(request.proceed(&suspect), "k1");
+    assert_eq!(request.rejected(&suspect), "wait 9000");
+    let works = Snapshot { window_until: NOW + 60_000, ..proven(&["k1"], 150) };
+    assert_eq!(request.proceed(&works), "k1");
+    request.sent = 200;
+    assert_eq!(request.rejected(&works), "wait 9000");
+    let works = Snapshot { suspect: true, window_until: NOW + 60_000, ..proven(&["k1"], 250) };
+    assert_eq!(request.settled(&works), "return");
 }
 
 #[test]
