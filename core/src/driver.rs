@@ -37,7 +37,7 @@ use tracing::{Instrument, Level};
 use crate::{
     clock::Clock,
     credential::CredentialId,
-    engine::rotation::{Action, Announcement, Counts, Evidence, Input, Rotation},
+    engine::rotation::{Action, Announcement, Counts, Evidence, Input, Rotation, Unfit},
     error::{Error, ErrorKind},
     event::Event,
     policy::Policy,
@@ -55,10 +55,19 @@ const BACKLOG: usize = 1024;
 pub(crate) enum Message {
     Rejected(Evidence),
     Accepted(Evidence),
+    Doubted(Evidence),
+    Unfit(Unfit),
     /// The API says of this credential, beside its answer, that its time is coming.
     Announced(CredentialId, Announcement),
     /// Wake me when a fetch settles.
     Wait(Waiter),
+    /// Wake me when a fetch settles or something newer than this epoch is published.
+    Rest {
+        seen: u64,
+        /// Whether it is a fetch that this request waits for.
+        asks: bool,
+        waker: Waker,
+    },
     /// Fetch soon, and wake me.
     Refresh(Waiter),
     Close,
@@ -174,6 +183,16 @@ impl Hint {
 }
 
 pub(crate) type Waiter = oneshot::Sender<Result<(), Error>>;
+pub(crate) type Waker = oneshot::Sender<Woken>;
+
+/// Why a request that rested is to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// A fetch ended, or there is none to wait for.
+    Settled,
+    /// Something new was published.
+    News,
+}
 
 /// What the task is started with.
 pub(crate) struct Driver {
@@ -255,6 +274,8 @@ fn runtime_ended() -> Error {
 struct Running {
     driver: Driver,
     waiters: Vec<Waiter>,
+    /// The requests among those who wait.
+    resting: Vec<Waker>,
     fetches: JoinSet<(u64, Result<Fetched, Error>)>,
     live: Option<(u64, AbortHandle)>,
     /// The report that is on its way; it ends with the input that says how.
@@ -271,6 +292,7 @@ impl Running {
             meter: crate::metrics::Meter::new(&driver.name),
             driver,
             waiters: Vec::new(),
+            resting: Vec::new(),
             fetches: JoinSet::new(),
             live: None,
             reports: JoinSet::new(),
@@ -354,6 +376,9 @@ impl Running {
         match message {
             Some(Message::Rejected(evidence)) => self.step(Input::Rejected(evidence)),
             Some(Message::Accepted(evidence)) => self.step(Input::Accepted(evidence)),
+            Some(Message::Doubted(evidence)) => self.step(Input::Doubted(evidence)),
+            Some(Message::Unfit(unfit)) => self.step(Input::Unfit(unfit)),
+            Some(Message::Rest { seen, asks, waker }) => self.rest(seen, asks, waker),
             Some(Message::Announced(credential, what)) => {
                 self.step(Input::Announced { credential, what });
             }
@@ -368,6 +393,28 @@ impl Running {
                 self.driver.store.end(closed);
             }
             None => self.step(Input::Closed),
+        }
+    }
+
+    fn rest(&mut self, seen: u64, asks: bool, waker: Waker) {
+        if self.driver.rotation.snapshot().epoch() > seen {
+            // What it is to see was published before it began to wait.
+            let _ = waker.send(Woken::News);
+            return;
+        }
+        if self.resting.len() == self.resting.capacity() {
+            // Those that have gone meanwhile are forgotten before room is made for more.
+            self.resting.retain(|waker| !waker.is_closed());
+        }
+        self.resting.push(waker);
+        if asks {
+            self.step(Input::Waited);
+        }
+    }
+
+    fn wake(&mut self, why: Woken) {
+        for waker in self.resting.drain(..) {
+            let _ = waker.send(why);
         }
     }
 
@@ -426,7 +473,10 @@ impl Running {
         *driver.counts.lock().unwrap_or_else(PoisonError::into_inner) = driver.rotation.counts();
         for action in actions {
             match action {
-                Action::Publish(snapshot) => self.driver.store.publish(snapshot),
+                Action::Publish(snapshot) => {
+                    self.driver.store.publish(snapshot);
+                    self.wake(Woken::News);
+                }
                 Action::StartFetch(ticket) => self.fetch(ticket),
                 Action::AbandonFetch(ticket) => {
                     if let Some((_, live)) = self.live.take_if(|(live, _)| *live == ticket) {
@@ -435,9 +485,11 @@ impl Running {
                     }
                 }
                 Action::Settle(outcome) => {
+                    self.driver.store.settled(&outcome);
                     for waiter in self.waiters.drain(..) {
                         let _ = waiter.send(outcome.clone());
                     }
+                    self.wake(Woken::Settled);
                 }
                 Action::Tell(event) => self.tell(event),
                 Action::Report(report) => self.report(report),

@@ -57,7 +57,7 @@ pub enum Event {
         /// Whether the API was seen to accept it.
         proven: bool,
     },
-    /// The API rejected a credential of the set.
+    /// The API rejected a credential of the set, or it could not be put on a request.
     Rejected {
         /// Its id.
         credential: CredentialId,
@@ -66,8 +66,12 @@ pub enum Event {
         /// When the candidate is tried again.
         #[serde(serialize_with = "as_optional_millis", rename = "probe_in_ms")]
         probe_in: Option<Duration>,
+        /// Why it could not be put on a request; none if it was sent, and the API rejected it.
+        #[serde(serialize_with = "as_reason", skip_serializing_if = "Option::is_none")]
+        reason: Option<Error>,
     },
-    /// The credential in use was rejected again and again while an older one was accepted.
+    /// The credential in use was rejected again and again while an older one was accepted, or no request
+    /// could carry it.
     FellBack {
         /// The id before.
         from: CredentialId,
@@ -221,10 +225,13 @@ impl fmt::Display for Event {
             Self::Promoted { from, to, proven: false } => {
                 write!(f, "{to} replaces {from} unproven")
             }
-            Self::Rejected { credential, probe_in: Some(wait), .. } => {
-                write!(f, "{credential} rejected, probe in {:.1} s", secs(wait))
+            Self::Rejected { credential, probe_in, reason, .. } => {
+                write!(f, "{credential} rejected")?;
+                if let Some(wait) = probe_in {
+                    write!(f, ", probe in {:.1} s", secs(wait))?;
+                }
+                reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
             }
-            Self::Rejected { credential, .. } => write!(f, "{credential} rejected"),
             Self::FellBack { from, to } => write!(f, "{from} rejected again, {to} used"),
             Self::RolledBack { from, to } => write!(f, "rolled back from {from} to {to}"),
             Self::Expired { credential } => {
@@ -267,6 +274,10 @@ impl fmt::Display for Event {
 
 fn as_code<S: Serializer>(error: &Error, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(error.code())
+}
+
+fn as_reason<S: Serializer>(error: &Option<Error>, to: S) -> Result<S::Ok, S::Error> {
+    error.as_ref().map(Error::to_string).serialize(to)
 }
 
 fn as_millis<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {

@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     clock::Clock,
     credential::{CredentialId, CredentialSet},
-    driver::{self, Driver, GOODBYE, Message, Outbox, Waiter},
+    driver::{self, Driver, GOODBYE, Message, Outbox, Waiter, Woken},
     engine::{
         rotation::{self, Backoff, Counts, Rotation},
         snapshot::Snapshot,
@@ -199,6 +199,15 @@ impl KeySwap {
         self.send(question(waiter));
         let _counted = self.store.wait();
         settled.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Waits until a fetch settles or something newer than the epoch that was seen is published. None if
+    /// nobody is there to say so.
+    pub(crate) async fn rest(&self, seen: u64, asks: bool) -> Option<Woken> {
+        let (waker, woken) = oneshot::channel();
+        self.send(Message::Rest { seen, asks, waker });
+        let _counted = self.store.wait();
+        woken.await.ok()
     }
 }
 

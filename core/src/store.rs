@@ -4,7 +4,7 @@ use std::{
     fmt,
     ops::Deref,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{
             AtomicU64, AtomicUsize,
             Ordering::{Acquire, Relaxed, Release},
@@ -30,6 +30,8 @@ pub(crate) struct Store {
     waiting: AtomicUsize,
     /// When the running fetch began, on the boot clock, plus one; zero if none runs.
     fetch_began: AtomicU64,
+    /// Why the last fetch failed, if it did.
+    failure: Mutex<Option<Error>>,
 }
 
 #[derive(Debug)]
@@ -63,7 +65,19 @@ impl Store {
             extra_sends: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             fetch_began: AtomicU64::new(0),
+            failure: Mutex::new(None),
         }
+    }
+
+    /// How a fetch settled.
+    pub(crate) fn settled(&self, outcome: &Result<(), Error>) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        *failure = outcome.as_ref().err().cloned();
+    }
+
+    /// Why the last fetch failed, if it did.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     #[inline]

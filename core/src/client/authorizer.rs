@@ -19,10 +19,11 @@ use url::Url;
 
 use super::{origin::Origins, status};
 use crate::{
-    driver::Message,
+    credential::Credential,
+    driver::{Message, Woken},
     engine::{
-        attempt::{Course, Next, waits_until},
-        rotation::Evidence,
+        attempt::{Course, Next, Outcome, waits_until},
+        rotation::{Evidence, Unfit},
         snapshot::Snapshot,
         throttle::Throttle,
         verdict::{Attention, Classifier, DefaultClassifier, Failure, Verdict},
@@ -134,27 +135,21 @@ impl Authorizer {
     }
 
     /// What the credential in use of this snapshot adds to any request, to be kept as long as the
-    /// snapshot. None if nothing is in use, or if the scheme signs and so depends on the request.
+    /// snapshot. None if each request is to begin an attempt: nothing is in use, the scheme signs and so
+    /// depends on the request, or the credential cannot be put on one. That is told, and an attempt goes on
+    /// with the next credential.
     ///
     /// # Errors
-    /// [`ErrorKind::SchemeFailed`] if the credential cannot be put on a request.
+    /// None at present.
     pub fn prepare(&self, snapshot: &Snapshot) -> Result<Option<Patch>, Error> {
-        let Some(credential) = snapshot.in_use() else { return Ok(None) };
-        let named;
-        let scheme = match &self.0.scheme {
-            Some(scheme) => scheme,
-            None => {
-                named = Scheme::named_by(credential)?;
-                &named
+        let Some(credential) = &snapshot.in_use else { return Ok(None) };
+        match self.0.prepare(credential) {
+            Ok(patch) => Ok(patch),
+            Err(why) => {
+                self.0.tell_unfit(credential, why, None);
+                Ok(None)
             }
-        };
-        if scheme.is_signing() {
-            return Ok(None);
         }
-        let nowhere = Url::parse("https://localhost").expect("a URL");
-        let headers = HeaderMap::new();
-        let any = Unsigned::new(&Method::GET, &nowhere, &headers, None, Timestamp::UNIX_EPOCH);
-        scheme.apply(credential, &any).map(Some)
     }
 
     /// Whether credentials may go to this URL now.
@@ -167,6 +162,12 @@ impl Authorizer {
     /// a proxy's loopback is another one.
     pub fn goes_direct(&self, url: &Url) -> bool {
         url.scheme() == "http" && is_loopback(url)
+    }
+
+    /// Whether the program allows this origin, whatever a set says of it.
+    #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+    pub(crate) fn lists(&self, url: &Url) -> bool {
+        self.0.origins.lists(url)
     }
 
     /// Whether any of the allowed origins is plain HTTP.
@@ -196,16 +197,32 @@ impl Authorizer {
         replayable: bool,
         deadline: Option<Duration>,
     ) -> Result<Attempt, Error> {
+        self.begin_requiring(&[], url, replayable, deadline)
+    }
+
+    /// The same, for a request that only a credential with these scopes may be sent with. If there is none,
+    /// the step is [`Step::Fail`], with [`ErrorKind::MissingScope`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::OriginNotAllowed`] if credentials may not go to this URL.
+    pub fn begin_requiring(
+        &self,
+        scopes: &[Box<str>],
+        url: &Url,
+        replayable: bool,
+        deadline: Option<Duration>,
+    ) -> Result<Attempt, Error> {
         let (mut attempt, now) = self.attempt(url, replayable, deadline)?;
-        match attempt
-            .throttle()
-            .and_then(|throttle| throttle.pause(now, attempt.until, fastrand::f64()))
-        {
+        if !scopes.is_empty() {
+            attempt.course = attempt.course.require(scopes);
+        }
+        let throttle = attempt.throttle();
+        match throttle.and_then(|throttle| throttle.pause(now, attempt.until, fastrand::f64())) {
             Some(pause) => {
                 attempt.wait = Some(Waiting::Throttle(pause));
                 attempt.step = Step::Wait;
             }
-            None => attempt.proceed(now),
+            None => attempt.proceed(),
         }
         Ok(attempt)
     }
@@ -224,7 +241,7 @@ impl Authorizer {
         replayable: bool,
         deadline: Option<Duration>,
     ) -> Result<Attempt, Error> {
-        let (mut attempt, now) = self.attempt(url, replayable, deadline)?;
+        let (mut attempt, _) = self.attempt(url, replayable, deadline)?;
         if let Some(credential) = &snapshot.in_use {
             attempt.course = attempt.course.sent(credential.clone());
             // The true number is not known; the lowest that it can have makes the evidence as old as
@@ -233,7 +250,7 @@ impl Authorizer {
             attempt.at_home = true;
             attempt.step = Step::Send;
         } else {
-            attempt.proceed(now);
+            attempt.proceed();
         }
         Ok(attempt)
     }
@@ -246,6 +263,7 @@ impl Authorizer {
         deadline: Option<Duration>,
     ) -> Result<(Attempt, u64), Error> {
         let shared = self.0.keys.shared();
+        let seen = self.0.keys.epoch();
         let place = {
             let snapshot = self.0.keys.store().snapshot();
             self.0.origins.place(url, snapshot.set.as_deref())
@@ -253,15 +271,18 @@ impl Authorizer {
         let Some(place) = place else { return Err(self.0.origins.refuse(url)) };
         let now = shared.clock.boot();
         let deadline = deadline.map(|deadline| now.saturating_add(millis(deadline)));
-        let until = deadline.map(|deadline| waits_until(now, deadline));
         let attempt = Attempt {
             course: Course::new(replayable, now, deadline, &shared.policy),
             parts: self.0.clone(),
+            url: url.clone(),
             place,
-            replayable,
-            deadline,
-            until,
+            until: deadline.map(|deadline| waits_until(now, deadline)),
+            admitted: seen,
+            seen,
             sent: 0,
+            trial: None,
+            patch: None,
+            idempotent: false,
             at_home: false,
             step: Step::Return,
             wait: None,
@@ -269,6 +290,23 @@ impl Authorizer {
             cause: None,
         };
         Ok((attempt, now))
+    }
+}
+
+impl Parts {
+    /// What this credential adds to any request; none if that depends on the request.
+    fn prepare(&self, credential: &Credential) -> Result<Option<Patch>, Error> {
+        match &self.scheme {
+            Some(scheme) if scheme.is_signing() => Ok(None),
+            Some(scheme) => scheme.prepare(credential).map(Some),
+            None => Scheme::named_by(credential)?.prepare(credential).map(Some),
+        }
+    }
+
+    /// What the client itself finds wrong with a credential is evidence about it.
+    fn tell_unfit(&self, credential: &Arc<Credential>, why: Error, sent: Option<u64>) {
+        let credential = credential.clone();
+        self.keys.send(Message::Unfit(Unfit { credential, why, sent }));
     }
 }
 
@@ -338,13 +376,22 @@ impl AuthorizerBuilder {
 pub struct Attempt {
     course: Course,
     parts: Arc<Parts>,
-    /// Which of the allowed origins it goes to.
+    /// Where it goes, which of the allowed origins that is, and the epoch at which it was admitted.
+    url: Url,
     place: usize,
-    replayable: bool,
-    /// When its caller's time is over, on the boot clock, and until when it may wait.
-    deadline: Option<u64>,
+    admitted: u64,
+    /// Until when it may wait, on the boot clock.
     until: Option<u64>,
+    /// The epoch at which it last decided, or an older one.
+    seen: u64,
+    /// The number of the send under way.
     sent: u64,
+    /// The first send, if it tried the candidate and was no success.
+    trial: Option<Evidence>,
+    /// What the send under way adds, until it is asked for.
+    patch: Option<Patch>,
+    /// Whether to do twice what it asks for is to do it once.
+    idempotent: bool,
     at_home: bool,
     step: Step,
     wait: Option<Waiting>,
@@ -373,9 +420,10 @@ pub enum Step {
     Fail(Error),
 }
 
+#[derive(Clone, Copy)]
 enum Waiting {
-    Fetch(u64),
-    Pause(Duration),
+    /// Until this time on the boot clock, and whether it is a fetch that it waits for.
+    News { until: u64, asks: bool },
     /// Before the first send, since the API wants no request now.
     Throttle(Duration),
 }
@@ -386,10 +434,11 @@ impl Attempt {
         &self.step
     }
 
-    /// What to add to the request for this hop. For a hop to an origin that is not allowed, nothing.
+    /// What to add to the request for this hop. For a hop to an origin that is not allowed, nothing. If
+    /// the credential cannot be put on the request, that is told, and what the next one adds is returned.
     ///
     /// # Errors
-    /// [`ErrorKind::SchemeFailed`] if the credential cannot be put on the request.
+    /// [`ErrorKind::SchemeFailed`], or what a signer returned, if none is left that can.
     pub fn apply(
         &mut self,
         method: &Method,
@@ -397,24 +446,46 @@ impl Attempt {
         headers: &HeaderMap,
         body: Option<&[u8]>,
     ) -> Result<Patch, Error> {
-        let shared = self.parts.keys.shared();
+        self.idempotent = method.is_idempotent();
         self.at_home = {
             let snapshot = self.parts.keys.store().snapshot();
             self.parts.origins.admits(url, snapshot.set.as_deref())
         };
-        let Some(credential) = self.course.assigned().filter(|_| self.at_home) else {
+        if !self.at_home {
             return Ok(Patch::default());
-        };
-        let now = match &self.parts.scheme {
-            Some(scheme) if !scheme.is_signing() => Timestamp::UNIX_EPOCH,
-            _ => Timestamp::from_millisecond(shared.clock.now().wall)
-                .unwrap_or(Timestamp::UNIX_EPOCH),
-        };
-        let request = Unsigned::new(method, url, headers, body, now);
-        match &self.parts.scheme {
-            Some(scheme) => scheme.apply(credential, &request),
-            None => Scheme::named_by(credential)?.apply(credential, &request),
         }
+        if let Some(patch) = self.patch.take() {
+            return Ok(patch);
+        }
+        let parts = self.parts.clone();
+        while let Some(credential) = self.course.assigned() {
+            let Some(scheme) = parts.scheme.as_ref().filter(|scheme| scheme.is_signing()) else {
+                return parts.prepare(credential).map(Option::unwrap_or_default);
+            };
+            let wall = parts.keys.shared().clock.now().wall;
+            let now = Timestamp::from_millisecond(wall).unwrap_or(Timestamp::UNIX_EPOCH);
+            let request = Unsigned::new(method, url, headers, body, now);
+            let error = match scheme.apply(credential, &request) {
+                Ok(patch) => return Ok(patch),
+                Err(error) => error,
+            };
+            // What a program's own signer says may quote what it was given.
+            let (id, code) = (credential.id(), error.code());
+            let what = format!("{id} could not sign a request: the signer failed with {code}");
+            parts.tell_unfit(
+                credential,
+                Error::new(ErrorKind::SchemeFailed, what),
+                Some(self.sent),
+            );
+            let next = self.decide(|course, now, snapshot, policy| {
+                course.unfit(now, snapshot, error.clone(), policy)
+            });
+            self.take(next);
+            if !matches!(self.step, Step::Send) {
+                return Err(error);
+            }
+        }
+        Ok(Patch::default())
     }
 
     /// The response of this hop has come. `body` is what [`Step::NeedBody`] asked for.
@@ -448,10 +519,10 @@ impl Attempt {
             Verdict::Other if status.is_redirection() => self.course.hand_on(self.now()),
             _ => {}
         }
-        self.judged(match verdict {
-            Verdict::NeedBody => Verdict::Other,
-            verdict => verdict,
-        });
+        // What was refused was not done. What else came may have been.
+        let repeatable = self.at_home && (self.idempotent || status.is_client_error());
+        let is_told = verdict != Verdict::NeedBody;
+        self.judged(if is_told { verdict } else { Verdict::Other }, repeatable);
         &self.step
     }
 
@@ -463,7 +534,7 @@ impl Attempt {
         if failure == Failure::Connect {
             self.course.hand_on(self.now());
         }
-        self.judged(Verdict::Other);
+        self.judged(Verdict::Other, false);
         &self.step
     }
 
@@ -473,38 +544,25 @@ impl Attempt {
         self.is_rejected
     }
 
-    /// Why a wait for a fresh credential brought nothing: the failure of the fetch. To be told beside a
-    /// rejection that is returned.
+    /// Why a wait for a fresh credential brought nothing: the failure of the last fetch. To be told beside
+    /// a rejection that is returned.
     pub fn cause(&self) -> Option<&Error> {
         self.cause.as_ref()
     }
 
-    /// Waits as [`Step::Wait`] says; at once, if the step is another. No wait outlasts the deadline.
+    /// Waits as [`Step::Wait`] says, until there is something else to do; at once, if the step is another.
+    /// No wait outlasts the deadline.
     pub async fn wait(&mut self) -> &Step {
-        match self.wait.take() {
-            None => return &self.step,
-            Some(Waiting::Pause(pause)) => {
-                let left = self.until.map(|until| until.saturating_sub(self.now()));
-                let left = left.map_or(pause, Duration::from_millis);
-                tokio::time::sleep(pause.min(left)).await;
-            }
-            Some(Waiting::Throttle(pause)) => {
-                tokio::time::sleep(pause).await;
-                // The time for which a request waits for credentials begins now.
-                let policy = &self.parts.keys.shared().policy;
-                self.course = Course::new(self.replayable, self.now(), self.deadline, policy);
-            }
-            Some(Waiting::Fetch(until)) => {
-                let left = until.saturating_sub(self.now());
-                let settled = self.parts.keys.ask(Message::Wait);
-                let settled = tokio::time::timeout(Duration::from_millis(left), settled).await;
-                // However it settles, the newest snapshot says what to do.
-                if let Ok(settled) = settled {
-                    self.cause = settled.err();
+        while let Some(waiting) = self.wait {
+            match waiting {
+                Waiting::Throttle(pause) => {
+                    tokio::time::sleep(pause).await;
+                    self.course.starts(self.now(), &self.parts.keys.shared().policy);
                 }
+                Waiting::News { until, asks } => self.rest(until, asks).await,
             }
+            self.proceed();
         }
-        self.proceed(self.now());
         &self.step
     }
 
@@ -523,9 +581,33 @@ impl Attempt {
     pub fn repeat(&mut self) -> bool {
         let again = self.course.repeat();
         if again {
-            self.proceed(self.now());
+            self.proceed();
         }
         again
+    }
+
+    /// Rests until something new is published, or a fetch has settled if it `asks` for one.
+    async fn rest(&mut self, until: u64, asks: bool) {
+        let left = tokio::time::sleep(Duration::from_millis(until.saturating_sub(self.now())));
+        tokio::pin!(left);
+        let woken = tokio::select! {
+            () = &mut left => None,
+            woken = self.parts.keys.rest(self.seen, asks) => match woken {
+                // Nobody is there to wake it.
+                None => {
+                    left.await;
+                    None
+                }
+                woken => woken,
+            }
+        };
+        // However it was woken, the newest snapshot tells all that matters.
+        if woken == Some(Woken::Settled) || (woken.is_none() && asks) {
+            self.course.settled();
+        }
+        if asks {
+            self.cause = self.parts.keys.store().failure();
+        }
     }
 
     fn now(&self) -> u64 {
@@ -536,12 +618,19 @@ impl Attempt {
         self.parts.throttles.get(self.place)
     }
 
-    fn proceed(&mut self, now: u64) {
-        let shared = self.parts.keys.shared();
+    fn proceed(&mut self) {
         let began = self.parts.keys.store().fetch_began();
-        let next =
-            self.course.proceed(now, &self.parts.keys.store().snapshot(), began, &shared.policy);
+        let next = self
+            .decide(|course, now, snapshot, policy| course.proceed(now, snapshot, began, policy));
         self.take(next);
+    }
+
+    /// Asks the course, with the newest snapshot.
+    fn decide(&mut self, ask: impl FnOnce(&mut Course, u64, &Snapshot, &Policy) -> Next) -> Next {
+        let keys = &self.parts.keys;
+        let snapshot = keys.store().snapshot();
+        self.seen = snapshot.epoch();
+        ask(&mut self.course, keys.shared().clock.boot(), &snapshot, &keys.shared().policy)
     }
 
     /// What the API says of the credential that it was sent on this hop, and of no other.
@@ -554,52 +643,87 @@ impl Attempt {
         }
     }
 
-    fn judged(&mut self, verdict: Verdict) {
-        let shared = self.parts.keys.shared();
+    fn judged(&mut self, verdict: Verdict, repeatable: bool) {
+        let is_probing = self.course.is_probing();
         if let Some(credential) = self.course.assigned() {
             if verdict == Verdict::Accepted {
                 credential.accepted().add();
             }
+            let keys = &self.parts.keys;
             let evidence = || Evidence { credential: credential.shared_id(), sent: self.sent };
             match verdict {
-                Verdict::Rejected => self.parts.keys.send(Message::Rejected(evidence())),
-                Verdict::Accepted if self.parts.keys.store().snapshot().evidence => {
-                    self.parts.keys.send(Message::Accepted(evidence()));
+                Verdict::Rejected => keys.send(Message::Rejected(evidence())),
+                // What was learnt on a way around is worth telling to those who wait, whoever asks.
+                Verdict::Accepted
+                    if self.course.sends() > 1 || keys.store().snapshot().evidence =>
+                {
+                    keys.send(Message::Accepted(evidence()));
+                    let trial = self.trial.take();
+                    trial.into_iter().for_each(|trial| keys.send(Message::Doubted(trial)));
                 }
+                Verdict::Accepted => {}
+                _ if is_probing => self.trial = Some(evidence()),
                 _ => {}
             }
         }
-        if verdict != Verdict::Rejected && !self.course.is_probing() {
+        if verdict != Verdict::Rejected && !is_probing && !self.course.is_trying() {
             // The common case, for which no clock is read.
             self.wait = None;
             self.step = Step::Return;
             return;
         }
-        let now = shared.clock.boot();
-        let next =
-            self.course.judged(now, &self.parts.keys.store().snapshot(), verdict, &shared.policy);
+        let outcome = Outcome { verdict, sent: self.sent, repeatable };
+        let next = self
+            .decide(|course, now, snapshot, policy| course.judged(now, snapshot, outcome, policy));
         self.take(next);
     }
 
-    fn take(&mut self, next: Next) {
-        self.wait = None;
-        self.step = match next {
-            Next::Send(_) => {
-                let is_extra = self.course.sends() > 1;
-                self.sent = self.parts.keys.store().next_send(is_extra);
-                Step::Send
+    fn take(&mut self, mut next: Next) {
+        (self.wait, self.patch) = (None, None);
+        self.step = loop {
+            match next {
+                Next::Send(credential) => match self.check(&credential) {
+                    Ok(patch) => {
+                        let is_extra = self.course.sends() > 1;
+                        self.sent = self.parts.keys.store().next_send(is_extra);
+                        self.patch = patch;
+                        break Step::Send;
+                    }
+                    Err(error) if error.kind() == ErrorKind::OriginNotAllowed => {
+                        break Step::Fail(error);
+                    }
+                    Err(why) => {
+                        self.parts.tell_unfit(&credential, why.clone(), None);
+                        next = self.decide(|course, now, snapshot, policy| {
+                            course.unfit(now, snapshot, why, policy)
+                        });
+                    }
+                },
+                Next::Wait(until) => {
+                    self.wait = Some(Waiting::News { until, asks: true });
+                    break Step::Wait;
+                }
+                Next::Rest(until) => {
+                    self.wait = Some(Waiting::News { until, asks: false });
+                    break Step::Wait;
+                }
+                Next::Return => break Step::Return,
+                Next::Fail(error) => break Step::Fail(error),
             }
-            Next::Wait(until) => {
-                self.wait = Some(Waiting::Fetch(until));
-                Step::Wait
-            }
-            Next::Pause(pause) => {
-                self.wait = Some(Waiting::Pause(pause));
-                Step::Wait
-            }
-            Next::Return => Step::Return,
-            Next::Fail(error) => Step::Fail(error),
         };
+    }
+
+    /// What this credential adds to the request, if it may go where the request goes and can be put on it.
+    fn check(&mut self, credential: &Credential) -> Result<Option<Patch>, Error> {
+        if self.seen != self.admitted {
+            // A set may have come meanwhile that is not for this origin.
+            let snapshot = self.parts.keys.store().snapshot();
+            if self.parts.origins.place(&self.url, snapshot.set.as_deref()).is_none() {
+                return Err(self.parts.origins.refuse(&self.url));
+            }
+            self.admitted = self.seen;
+        }
+        self.parts.prepare(credential)
     }
 }
 

@@ -65,7 +65,7 @@ impl<'a> Chain<'a> {
     pub(super) async fn run(mut self) -> Result<Response, Error> {
         let (method, url) = (self.request.method.clone(), self.request.url.clone());
         let mut hop = Hop::first(method, url, self.headers());
-        let first = self.authorizer.begin(&hop.url, self.may_resend(&hop), self.request.timeout)?;
+        let first = self.begin(&hop, self.request.timeout)?;
         let mut attempt = Some(first);
         for hops in 0.. {
             let is_keyed = attempt.is_some();
@@ -81,10 +81,14 @@ impl<'a> Chain<'a> {
             };
             hop = next;
             // It is refused for one reason only, the origin.
-            let begin = || self.authorizer.begin(&hop.url, self.may_resend(&hop), self.left()).ok();
-            attempt = is_keyed.then(begin).flatten();
+            attempt = is_keyed.then(|| self.begin(&hop, self.left()).ok()).flatten();
         }
         unreachable!("the loop ends at the first response that is not followed")
+    }
+
+    fn begin(&self, hop: &Hop, deadline: Option<Duration>) -> Result<Attempt, Error> {
+        let (scopes, resends) = (&self.request.scopes, self.may_resend(hop));
+        self.authorizer.begin_requiring(scopes, &hop.url, resends, deadline)
     }
 
     /// All sends of one hop.

@@ -148,7 +148,6 @@ impl Client {
                 Error::new(ErrorKind::InvalidConfig, what)
             })?,
         };
-        require_scopes(authorizer, &request.scopes)?;
         Chain::new(&self.0, authorizer, &mut request).run().await
     }
 
@@ -192,27 +191,6 @@ fn add_path(base: &Url, path: &str) -> Result<Url, url::ParseError> {
     }
     whole.push_str(path);
     Url::parse(&whole)
-}
-
-pub(crate) fn require_scopes(authorizer: &Authorizer, scopes: &[Box<str>]) -> Result<(), Error> {
-    if scopes.is_empty() {
-        return Ok(());
-    }
-    let snapshot = authorizer.snapshot();
-    let of_set = snapshot.set().map_or(&[][..], |set| set.scopes());
-    let of_credential = snapshot.in_use().map_or(&[][..], |in_use| in_use.scopes());
-    // A credential that names its own scopes narrows those of the set.
-    let granted = if of_credential.is_empty() { of_set } else { of_credential };
-    match scopes.iter().find(|scope| !granted.contains(scope)) {
-        None => Ok(()),
-        Some(missing) => {
-            let what = format!(
-                "the set does not have the scope {missing:?} that the request requires: nothing was \
-                 sent; use keys that have it"
-            );
-            Err(Error::new(ErrorKind::MissingScope, what))
-        }
-    }
 }
 
 /// Configures a [`Client`].

@@ -64,7 +64,7 @@ impl Origins {
         self.allowed.iter().map(|_| Throttle::default()).collect()
     }
 
-    fn lists(&self, url: &Url) -> bool {
+    pub(crate) fn lists(&self, url: &Url) -> bool {
         self.allowed.iter().any(|allowed| is_same_origin(allowed, url))
     }
 

@@ -2,24 +2,32 @@
 //!
 //! # Theory of operation
 //!
-//! A [`Course`] is asked once before the first send, and again after each verdict, wait or pause. It
-//! always looks at the newest snapshot, so a request whose credential was rejected while a new set
-//! arrived simply goes on with what is new. The order is: the assigned credential; each other usable
-//! one; what the forced fetch brings; and within the rotation window, after a pause, the credential in
-//! use once more, because replicas may disagree.
+//! A [`Course`] is asked once before the first send, and again after each verdict or wait. It always looks
+//! at the newest snapshot, so a request whose credential was rejected while a new set arrived simply goes
+//! on with what is new. The order after a rejection is: each other usable credential; what the forced fetch
+//! brings; and within the rotation window, after a pause, the credential just rejected once more, because
+//! replicas may disagree, and strictly in turn they would meet each other key on the wrong one.
 //!
-//! It never sends more than four times, never sends a rejected credential again without the pause, and
-//! never waits past its limit or sends again past its deadline. It never decides what is in use; it only
-//! reports what it saw.
+//! A herd does not probe. To send again with a credential that the API has not been seen to accept, a
+//! request needs the one trial slot; the others rest until that one has learnt something. The last send is
+//! kept for news: it is spent once the key is proven, or shortly before the wait ends.
+//!
+//! A first send that tries the candidate is free for its caller: unless it is a success, the request is
+//! asked again with the credential in use. A credential that cannot be put on the request is passed over,
+//! and so is one that lacks a scope that the request needs.
+//!
+//! It never sends more than four times, never sends a rejected credential again without the pause or the
+//! news that it works, and never waits past its limit or sends again past its deadline. It never decides
+//! what is in use; it only reports what it saw.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    snapshot::{ProbeSlot, Snapshot},
+    snapshot::{ProbeSlot, Snapshot, Usable},
     verdict::Verdict,
 };
 use crate::{
-    credential::Credential,
+    credential::{Credential, CredentialSet},
     error::{Error, ErrorKind},
     moment::millis,
     policy::Policy,
@@ -31,38 +39,72 @@ mod tests;
 /// The most sends of one request.
 pub const MAX_SENDS: u32 = 4;
 
+/// How many times the pause of a request lies at most between two trials of an unproven credential.
+const LONGEST_PAUSE: u64 = 4;
+
+/// What part of the wait is left when the last send is spent without news.
+const LAST_PART: u64 = 10;
+
 /// What to do next.
 #[derive(Debug)]
 pub enum Next {
     /// Send the request with this credential.
     Send(Arc<Credential>),
-    /// Wait until a fetch settles, at the latest until this time on the boot clock.
+    /// Wait until a fetch settles or something new is published, at the latest until this time on the
+    /// boot clock. The rotation is to hear of it.
     Wait(u64),
-    /// Wait for this long, whatever happens.
-    Pause(Duration),
+    /// Rest until something new is published, at the latest until this time on the boot clock.
+    Rest(u64),
     /// The last response is the answer.
     Return,
-    /// There is no response to return.
+    /// There is no response to return, or none that may be returned.
     Fail(Error),
+}
+
+/// What became of a send.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// What the response says of the credential.
+    pub verdict: Verdict,
+    /// The number of the send.
+    pub sent: u64,
+    /// Whether the request may be sent again although it was answered with no rejection: it was refused,
+    /// or to do twice what it asks for is to do it once.
+    pub repeatable: bool,
 }
 
 /// The short-lived state machine of one request. Times are boot-clock milliseconds.
 #[derive(Debug)]
 pub struct Course {
     replayable: bool,
-    /// Until when it may wait, and until when it may be sent again.
+    /// What the credential has to be for.
+    scopes: Box<[Box<str>]>,
+    /// When the last send is spent at the latest, until when it may wait, and until when it may be sent
+    /// again.
+    last_call: u64,
     limit: u64,
     deadline: u64,
     sends: u32,
     assigned: Option<Arc<Credential>>,
-    tried: Vec<Arc<Credential>>,
-    probe: Option<Probe>,
+    tried: Vec<Tried>,
+    /// Until when it leaves alone what was rejected last.
+    rests_until: u64,
+    /// Why a credential could not be put on it.
+    unfit: Option<Error>,
+    probe: Option<Claim>,
+    trial: Option<Claim>,
     state: State,
-    /// Whether it has waited for a credential, for the fetch shortly before an end, and for the replicas
-    /// to agree. It does each once.
+    /// What it was before the send under way.
+    before: State,
+    /// Whether it has waited for a credential, and for the fetch shortly before an end. It does each once.
     waited: bool,
     held_up: bool,
-    paused: bool,
+    /// Whether what the last rejection set in motion has come to an end.
+    is_settled: bool,
+    /// Whether it has repeated a credential after a pause, and whether it has used the news that one works.
+    /// If that was rejected too, it is this request that the API rejects, unless its replicas disagree.
+    has_repeated: bool,
+    has_news: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,37 +113,77 @@ enum State {
     Fresh,
     /// On its way.
     Sent,
-    /// Rejected, and waiting for a fetch.
-    Waiting,
-    /// Rejected, and letting the replicas come to agree.
-    Pausing,
+    /// Rejected.
+    Rejected,
 }
 
+/// A credential that did not do: rejected on this send, or on none, because it cannot be sent.
 #[derive(Debug)]
-struct Probe {
+struct Tried {
+    credential: Arc<Credential>,
+    sent: Option<u64>,
+}
+
+/// A slot that this request holds. It opens again at `again_at` if the request is dropped.
+#[derive(Debug)]
+struct Claim {
     slot: Arc<ProbeSlot>,
-    claimed_until: u64,
+    until: u64,
     again_at: u64,
+}
+
+impl Claim {
+    fn of(slot: &Arc<ProbeSlot>, now: u64, again: Duration, policy: &Policy) -> Option<Self> {
+        let until = later(now, policy.probe_timeout);
+        let claim = || Self { slot: slot.clone(), until, again_at: later(now, again) };
+        slot.claim(now, until).then(claim)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.slot.release(self.until, self.again_at);
+    }
 }
 
 impl Course {
     /// A request that starts at `now` and may wait for credentials until `limit`.
     pub fn new(replayable: bool, now: u64, deadline: Option<u64>, policy: &Policy) -> Self {
-        let waits_until = deadline.map_or(u64::MAX, |deadline| waits_until(now, deadline));
         let deadline = deadline.unwrap_or(u64::MAX);
+        let limit = limit(now, deadline, policy);
         Self {
             replayable,
-            limit: now.saturating_add(millis(policy.wait)).min(waits_until),
+            scopes: Box::default(),
+            last_call: last_call(now, limit),
+            limit,
             deadline,
             sends: 0,
             assigned: None,
             tried: Vec::new(),
+            rests_until: 0,
+            unfit: None,
             probe: None,
+            trial: None,
             state: State::Fresh,
+            before: State::Fresh,
             waited: false,
             held_up: false,
-            paused: false,
+            is_settled: false,
+            has_repeated: false,
+            has_news: false,
         }
+    }
+
+    /// Only credentials that have these scopes may be sent.
+    pub fn require(mut self, scopes: &[Box<str>]) -> Self {
+        self.scopes = scopes.into();
+        self
+    }
+
+    /// The time for which it waits for credentials begins now.
+    pub fn starts(&mut self, now: u64, policy: &Policy) {
+        self.limit = limit(now, self.deadline, policy);
+        self.last_call = last_call(now, self.limit);
     }
 
     /// A request whose first send, with this credential, was made by somebody else.
@@ -130,7 +212,9 @@ impl Course {
     /// The send under way concluded nothing about the candidate, and costs it no time: whoever comes next
     /// may try it. What this request does next does not depend on the trial any more.
     pub fn hand_on(&mut self, now: u64) {
-        self.free_probe(now);
+        if let Some(mut probe) = self.probe.take() {
+            probe.again_at = now;
+        }
     }
 
     /// Whether the send under way tries the candidate.
@@ -138,13 +222,18 @@ impl Course {
         self.probe.is_some()
     }
 
+    /// Whether the send under way tries what others wait to learn of.
+    pub fn is_trying(&self) -> bool {
+        self.trial.is_some()
+    }
+
     /// The credential of the send under way.
     pub fn assigned(&self) -> Option<&Arc<Credential>> {
         self.assigned.as_ref()
     }
 
-    /// What to do before the first send, and after a wait or a pause. `fetch_began` is when the
-    /// running fetch began, if one runs.
+    /// What to do before the first send, and after a wait. `fetch_began` is when the running fetch began,
+    /// if one runs.
     pub fn proceed(
         &mut self,
         now: u64,
@@ -155,8 +244,13 @@ impl Course {
         match self.state {
             State::Fresh => self.first(now, snapshot, fetch_began, policy),
             State::Sent => Next::Return,
-            State::Waiting | State::Pausing => self.after_rejection(now, snapshot, policy),
+            State::Rejected => self.go_on(now, snapshot, policy),
         }
+    }
+
+    /// The fetch that it waited for has ended, or there is none to wait for.
+    pub fn settled(&mut self) {
+        self.is_settled = true;
     }
 
     /// What to do after the API answered.
@@ -164,32 +258,54 @@ impl Course {
         &mut self,
         now: u64,
         snapshot: &Snapshot,
-        verdict: Verdict,
+        outcome: Outcome,
         policy: &Policy,
     ) -> Next {
-        self.free_probe(match verdict {
-            Verdict::Rejected => later(now, policy.probe_delays[0]),
-            _ => later(now, policy.probe_again),
+        let Outcome { verdict, sent, repeatable } = outcome;
+        let probe = self.probe.take().map(|mut probe| {
+            let again = match verdict {
+                Verdict::Rejected => policy.probe_delays[0],
+                _ => policy.probe_again,
+            };
+            probe.again_at = later(now, again);
         });
-        if verdict != Verdict::Rejected || !self.replayable {
+        if verdict != Verdict::Rejected {
+            if let Some(mut trial) = self.trial.take() {
+                trial.again_at = now;
+            }
+            let is_free = probe.is_some() && verdict != Verdict::Accepted && repeatable;
+            return match self.ask_again(now, snapshot).filter(|_| is_free) {
+                Some(in_use) => self.send(in_use),
+                None => Next::Return,
+            };
+        }
+        if !self.replayable {
             return Next::Return;
         }
-        self.tried.extend(self.assigned.take());
-        self.state = State::Waiting;
+        let rejected = self.assigned.take();
+        self.tried.extend(rejected.map(|credential| Tried { credential, sent: Some(sent) }));
+        self.rests_until = now.saturating_add(pause(now, policy));
+        self.state = State::Rejected;
+        self.is_settled = false;
         // A key that was never accepted may simply be wrong, which is not worth the whole wait.
-        if let Some(patience) = snapshot.patience {
-            self.limit = self.limit.min(later(now, patience));
+        let limit = snapshot.patience.map(|patience| later(now, patience));
+        if let Some(limit) = limit.filter(|limit| *limit < self.limit) {
+            (self.last_call, self.limit) = (last_call(now, limit), limit);
         }
-        if self.is_spent(now, snapshot) {
-            return Next::Return;
+        self.go_on(now, snapshot, policy)
+    }
+
+    /// What to do when the credential of the send that was about to be made cannot be put on the request.
+    pub fn unfit(&mut self, now: u64, snapshot: &Snapshot, why: Error, policy: &Policy) -> Next {
+        self.sends -= 1;
+        self.state = self.before;
+        if let Some(mut probe) = self.probe.take() {
+            probe.again_at = later(now, policy.probe_delays[0]);
         }
-        match self.untried(snapshot) {
-            Some(credential) => self.send(credential),
-            None if self.paused => self.after_rejection(now, snapshot, policy),
-            // What this rejection set in motion is not to be seen yet.
-            None if now < self.limit => Next::Wait(self.limit),
-            None => Next::Return,
-        }
+        let credential = self.assigned.take();
+        self.tried.extend(credential.map(|credential| Tried { credential, sent: None }));
+        self.unfit.get_or_insert(why);
+        self.proceed(now, snapshot, None, policy)
     }
 
     fn first(
@@ -202,12 +318,14 @@ impl Course {
         if self.sends > 0 && now >= self.deadline {
             return Next::Return;
         }
-        let Some(in_use) = &snapshot.in_use else {
-            if std::mem::replace(&mut self.waited, true) || now >= self.limit {
+        if snapshot.in_use.is_none() {
+            // What it waited for before may have been something else.
+            self.is_settled &= std::mem::replace(&mut self.waited, true);
+            if self.is_settled || now >= self.limit {
                 return Next::Fail(snapshot.cause.clone().unwrap_or_else(nothing_usable));
             }
             return Next::Wait(self.limit);
-        };
+        }
         if snapshot.hard && !self.held_up {
             // A fetch holds requests up for a second at most in all, however long it takes.
             let until = fetch_began.map(|began| later(began, policy.hard_wait));
@@ -219,57 +337,185 @@ impl Course {
         if !self.replayable && snapshot.suspect && now < self.limit {
             return Next::Wait(self.limit);
         }
-        if let Some(candidate) = snapshot.candidate.as_ref().filter(|_| self.replayable) {
-            let claimed_until = later(now, policy.probe_timeout);
-            if self.is_untried(&candidate.credential) && candidate.slot.claim(now, claimed_until) {
-                let slot = candidate.slot.clone();
-                let again_at = later(now, policy.probe_again);
-                self.probe = Some(Probe { slot, claimed_until, again_at });
-                return self.send(candidate.credential.clone());
+        if let Some(candidate) = snapshot.candidate.as_ref().filter(|_| self.replayable)
+            && self.is_untried(&candidate.credential)
+            && self.may_carry(snapshot, &candidate.credential)
+            && let Some(claim) = Claim::of(&candidate.slot, now, policy.probe_again, policy)
+        {
+            self.probe = Some(claim);
+            return self.send(candidate.credential.clone());
+        }
+        let untried = self.untried(snapshot).map(|usable| usable.credential.clone());
+        // After a repeat, what was rejected before is not the first choice any more.
+        match untried.or_else(|| self.last(snapshot)) {
+            Some(credential) => self.send(credential),
+            None => match &self.unfit {
+                _ if self.sends > 0 => Next::Return,
+                Some(why) => Next::Fail(why.clone()),
+                None => self.out_of_scope(snapshot).map_or(Next::Return, Next::Fail),
+            },
+        }
+    }
+
+    /// What to do after a rejection.
+    fn go_on(&mut self, now: u64, snapshot: &Snapshot, policy: &Policy) -> Next {
+        if snapshot.exhausted || self.sends >= MAX_SENDS || now >= self.deadline {
+            return self.stop(now, policy, Next::Return);
+        }
+        let is_last_call = now >= self.last_call;
+        let untried =
+            self.untried(snapshot).map(|usable| (usable.credential.clone(), usable.proof));
+        if let Some((credential, proof)) = untried {
+            // Of what is not proven, one request at a time learns for all.
+            if proof.is_some() || is_last_call || self.may_try(now, snapshot, policy) {
+                return self.send(credential);
+            }
+            return self.rest(now, snapshot, policy);
+        }
+        let is_pointless = self.has_news && !snapshot.wavers;
+        if let Some(proven) = self.proven_since(snapshot).filter(|_| !is_pointless) {
+            self.has_news = true;
+            return self.send(proven);
+        }
+        if !self.is_settled && now < self.limit {
+            // A fetch may bring something, which is better than anything that was rejected.
+            return self.stop(now, policy, Next::Wait(self.last_call.max(now + 1)));
+        }
+        // The last send is kept for news.
+        let may_repeat = self.sends + 1 < MAX_SENDS
+            && now < snapshot.window_until
+            && !(is_last_call || is_pointless || self.has_repeated);
+        if let Some(credential) = self.rejected_last(snapshot).filter(|_| may_repeat) {
+            if now >= self.rests_until && self.may_try(now, snapshot, policy) {
+                self.has_repeated = true;
+                return self.send(credential);
+            }
+            return self.rest(now, snapshot, policy);
+        }
+        if (snapshot.suspect || snapshot.wavers) && now < self.limit && !is_pointless {
+            if !is_last_call && snapshot.suspect {
+                return self.stop(now, policy, Next::Wait(self.last_call));
+            }
+            if !is_last_call {
+                return self.stop(now, policy, Next::Rest(self.last_call));
+            }
+            if let Some(credential) = self.last(snapshot).filter(|_| now >= self.rests_until) {
+                return self.send(credential);
             }
         }
-        // After a repeat, what was rejected before is not the first choice any more.
-        self.send(self.untried(snapshot).unwrap_or_else(|| in_use.clone()))
+        let next = self.out_of_scope(snapshot).map_or(Next::Return, Next::Fail);
+        self.stop(now, policy, next)
     }
 
-    fn after_rejection(&mut self, now: u64, snapshot: &Snapshot, policy: &Policy) -> Next {
-        if self.is_spent(now, snapshot) {
-            return Next::Return;
-        }
-        if let Some(credential) = self.untried(snapshot) {
-            return self.send(credential);
-        }
-        if self.state == State::Pausing {
-            return match &snapshot.in_use {
-                Some(in_use) => self.send(in_use.clone()),
-                None => Next::Return,
-            };
-        }
-        // While a fetch may still bring something, the last send is kept for it.
-        let may_repeat = !self.paused && (self.sends + 1 < MAX_SENDS || !snapshot.suspect);
-        if may_repeat && now < snapshot.window_until && now < self.limit {
-            self.paused = true;
-            self.state = State::Pausing;
-            let share = 0.5 + f64::from(now as u32 % 101) / 100.0;
-            return Next::Pause(policy.rotation_pause.mul_f64(share));
-        }
-        if snapshot.suspect && now < self.limit {
-            return Next::Wait(self.limit);
-        }
-        Next::Return
+    /// Until the trial is open to it, it may have been learnt what was to be tried.
+    fn rest(&mut self, now: u64, snapshot: &Snapshot, policy: &Policy) -> Next {
+        let pause = millis(policy.rotation_pause);
+        let opens = snapshot.trial.open_at().max(self.rests_until);
+        // While another request tries, nobody knows when it is open again.
+        let until = match opens > now.saturating_add(pause.saturating_mul(LONGEST_PAUSE)) {
+            true => now.saturating_add(pause),
+            false => opens,
+        };
+        // A slot that opens in this instant was just lost to another request.
+        let until = until.min(self.last_call).max(now + 1);
+        self.stop(now, policy, Next::Rest(until))
     }
 
-    /// Whether a rejection is the answer, whatever else could be tried.
-    fn is_spent(&self, now: u64, snapshot: &Snapshot) -> bool {
-        snapshot.exhausted || self.sends >= MAX_SENDS || now >= self.deadline
+    /// It does not send now: another may try what is not proven, after a pause that grows.
+    fn stop(&mut self, now: u64, policy: &Policy, next: Next) -> Next {
+        if let Some(trial) = self.trial.take() {
+            let longest = millis(policy.rotation_pause).saturating_mul(LONGEST_PAUSE);
+            trial.slot.back_off(trial.until, now, pause(now, policy), longest);
+        }
+        next
     }
 
-    fn untried(&self, snapshot: &Snapshot) -> Option<Arc<Credential>> {
-        snapshot.usable.iter().find(|credential| self.is_untried(credential)).cloned()
+    /// Whether this request is the one that tries what is not proven.
+    fn may_try(&mut self, now: u64, snapshot: &Snapshot, policy: &Policy) -> bool {
+        if self.trial.is_none() {
+            self.trial = Claim::of(&snapshot.trial, now, policy.rotation_pause, policy);
+        }
+        self.trial.is_some()
+    }
+
+    /// The key in use, for a request that tried the candidate and may be sent again.
+    fn ask_again(&self, now: u64, snapshot: &Snapshot) -> Option<Arc<Credential>> {
+        let may_be = self.replayable && self.sends < MAX_SENDS && now < self.deadline;
+        let carried = self.assigned.as_ref();
+        snapshot.in_use.clone().filter(|in_use| {
+            may_be
+                && self.is_untried(in_use)
+                && self.may_carry(snapshot, in_use)
+                && !carried.is_some_and(|carried| carried.is_same_key(in_use))
+        })
+    }
+
+    /// A credential that the API took after it had rejected it for this request.
+    fn proven_since(&self, snapshot: &Snapshot) -> Option<Arc<Credential>> {
+        let is_news = |credential: &Credential, proof: u64| {
+            let rejections = self.tried.iter().filter(|it| it.credential.is_same_key(credential));
+            rejections.map(|it| it.sent).all(|sent| sent.is_some_and(|sent| sent < proof))
+        };
+        let usable = snapshot.usable.iter().find(|usable| {
+            usable.proof.is_some_and(|proof| is_news(&usable.credential, proof))
+                && self.may_carry(snapshot, &usable.credential)
+        });
+        usable.map(|usable| usable.credential.clone())
+    }
+
+    /// What it tries once more when all was tried: what was rejected last, because replicas that disagree
+    /// meet each other key in turn. A key in use that the API never accepted comes first: the API may be
+    /// about to learn it.
+    fn rejected_last(&self, snapshot: &Snapshot) -> Option<Arc<Credential>> {
+        let is_new = snapshot.usable.first().is_some_and(|in_use| !in_use.is_known);
+        let rejected = self.tried.iter().rev().filter(|it| it.sent.is_some());
+        let mut rejected = rejected.map(|it| &it.credential).filter(|credential| {
+            let is_same = |usable: &Usable| usable.credential.is_same_key(credential);
+            snapshot.usable.iter().any(is_same) && self.may_carry(snapshot, credential)
+        });
+        let last = rejected.next().filter(|_| !is_new).cloned();
+        last.or_else(|| self.last(snapshot))
+    }
+
+    /// What the last send is spent on: the key in use, unless it cannot be put on the request.
+    fn last(&self, snapshot: &Snapshot) -> Option<Arc<Credential>> {
+        let is_unfit = |credential: &Credential| {
+            self.tried.iter().any(|it| it.sent.is_none() && it.credential.is_same_key(credential))
+        };
+        let usable = snapshot.usable.iter().map(|usable| &usable.credential);
+        let mut usable = usable.filter(|it| !is_unfit(it) && self.may_carry(snapshot, it));
+        usable.next().cloned()
+    }
+
+    fn untried<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Usable> {
+        snapshot.usable.iter().find(|usable| {
+            self.is_untried(&usable.credential) && self.may_carry(snapshot, &usable.credential)
+        })
     }
 
     fn is_untried(&self, credential: &Credential) -> bool {
-        !self.tried.iter().any(|tried| tried.is_same_key(credential))
+        !self.tried.iter().any(|tried| tried.credential.is_same_key(credential))
+    }
+
+    /// Whether a credential has the scopes that the request needs.
+    fn may_carry(&self, snapshot: &Snapshot, credential: &Credential) -> bool {
+        let granted = granted(snapshot, credential);
+        self.scopes.iter().all(|scope| granted.contains(scope))
+    }
+
+    /// The error of a request for which nothing that is usable has the scopes.
+    fn out_of_scope(&self, snapshot: &Snapshot) -> Option<Error> {
+        let in_use = snapshot.in_use.as_ref()?;
+        if snapshot.usable.iter().any(|usable| self.may_carry(snapshot, &usable.credential)) {
+            return None;
+        }
+        let granted = granted(snapshot, in_use);
+        let missing = self.scopes.iter().find(|scope| !granted.contains(scope))?;
+        let what = format!(
+            "the set does not have the scope {missing:?} that the request requires: nothing was sent \
+             without it; use keys that have it"
+        );
+        Some(Error::new(ErrorKind::MissingScope, what))
     }
 
     fn send(&mut self, credential: Arc<Credential>) -> Next {
@@ -278,15 +524,17 @@ impl Course {
             // A first send carries what is in use or the candidate. Any other is seen by this alone.
             credential.accepted().resend();
         }
-        self.state = State::Sent;
+        self.before = std::mem::replace(&mut self.state, State::Sent);
         self.assigned = Some(credential.clone());
         Next::Send(credential)
     }
+}
 
-    fn free_probe(&mut self, at: u64) {
-        if let Some(probe) = self.probe.take() {
-            probe.slot.release(probe.claimed_until, at);
-        }
+/// The scopes of a credential: its own, if it names any, narrow those of the set.
+fn granted<'a>(snapshot: &'a Snapshot, credential: &'a Credential) -> &'a [Box<str>] {
+    match credential.scopes() {
+        [] => snapshot.set.as_deref().map_or(&[][..], CredentialSet::scopes),
+        own => own,
     }
 }
 
@@ -297,13 +545,22 @@ pub fn waits_until(now: u64, deadline: u64) -> u64 {
     deadline - (time / 10).min(100)
 }
 
-impl Drop for Course {
-    fn drop(&mut self) {
-        if let Some(probe) = &self.probe {
-            let at = probe.again_at;
-            self.free_probe(at);
-        }
-    }
+/// Until when a request waits that begins to do so now.
+fn limit(now: u64, deadline: u64, policy: &Policy) -> u64 {
+    let latest = if deadline == u64::MAX { deadline } else { waits_until(now, deadline) };
+    later(now, policy.wait).min(latest)
+}
+
+/// When the last send is spent without news.
+fn last_call(now: u64, limit: u64) -> u64 {
+    limit - limit.saturating_sub(now) / LAST_PART
+}
+
+/// A pause of between half and one and a half times the policy's. The time itself is random enough: it
+/// keeps requests that were rejected in one moment apart from those of the next.
+fn pause(now: u64, policy: &Policy) -> u64 {
+    let share = 0.5 + f64::from(now as u32 % 101) / 100.0;
+    millis(policy.rotation_pause.mul_f64(share))
 }
 
 fn later(at: u64, by: Duration) -> u64 {

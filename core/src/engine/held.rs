@@ -450,6 +450,17 @@ impl Held {
         })
     }
 
+    /// Those of them that a request can carry.
+    pub(super) fn fit(&self, now: Moment) -> impl Iterator<Item = &Member> {
+        self.usable(now).filter(|member| member.unfit.is_none())
+    }
+
+    /// The newest that a request can carry, or for want of one the newest.
+    pub(super) fn best(&self, now: Moment) -> Option<&Member> {
+        let fit = self.fit(now).next().or_else(|| self.stale(now));
+        fit.or_else(|| self.usable(now).next()).or_else(|| self.early(now))
+    }
+
     /// The primary past its end: it serves while nothing else does, until the stale grace or a
     /// rejection ends that too.
     pub(super) fn stale(&self, now: Moment) -> Option<&Member> {

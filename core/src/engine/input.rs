@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::snapshot::Snapshot;
 use crate::{
-    credential::{CredentialId, CredentialSet},
+    credential::{Credential, CredentialId, CredentialSet},
     error::Error,
     event::Event,
     source::Report,
@@ -30,6 +30,10 @@ pub enum Input {
     Rejected(Evidence),
     /// The API accepted a credential.
     Accepted(Evidence),
+    /// A request that tried the candidate brought no success, and one with the credential in use did.
+    Doubted(Evidence),
+    /// The program found that it cannot put this credential on a request.
+    Unfit(Unfit),
     /// A push channel says that there is something newer.
     Hinted {
         /// The generation it speaks of, if it says.
@@ -79,6 +83,19 @@ pub struct Evidence {
     pub sent: u64,
 }
 
+/// A credential that could not be put on a request. It is no matter of when: the same material will not
+/// do the next time either.
+#[derive(Clone, Debug)]
+pub struct Unfit {
+    /// The credential itself: another one may have taken its id meanwhile.
+    pub credential: Arc<Credential>,
+    /// Why. It quotes no material.
+    pub why: Error,
+    /// The number of the send that a signer could not sign: that may have been for what was to be sent, so
+    /// it counts as the API's own rejection does. None if no request can carry the credential.
+    pub sent: Option<u64>,
+}
+
 /// What to do. To be performed in order: snapshots are published before waiters are settled.
 #[derive(Clone, Debug)]
 pub enum Action {
@@ -86,7 +103,7 @@ pub enum Action {
     StartFetch(u64),
     /// The fetch of this ticket took too long; whatever it still brings is ignored.
     AbandonFetch(u64),
-    /// Show this to requests.
+    /// Show this to requests, and wake those that wait: it may be what they wait for.
     Publish(Arc<Snapshot>),
     /// Wake all who wait for a fetch: it ended, like this, or there is nothing to wait for.
     Settle(Result<(), Error>),

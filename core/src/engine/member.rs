@@ -5,12 +5,17 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     credential::Credential,
+    error::Error,
     moment::{Moment, millis},
     policy::Policy,
 };
 
 /// A time that does not come.
 pub(super) const NEVER: Moment = Moment { wall: i64::MAX, boot: u64::MAX };
+
+/// How many acceptances in a row prove a credential on which replicas disagreed. Two of them that answer
+/// at random bring so many once in 256 times.
+const STEADY: u32 = 8;
 
 pub(super) struct Member {
     pub(super) credential: Arc<Credential>,
@@ -31,6 +36,17 @@ pub(super) struct Member {
     accepted: u64,
     /// The rejections with no acceptance between.
     pub(super) run: Option<Run>,
+    /// Why no request can carry it, if none can.
+    pub(super) unfit: Option<Error>,
+    /// The acceptance that proved it, with no rejection since.
+    pub(super) proven: Option<u64>,
+    /// Whether the API took it back and rejected it again: its replicas disagree. Then one acceptance
+    /// proves nothing.
+    pub(super) wavers: bool,
+    /// Whether it was accepted after a rejection.
+    returned: bool,
+    /// The acceptances with no rejection between.
+    streak: u32,
     pub(super) episode: Option<Episode>,
     /// When the last announcement about it was followed.
     announced: Option<u64>,
@@ -96,6 +112,11 @@ impl Member {
             since: sends,
             accepted: 0,
             run: None,
+            unfit: None,
+            proven: None,
+            wavers: false,
+            returned: false,
+            streak: 0,
             episode: None,
             announced: None,
         }
@@ -131,8 +152,19 @@ impl Member {
             let run = self.run.get_or_insert(Run { first: sent, last: sent, count: 0 });
             run.last = run.last.max(sent);
             run.count = run.count.saturating_add(1);
+            self.proven = None;
+            self.streak = 0;
+            self.wavers |= self.returned;
         }
         counts
+    }
+
+    /// No request can carry it. That is true whenever it is heard.
+    pub(super) fn is_unfit(&mut self, sends: u64, why: Error) {
+        let run = self.run.get_or_insert(Run { first: sends, last: sends, count: 0 });
+        run.count = run.count.saturating_add(1);
+        self.proven = None;
+        self.unfit = Some(why);
     }
 
     /// The API accepted it. False if that is too old to count.
@@ -140,9 +172,35 @@ impl Member {
         let counts = sent > self.since;
         if counts {
             self.accepted = self.accepted.max(sent);
+            self.unfit = None;
+            let was_rejected = self.run.is_some();
             self.run = self.run.filter(|run| sent < run.last);
+            if self.run.is_none() {
+                self.prove(sent, was_rejected);
+            }
         }
         counts
+    }
+
+    fn prove(&mut self, sent: u64, was_rejected: bool) {
+        self.returned |= was_rejected;
+        self.streak = self.streak.saturating_add(1);
+        if self.streak >= STEADY {
+            (self.wavers, self.returned) = (false, false);
+        }
+        if !self.wavers {
+            self.proven.get_or_insert(sent);
+        }
+    }
+
+    /// Whether the API is known to have accepted it at any time.
+    pub(super) fn was_accepted(&self) -> bool {
+        self.accepted > 0 || self.credential.accepted().count() > 0
+    }
+
+    /// Whether what came of a send tells something of what it is now.
+    pub(super) fn is_news(&self, sent: u64) -> bool {
+        sent > self.since
     }
 
     /// Whether the API accepted a send later than this one.

@@ -17,7 +17,10 @@ pub(super) struct Probation {
     /// When to tell that it is still not in use.
     pub(super) lagging_at: u64,
     since: Moment,
-    rejections: usize,
+    /// Trials that brought no success.
+    failures: usize,
+    /// Until when it is left alone after the last one.
+    rests_until: u64,
 }
 
 impl Probation {
@@ -28,25 +31,32 @@ impl Probation {
             reported: false,
             lagging_at: now.boot.saturating_add(millis(policy.lagging)),
             since: now,
-            rejections: 0,
+            failures: 0,
+            rests_until: now.boot,
         }
     }
 
-    /// The API does not take it yet. Says how long it is left alone.
-    pub(super) fn rejected(&mut self, now: Moment, policy: &Policy) -> Duration {
+    /// A trial was no success: the API does not take it yet. Says how long it is left alone.
+    pub(super) fn failed(&mut self, now: Moment, policy: &Policy) -> Duration {
         let delays = &policy.probe_delays;
-        let delay = delays[self.rejections.min(delays.len() - 1)];
-        self.rejections += 1;
+        let delay = delays[self.failures.min(delays.len() - 1)];
+        self.failures += 1;
         self.reported = true;
+        self.rests_until = now.boot.saturating_add(millis(delay));
         // A new slot: a probe that is still on its way must not open or close it.
-        self.slot = Arc::new(ProbeSlot::open_from(now.boot.saturating_add(millis(delay))));
+        self.slot = Arc::new(ProbeSlot::open_from(self.rests_until));
         delay
     }
 
-    /// When it is used unproven, given the end of the credential in use: shortly before that end if it
-    /// was rejected; halfway if nobody could tell; sooner if nobody reports anything.
+    /// Whether it is left alone now: what is heard of it meanwhile is what was heard before.
+    pub(super) fn rests(&self, now: Moment) -> bool {
+        now.boot < self.rests_until
+    }
+
+    /// When it is used unproven, given the end of the credential in use: shortly before that end if a
+    /// trial failed; halfway if nobody could tell; sooner if nobody reports anything.
     pub(super) fn promote_at(&self, ends: Option<Moment>, policy: &Policy) -> Option<Moment> {
-        if self.rejections > 0 {
+        if self.failures > 0 {
             return ends.map(|ends| ends.before(policy.give_up));
         }
         let half = ends.map(|ends| self.since + ends.remaining(self.since) / 2);

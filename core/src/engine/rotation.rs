@@ -19,7 +19,7 @@ use super::{
     held::{self, Admitted, Held, Standing},
     member::{Episode, EpisodeState, Member, Role},
     probation::Probation,
-    snapshot::{Candidate, Snapshot},
+    snapshot::{Candidate, ProbeSlot, Snapshot, Usable},
 };
 use crate::{
     credential::{CredentialId, CredentialSet},
@@ -31,7 +31,7 @@ use crate::{
 
 pub use super::{
     fetching::{Backoff, default_backoff},
-    input::{Action, Announcement, Counts, Evidence, Input},
+    input::{Action, Announcement, Counts, Evidence, Input, Unfit},
 };
 
 #[cfg(test)]
@@ -61,8 +61,12 @@ pub struct Rotation {
     in_use: Option<CredentialId>,
     was_in_use: Vec<CredentialId>,
     probation: Option<Probation>,
+    /// The one slot of requests that are sent again with what is not proven.
+    trial: Arc<ProbeSlot>,
 
     window_until: u64,
+    /// Until when it is a rotation that replicas may disagree about.
+    rotated_until: u64,
     listen_until: u64,
     /// Why nothing is usable, when nothing is.
     cause: Error,
@@ -94,7 +98,9 @@ impl Rotation {
             in_use: None,
             was_in_use: Vec::new(),
             probation: None,
+            trial: Arc::new(ProbeSlot::open_from(now.boot)),
             window_until: 0,
+            rotated_until: 0,
             listen_until: 0,
             cause,
             failure: None,
@@ -181,6 +187,8 @@ impl Rotation {
             Input::Failed(ticket, error) => self.conclude(ticket, |_| Err(error)),
             Input::Rejected(evidence) => self.rejected(&evidence),
             Input::Accepted(evidence) => self.accepted(&evidence),
+            Input::Doubted(evidence) => self.doubted(&evidence),
+            Input::Unfit(unfit) => self.unfit(unfit),
             Input::Hinted { generation, immediate } => self.hinted(generation, immediate),
             Input::PushLost(silent) => self.tell(Event::PushLost { silent }),
             Input::Announced { credential, what } => self.announced(&credential, &what),
@@ -403,8 +411,9 @@ impl Rotation {
         self.brought = set.members().map(|new| new.shared_id()).filter(|id| !held(id)).collect();
         let change = self.held.install(self.now, set, self.sends, jitter, admitted);
         // Other material under the id in use is a swap.
+        let is_rotation = self.in_use.is_some();
         self.in_use.take_if(|id| change.replaced.contains(id));
-        self.window_until = self.after(self.policy.rotation_window);
+        self.open_window(is_rotation);
         self.fetching.stop_forcing();
         self.worked();
         self.counts.changed += 1;
@@ -455,14 +464,13 @@ impl Rotation {
     fn choose(&mut self, left: Duration) {
         let stays = self.used().is_some_and(|used| {
             let lasts = || used.ends.is_none_or(|ends| ends.remaining(self.now) >= left);
-            used.is_usable(self.now) && (used.role != Role::Previous || lasts())
+            let does = || used.unfit.is_none() || self.held.fit(self.now).next().is_none();
+            used.is_usable(self.now) && (used.role != Role::Previous || lasts()) && does()
         });
         if !stays {
-            let newest = self.held.usable(self.now).next();
-            let newest = newest.or_else(|| self.held.stale(self.now));
-            let newest = newest.or_else(|| self.held.early(self.now));
-            match newest.map(|newest| newest.credential.shared_id()) {
+            match self.held.best(self.now).map(|best| best.credential.shared_id()) {
                 Some(to) if self.is_in_use(&to) => {}
+                Some(to) if self.is_older_than_unfit(&to) => self.replace(to),
                 Some(to) => {
                     let generation = self.held.generation.unwrap_or(0);
                     self.swap(to, |from, to| Event::Swapped { from, to, generation });
@@ -471,6 +479,20 @@ impl Rotation {
             }
         }
         self.begin_probation();
+    }
+
+    /// Whether the key in use is one that no request can carry, and this is not what followed it.
+    fn is_older_than_unfit(&self, id: &str) -> bool {
+        let is_newest = || self.held.usable(self.now).next().is_some_and(|newest| newest.is(id));
+        self.used().is_some_and(|used| used.unfit.is_some()) && !is_newest()
+    }
+
+    /// Replicas may disagree from now on, about what came in place of something.
+    fn open_window(&mut self, is_rotation: bool) {
+        self.window_until = self.after(self.policy.rotation_window);
+        if is_rotation {
+            self.rotated_until = self.window_until;
+        }
     }
 
     fn give_up(&mut self) {
@@ -494,7 +516,8 @@ impl Rotation {
             }
         }
         self.fetching.stop_forcing();
-        self.window_until = self.after(self.policy.rotation_window);
+        self.open_window(from.is_some());
+        self.trial = Arc::new(ProbeSlot::open_from(self.now.boot));
         let is_rollback = self.held.is_primary(&to) && self.was_in_use.contains(&to);
         let event = match from.clone() {
             Some(from) if is_rollback => Event::RolledBack { from, to },
@@ -529,9 +552,11 @@ impl Rotation {
         self.tell(Event::Candidate { credential: of, in_use });
     }
 
-    /// When the candidate is used unproven.
+    /// When the candidate is used unproven. One that no request can carry never is.
     fn promote_at(&self) -> Option<Moment> {
-        self.probation.as_ref()?.promote_at(self.used()?.ends, &self.policy)
+        let probation = self.probation.as_ref()?;
+        self.held.member(&probation.of).filter(|candidate| candidate.unfit.is_none())?;
+        probation.promote_at(self.used()?.ends, &self.policy)
     }
 
     fn promote(&mut self, proven: bool) {
@@ -545,24 +570,58 @@ impl Rotation {
     // ---- evidence ----
 
     fn rejected(&mut self, evidence: &Evidence) {
-        let id = &evidence.credential;
+        let count = |member: &mut Member| member.rejected(evidence.sent);
+        self.reject(&evidence.credential, None, count);
+    }
+
+    /// What no request can carry counts as rejected, with the reason why.
+    fn unfit(&mut self, unfit: Unfit) {
+        let Unfit { credential, why, sent } = unfit;
+        let id = credential.shared_id();
+        let rests = |probation: &Probation| probation.of == id && probation.rests(self.now);
+        let is_held = self.held.member(&id).is_some_and(|held| *held.credential == *credential);
+        if !is_held || self.probation.as_ref().is_some_and(rests) {
+            return;
+        }
+        let (sends, reason) = (self.sends, why.clone());
+        self.reject(&id, Some(why), |member| match sent {
+            Some(sent) => member.rejected(sent),
+            None => {
+                member.is_unfit(sends, reason);
+                true
+            }
+        });
+    }
+
+    fn reject(
+        &mut self,
+        id: &CredentialId,
+        reason: Option<Error>,
+        count: impl FnOnce(&mut Member) -> bool,
+    ) {
         let (now, sends) = (self.now, self.sends);
         self.reporting.heard(now, id, true);
         let (is_in_use, is_candidate) = (self.is_in_use(id), self.is_candidate(id));
         let Some(member) = self.held.member_mut(id) else { return };
-        let is_first = member.run.is_none();
+        let was_fit = member.unfit.is_none();
+        let is_first = member.run.is_none() && is_in_use;
         let is_stale = member.has_ended(now);
-        if !member.rejected(evidence.sent) {
+        if !count(member) {
             return;
         }
+        let is_told = is_first || (was_fit && member.unfit.is_some() && !is_candidate);
         if is_candidate {
             // The others that were on their way saw the same state of the API.
             member.ignore_until(sends);
         }
         self.counts.rejections += 1;
         self.listen_until = self.after(LISTEN);
+        if is_told {
+            let (credential, reason) = (id.clone(), reason.clone());
+            self.tell(Event::Rejected { credential, candidate: false, probe_in: None, reason });
+        }
         if is_candidate {
-            self.probe_rejected();
+            self.probe_rejected(reason);
         }
         if !is_in_use {
             return;
@@ -572,8 +631,6 @@ impl Rotation {
         }
         if is_first {
             self.window_until = self.after(self.policy.rotation_window);
-            let credential = id.clone();
-            self.tell(Event::Rejected { credential, candidate: false, probe_in: None });
         }
         let (now, policy) = (now.boot, self.policy.clone());
         if self.used_mut().is_some_and(|used| used.open_episode(now, &policy)) {
@@ -585,7 +642,9 @@ impl Rotation {
     fn accepted(&mut self, evidence: &Evidence) {
         let id = &evidence.credential;
         self.reporting.heard(self.now, id, false);
-        if !self.held.member_mut(id).is_some_and(|member| member.accepted(evidence.sent)) {
+        let Some(member) = self.held.member_mut(id) else { return };
+        let was_proven = member.proven.is_some();
+        if !member.accepted(evidence.sent) {
             return;
         }
         self.fetching.is_proven = true;
@@ -595,6 +654,10 @@ impl Rotation {
         if self.brought.contains(id) {
             self.brought.clear();
             self.fetching.refund();
+        }
+        if self.held.member(id).is_some_and(|member| member.proven.is_some()) && !was_proven {
+            // What was closed because of it is open.
+            self.trial = Arc::new(ProbeSlot::open_from(self.now.boot));
         }
         if let Some(probation) = &mut self.probation {
             probation.reported = true;
@@ -622,11 +685,24 @@ impl Rotation {
         }
     }
 
-    fn probe_rejected(&mut self) {
+    /// A trial brought no success where the credential in use did: it waits as after a rejection, and is
+    /// not taken into use unproven meanwhile.
+    fn doubted(&mut self, evidence: &Evidence) {
+        let id = &evidence.credential;
+        let is_news = self.held.member(id).is_some_and(|member| member.is_news(evidence.sent));
+        let Some(probation) = self.probation.as_mut().filter(|it| it.of == *id && is_news) else {
+            return;
+        };
+        if !probation.rests(self.now) {
+            probation.failed(self.now, &self.policy);
+        }
+    }
+
+    fn probe_rejected(&mut self, reason: Option<Error>) {
         let Some(probation) = &mut self.probation else { return };
-        let probe_in = Some(probation.rejected(self.now, &self.policy));
+        let probe_in = Some(probation.failed(self.now, &self.policy));
         let credential = probation.of.clone();
-        self.tell(Event::Rejected { credential, candidate: true, probe_in });
+        self.tell(Event::Rejected { credential, candidate: true, probe_in, reason });
     }
 
     /// Another credential replaces the one in use only if the API accepted it after rejecting that one,
@@ -645,11 +721,18 @@ impl Rotation {
                 && lasts(member)
         };
         let Some(to) = self.held.usable(self.now).find(is_better) else { return };
-        let (from, to) = (used.credential.shared_id(), to.credential.shared_id());
+        let to = to.credential.shared_id();
+        self.replace(to);
+    }
+
+    /// An older credential takes the place of the one in use.
+    fn replace(&mut self, to: CredentialId) {
+        let Some(used) = self.used() else { return };
+        let (from, reason) = (used.credential.shared_id(), used.unfit.clone());
         self.swap(to, |_, to| Event::FellBack { from: from.clone(), to });
         self.begin_probation();
         if self.is_candidate(&from) {
-            self.probe_rejected();
+            self.probe_rejected(reason);
         }
     }
 
@@ -761,6 +844,13 @@ impl Rotation {
         });
         let others =
             self.held.usable(self.now).filter(|member| !self.is_in_use(member.credential.id()));
+        // What once was accepted is trusted until it is rejected.
+        let known = |member: &Member| (member.run.is_none() && member.was_accepted()).then_some(0);
+        let usable = |member: &Member| Usable {
+            credential: member.credential.clone(),
+            proof: member.proven.or_else(|| known(member)),
+            is_known: member.was_accepted(),
+        };
         let is_in = |state| in_use.is_some_and(|used| used.is_in(state));
         let suspect = is_in(EpisodeState::Open)
             && in_use.is_some_and(|used| used.run.is_some())
@@ -774,9 +864,11 @@ impl Rotation {
             epoch: self.published.epoch + 1,
             set: self.held.set.clone(),
             in_use: in_use.map(|used| used.credential.clone()),
-            usable: in_use.into_iter().chain(others).map(|used| used.credential.clone()).collect(),
+            usable: in_use.into_iter().chain(others).map(usable).collect(),
+            trial: self.trial.clone(),
             hard: in_use.is_some() && self.held.hard_at.is_some_and(|at| at.reached(self.now)),
             suspect,
+            wavers: in_use.is_some_and(|used| used.wavers) && self.rotated_until > self.now.boot,
             exhausted,
             evidence: candidate.is_some() || suspect || exhausted || listening || untold,
             patience: (!self.fetching.is_proven).then_some(self.fetching.wait()),

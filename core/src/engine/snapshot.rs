@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -20,12 +20,16 @@ pub struct Snapshot {
     pub(crate) set: Option<Arc<CredentialSet>>,
     pub(crate) in_use: Option<Arc<Credential>>,
     /// The order in which a request tries: in use, candidate, primary, previous newest first.
-    pub(crate) usable: Vec<Arc<Credential>>,
+    pub(crate) usable: Vec<Usable>,
     pub(crate) candidate: Option<Candidate>,
+    /// Who may send a request again with a credential that is not proven: one at a time.
+    pub(crate) trial: Arc<ProbeSlot>,
     /// The credential in use is about to end: wait a moment for a fetch that runs.
     pub(crate) hard: bool,
     /// The credential in use was rejected, the episode is open, and a fetch may come in time to help.
     pub(crate) suspect: bool,
+    /// Replicas disagree about the credential in use, as they may for a while after a rotation.
+    pub(crate) wavers: bool,
     /// Everything was tried in vain: a rejection is the answer until the cooldown ends.
     pub(crate) exhausted: bool,
     /// How long a request waits for credentials after a rejection, where that is not the whole wait: nothing
@@ -39,6 +43,25 @@ pub struct Snapshot {
     pub(crate) sends: u64,
     /// Why nothing is usable, when nothing is.
     pub(crate) cause: Option<Error>,
+}
+
+/// A credential that a request may try.
+#[derive(Clone, Debug)]
+pub(crate) struct Usable {
+    pub(crate) credential: Arc<Credential>,
+    /// The number of the send that proved it, with no rejection since; zero if it was accepted at some
+    /// time before.
+    pub(crate) proof: Option<u64>,
+    /// Whether the API was ever seen to accept it, as far as was known when this was published.
+    pub(crate) is_known: bool,
+}
+
+impl Usable {
+    /// That it was accepted before is no news: it is counted without a publication.
+    fn shows_same(&self, other: &Self) -> bool {
+        let news = |usable: &Self| usable.proof.filter(|sent| *sent > 0);
+        Arc::ptr_eq(&self.credential, &other.credential) && news(self) == news(other)
+    }
 }
 
 /// The newest credential while it is unproven.
@@ -90,8 +113,10 @@ impl Snapshot {
             in_use: None,
             usable: Vec::new(),
             candidate: None,
+            trial: Arc::new(ProbeSlot::open_from(0)),
             hard: false,
             suspect: false,
+            wavers: false,
             exhausted: false,
             patience: None,
             evidence: false,
@@ -108,9 +133,11 @@ impl Snapshot {
             && is_same(&self.in_use, &other.in_use, Arc::ptr_eq)
             && is_same(&self.candidate, &other.candidate, slots)
             && self.usable.len() == other.usable.len()
-            && self.usable.iter().zip(&other.usable).all(|(a, b)| Arc::ptr_eq(a, b))
+            && self.usable.iter().zip(&other.usable).all(|(a, b)| a.shows_same(b))
+            && Arc::ptr_eq(&self.trial, &other.trial)
             && self.hard == other.hard
             && self.suspect == other.suspect
+            && self.wavers == other.wavers
             && self.exhausted == other.exhausted
             && self.patience == other.patience
             && self.evidence == other.evidence
@@ -127,7 +154,8 @@ fn is_same<T>(a: &Option<T>, b: &Option<T>, same: impl Fn(&T, &T) -> bool) -> bo
     }
 }
 
-/// Who may try the candidate: one request at a time, and not before the last rejection has cooled down.
+/// Who may try a credential that is not proven: one request at a time, and not before the last rejection
+/// has cooled down.
 ///
 /// Relaxed is enough. The slot is one number that guards no other memory, and of several exchanges that
 /// expect the same value only one succeeds, in whatever order they are seen. What the winner sends, and
@@ -137,11 +165,18 @@ pub(crate) struct ProbeSlot {
     /// When the slot is open, on the boot clock. A claim moves it into the future, so that a request
     /// that never reports holds it for a bounded time only.
     open_at: AtomicU64,
+    /// How often it was given back after a failure. Only its holder counts.
+    failures: AtomicU32,
 }
 
 impl ProbeSlot {
     pub(crate) fn open_from(boot: u64) -> Self {
-        Self { open_at: AtomicU64::new(boot) }
+        Self { open_at: AtomicU64::new(boot), failures: AtomicU32::new(0) }
+    }
+
+    /// When it is open.
+    pub(crate) fn open_at(&self) -> u64 {
+        self.open_at.load(Ordering::Relaxed)
     }
 
     /// Takes the slot until `until`, if it is open now.
@@ -158,6 +193,17 @@ impl ProbeSlot {
     /// meanwhile lapsed and gone to somebody else is left alone.
     pub(crate) fn release(&self, until: u64, at: u64) {
         let _ = self.open_at.compare_exchange(until, at, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Gives it back after a failure: it opens again after `pause`, and after twice as long each further
+    /// time, up to `longest`.
+    pub(crate) fn back_off(&self, until: u64, now: u64, pause: u64, longest: u64) {
+        let failures = self.failures.load(Ordering::Relaxed);
+        let pause = pause.saturating_mul(1 << failures.min(16)).min(longest);
+        if self.open_at.load(Ordering::Relaxed) == until {
+            self.failures.store(failures.saturating_add(1), Ordering::Relaxed);
+        }
+        self.release(until, now.saturating_add(pause));
     }
 }
 
@@ -177,5 +223,21 @@ mod tests {
         assert!(slot.claim(6_101, 11_101), "a claim lapses");
         slot.release(6_101, 0);
         assert!(!slot.claim(6_102, 11_102), "a lapsed claim must not free another's");
+    }
+
+    #[test]
+    fn each_failure_closes_it_for_longer() {
+        let slot = ProbeSlot::open_from(0);
+        let mut now = 0;
+        let pauses = [(); 5].map(|()| {
+            assert!(slot.claim(now, now + 5_000));
+            slot.back_off(now + 5_000, now, 200, 800);
+            let pause = slot.open_at() - now;
+            now += pause;
+            pause
+        });
+        assert_eq!(pauses, [200, 400, 800, 800, 800]);
+        slot.back_off(77, now, 200, 800);
+        assert_eq!(slot.open_at(), now, "a claim that has lapsed closes nothing");
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! Both drive an [`Attempt`](crate::Attempt) and decide nothing themselves: a request is sent again with
 //! another key, waits for a fetch, or fails exactly when one of [`Client`](crate::Client) does. A request
-//! to an origin that the [`Authorizer`] does not allow passes through with no credential.
+//! to an origin that the [`Authorizer`](crate::Authorizer) does not allow passes through with no credential; one
+//! to an allowed origin that the set itself rules out fails.
 
 mod peeked;
 #[cfg(feature = "reqwest-middleware")]
@@ -17,12 +18,7 @@ pub use peeked::Peeked;
 
 use http::Extensions;
 
-use crate::{
-    client::{Authorizer, require_scopes},
-    error::Error,
-};
-
-/// An extension of a request: it is sent only if the set has these scopes, and else fails with
+/// An extension of a request: it is sent only with a credential that has these scopes, and else fails with
 /// [`MissingScope`](crate::ErrorKind::MissingScope).
 ///
 /// ```
@@ -40,8 +36,8 @@ impl RequireScopes {
         Self(scopes.into_iter().map(|scope| Box::from(scope.as_ref())).collect())
     }
 
-    fn check(extensions: &Extensions, authorizer: &Authorizer) -> Result<(), Error> {
-        extensions.get::<Self>().map_or(Ok(()), |required| require_scopes(authorizer, &required.0))
+    fn of(extensions: &Extensions) -> &[Box<str>] {
+        extensions.get::<Self>().map_or(&[], |required| &required.0)
     }
 }
 

@@ -89,7 +89,6 @@ fn authorizing(
     move |request, extensions, next| {
         let authorizer = authorizer.clone();
         Box::pin(async move {
-            RequireScopes::check(extensions, &authorizer).map_err(Error::middleware)?;
             Sending::new(&authorizer, request).send(&authorizer, extensions, next).await
         })
     }
@@ -145,15 +144,23 @@ impl Sending {
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> Result<Response> {
+        let scopes = RequireScopes::of(extensions).to_vec();
         let (method, url) = (self.request.method().clone(), self.request.url().clone());
         let mut hop = Hop::first(method, url, std::mem::take(&mut self.headers));
         let once = extensions.get::<Once>().is_some();
         let mut is_keyed = true;
         for hops in 0.. {
             let replayable = (hop.bare || self.replayable) && !once;
-            // It is refused for one reason only, the origin; and to any origin a program may send without.
-            let begin = || authorizer.begin(&hop.url, replayable, self.left(authorizer)).ok();
-            let attempt = is_keyed.then(begin).flatten();
+            let left = self.left(authorizer);
+            let begin = || authorizer.begin_requiring(&scopes, &hop.url, replayable, left);
+            let attempt = match is_keyed.then(begin).transpose() {
+                // To an origin that it does not know a program may send without a credential; not to one of
+                // its own that the set rules out.
+                Err(error) if hops == 0 && authorizer.lists(&hop.url) => {
+                    return Err(Error::middleware(error));
+                }
+                attempt => attempt.ok().flatten(),
+            };
             is_keyed = attempt.is_some();
             let Landed { mut response, patch, rejected } =
                 self.hop(&hop, attempt, authorizer, extensions, &next).await?;

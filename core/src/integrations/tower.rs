@@ -221,15 +221,22 @@ where
     R: Body,
 {
     let url = rules.url(request.uri())?;
-    RequireScopes::check(request.extensions(), &rules.authorizer)?;
     let (head, body) = request.into_parts();
     let once = head.extensions.get::<Once>().is_some();
+    let scopes = RequireScopes::of(&head.extensions);
     let mut spare = (rules.replay)(&body).filter(|_| !once);
-    // It is refused for one reason only, the origin; and to any origin a program may send without.
-    let Ok(mut attempt) = rules.authorizer.begin(&url, spare.is_some(), rules.deadline) else {
-        let response = inner.call(Request::from_parts(head, body)).await.map_err(Into::into)?;
-        return Ok(response.map(Peeked::new));
-    };
+    let authorizer = &rules.authorizer;
+    let mut attempt =
+        match authorizer.begin_requiring(scopes, &url, spare.is_some(), rules.deadline) {
+            Ok(attempt) => attempt,
+            Err(error) if authorizer.lists(&url) => return Err(error.into()),
+            // To an origin that it does not know a program may send without a credential.
+            Err(_) => {
+                let request = Request::from_parts(head, body);
+                let response = inner.call(request).await.map_err(Into::into)?;
+                return Ok(response.map(Peeked::new));
+            }
+        };
     let mut unsent = Some(body);
     let mut first = None;
     let mut rejected = false;

@@ -67,23 +67,26 @@ impl Scheme {
 
     /// The scheme that the set names for this credential: for programs that name none. It may be
     /// `api_key` with a header, `bearer` or `basic`; never a query parameter.
-    pub(crate) fn named_by(credential: &Credential) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::SchemeFailed`] if the set names none, or none that a set may give.
+    pub fn named_by(credential: &Credential) -> Result<Self, Error> {
         let id = credential.id();
         let scheme = credential.scheme().ok_or_else(|| {
             refused(format!(
                 "neither the program nor {id} names a scheme: pass one, such as bearer"
             ))
         })?;
+        // What the set names is not repeated: in a document that mixes up its fields it may be a key.
         match (&*scheme.name, &scheme.header) {
-            ("api_key", Some(header)) => {
-                Ok(Self(Arc::new(Kind::Header(header_named_by_a_set(header)))))
+            ("api_key", Some(header)) if !is_for_sets(header) => {
+                Err(refused(format!("{id} names a header that must not carry a credential")))
             }
+            ("api_key", Some(header)) => Ok(Self::header(header)),
             ("api_key", None) => Ok(Self::header("x-api-key")),
             ("bearer", _) => Ok(Self::bearer()),
             ("basic", _) => Ok(Self::basic()),
-            (other, _) => {
-                Err(refused(format!("{id} names the scheme {other:?}, which only code can give")))
-            }
+            _ => Err(refused(format!("{id} names a scheme that only code can give"))),
         }
     }
 
@@ -109,10 +112,22 @@ impl Scheme {
         matches!(&*self.0, Kind::Signing(_))
     }
 
+    /// What a scheme that does not sign adds to any request with this credential.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn prepare(&self, credential: &Credential) -> Result<Patch, Error> {
+        let nowhere = Url::parse("https://localhost").map_err(|_| refused("no URL".into()))?;
+        let headers = HeaderMap::new();
+        let any = Unsigned::new(&Method::GET, &nowhere, &headers, None, Timestamp::UNIX_EPOCH);
+        self.apply(credential, &any)
+    }
+
     /// What to add to this request.
     ///
     /// # Errors
-    /// [`ErrorKind::SchemeFailed`] if the credential lacks material, or it cannot stand in a header.
+    /// [`ErrorKind::SchemeFailed`] if the credential lacks material, or it cannot stand in a header: that
+    /// takes visible ASCII, with no space around it. What a signer returns, if it cannot sign.
     pub fn apply(&self, credential: &Credential, request: &Unsigned<'_>) -> Result<Patch, Error> {
         let mut patch = Patch::default();
         match &*self.0 {
@@ -121,8 +136,8 @@ impl Scheme {
             }
             Kind::Header(Err(error)) => return Err(error.clone()),
             Kind::Bearer => {
-                let value = format!("Bearer {}", material(credential, "key")?);
-                patch.add_header(AUTHORIZATION, &value, credential)?;
+                let key = in_header(material(credential, "key")?, &AUTHORIZATION, credential)?;
+                patch.add_header(AUTHORIZATION, &format!("Bearer {key}"), credential)?;
             }
             Kind::Basic => {
                 let user = material(credential, "key")?;
@@ -142,7 +157,8 @@ pub trait Sign: fmt::Debug + Send + Sync + 'static {
     /// Adds to `patch` what makes `request` authentic: headers, query parameters.
     ///
     /// # Errors
-    /// Any error; the request fails with it before anything is sent.
+    /// Any error. It counts as a rejection of the credential, and the request goes on with the next one;
+    /// if there is none, it fails with this error before anything is sent.
     fn sign(
         &self,
         credential: &Credential,
@@ -191,19 +207,16 @@ impl Patch {
     /// Sets a header. The value is marked as sensitive.
     ///
     /// # Errors
-    /// [`ErrorKind::SchemeFailed`] if the value cannot stand in a header.
+    /// [`ErrorKind::SchemeFailed`] if the value is not visible ASCII without spaces around it.
     pub fn add_header(
         &mut self,
         name: HeaderName,
         value: &str,
         credential: &Credential,
     ) -> Result<(), Error> {
-        let mut value = HeaderValue::from_str(value).map_err(|_| {
-            let id = credential.id();
-            refused(format!(
-                "the material of {id} has characters that cannot stand in the header {name}"
-            ))
-        })?;
+        let unfit = || unfit_for(&name, credential);
+        let value = in_header(value, &name, credential)?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| unfit())?;
         value.set_sensitive(true);
         self.headers.push((name, value));
         Ok(())
@@ -336,22 +349,41 @@ fn changes_the_request(name: &str) -> bool {
     NAMES.contains(&name) || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
-/// A header that a set may name.
-fn header_named_by_a_set(name: &str) -> Result<HeaderName, Error> {
-    let name = header_name(name)?;
-    if changes_the_request(name.as_str()) {
-        let what = format!(
-            "a set must not name the header {name}, which says what a request is or who sends it: only code can"
-        );
-        return Err(Error::new(ErrorKind::InvalidConfig, what));
-    }
-    Ok(name)
+/// Whether a set may name this header. One that changes what servers make of a request is for code to name.
+fn is_for_sets(name: &str) -> bool {
+    header_name(name).is_ok_and(|name| !changes_the_request(name.as_str()))
 }
 
 fn material<'a>(credential: &'a Credential, name: &str) -> Result<&'a str, Error> {
-    credential
+    let material = credential
         .reveal(name)
-        .ok_or_else(|| refused(format!("{} has no material named {name:?}", credential.id())))
+        .ok_or_else(|| refused(format!("{} has no material named {name:?}", credential.id())))?;
+    match material.is_empty() {
+        false => Ok(material),
+        true => Err(refused(format!("the material {name:?} of {} is empty", credential.id()))),
+    }
+}
+
+/// The value, if every HTTP library sends it as it is: some trim what stands around it, some quote what
+/// they cannot encode in their errors, and what lies beyond ASCII is read in several ways.
+fn in_header<'a>(
+    value: &'a str,
+    name: &HeaderName,
+    credential: &Credential,
+) -> Result<&'a str, Error> {
+    let is_visible = value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    match is_visible && value.trim_matches(' ') == value {
+        true => Ok(value),
+        false => Err(unfit_for(name, credential)),
+    }
+}
+
+fn unfit_for(name: &HeaderName, credential: &Credential) -> Error {
+    refused(format!(
+        "the material of {} cannot stand in the header {name}: it must be visible ASCII, with no space \
+         around it",
+        credential.id()
+    ))
 }
 
 fn refused(what: String) -> Error {
@@ -390,11 +422,21 @@ mod tests {
 
     #[test]
     fn what_cannot_be_put_on_a_request_is_refused() {
-        let odd = Credential::new("k1", "line\nbreak");
-        assert_eq!(
-            apply(&Scheme::bearer(), &odd).expect_err("odd").kind(),
-            ErrorKind::SchemeFailed
-        );
+        for odd in ["good-2\nx", "a\r\nb", "a\0b", "a\tb", "s3é", "\u{feff}s3", "s3 ", " s3", ""] {
+            let odd = Credential::new("k1", odd);
+            for scheme in [Scheme::bearer(), Scheme::header("x-api-key")] {
+                let error = apply(&scheme, &odd).expect_err("odd");
+                assert_eq!(error.kind(), ErrorKind::SchemeFailed);
+                let material = odd.reveal("key").expect("a key");
+                assert!(material.is_empty() || !format!("{error:?}").contains(material.trim()));
+            }
+        }
+        // Where it is encoded, it may hold anything.
+        let odd = Credential::new("k1", "clé à vis\n");
+        let (headers, _) = apply(&Scheme::basic(), &odd).expect("basic");
+        assert_eq!(headers["authorization"], "Basic Y2zDqSDDoCB2aXMKOg==");
+        let (_, url) = apply(&Scheme::query("api_key"), &odd).expect("query");
+        assert_eq!(url.query(), Some("a=1&api_key=cl%C3%A9+%C3%A0+vis%0A"));
         let bare = Credential::bare("k1").with_material("other", "x");
         assert!(apply(&Scheme::bearer(), &bare).expect_err("bare").to_string().contains("\"key\""));
         for name in [
@@ -429,9 +471,9 @@ mod tests {
             Scheme::named_by(&Credential::new("k1", "x").with_scheme(scheme))
         };
         assert!(named("api_key", Some("x-key")).expect("scheme").check().is_ok());
-        for header in [
+        for refused in [
             "cookie",
-            "connection",
+            "Connection",
             "upgrade",
             "te",
             "trailer",
@@ -454,9 +496,12 @@ mod tests {
             "user-agent",
             "sec-fetch-site",
             "a b",
+            "x-a\r\nx-b",
+            "s3cr3t s3cr3t",
         ] {
-            let refused = named("api_key", Some(header)).expect("a scheme").check();
-            assert_eq!(refused.expect_err(header).kind(), ErrorKind::InvalidConfig);
+            let error = named("api_key", Some(refused)).expect_err(refused);
+            assert_eq!(error.kind(), ErrorKind::SchemeFailed);
+            assert!(!error.to_string().contains("s3cr3t"), "{error}");
         }
         for header in ["authorization", "x-api-key", "Api-Key", "private-token", "x-auth-token"] {
             named("api_key", Some(header)).expect("a scheme").check().expect(header);

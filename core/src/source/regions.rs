@@ -171,7 +171,10 @@ impl Inner {
             held.into_iter().for_each(|held| standing.holds(held));
             false
         });
-        let mut tour = self.standing.borrow().tour(self.now(), held.is_some_and(|held| held.validator().is_some()));
+        let mut tour = self
+            .standing
+            .borrow()
+            .tour(self.now(), held.is_some_and(|held| held.validator().is_some()));
         loop {
             let ask = self.standing.borrow().next(self.now(), &mut tour);
             let Some(ask) = ask else { return tour.end() };

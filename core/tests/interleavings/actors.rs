@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex as Plain, PoisonError};
 use keyswap::{
     Credential, CredentialSet, Policy,
     engine::{
-        attempt::{Course, Next},
+        attempt::{Course, Next, Outcome},
         rotation::{Action, Evidence, Input, Rotation, default_backoff},
         snapshot::Snapshot,
         verdict::Verdict,
@@ -48,6 +48,7 @@ enum Message {
     Accepted(Evidence, Trip),
     Hint(u64),
     Wait(Arc<Mailbox<Woken>>),
+    Rest { seen: u64, asks: bool, waker: Arc<Mailbox<Woken>> },
     Refresh(Arc<Mailbox<Woken>>),
     Fetched(u64, Option<CredentialSet>),
     Woke,
@@ -76,6 +77,7 @@ pub(crate) fn run(story: Story) {
         shared: shared.clone(),
         rotation,
         waiters: Vec::new(),
+        resting: Vec::new(),
         stepped: 0,
         published: 0,
         has_settled: false,
@@ -166,9 +168,12 @@ fn quit(shared: &Arc<Shared>) {
             drop(course);
         }
         _ => {
-            let waiter = Arc::new(Mailbox::new());
-            shared.inbox.send(&shared.clock, Message::Wait(waiter.clone()));
-            waiter.close(&shared.clock);
+            let waker = Arc::new(Mailbox::new());
+            let seen = shared.load().epoch();
+            shared
+                .inbox
+                .send(&shared.clock, Message::Rest { seen, asks: true, waker: waker.clone() });
+            waker.close(&shared.clock);
         }
     }
 }
@@ -183,9 +188,10 @@ fn call(shared: &Arc<Shared>) {
         next = match next {
             Next::Send(credential) => {
                 let (accepted, evidence, trip) = exchange(shared, &course, &credential, look);
+                let sent = evidence.sent;
                 if !accepted {
                     shared.inbox.send(clock, Message::Rejected(evidence, trip));
-                } else if shared.load().is_probing() {
+                } else if course.sends() > 1 || shared.load().is_probing() {
                     shared.inbox.send(clock, Message::Accepted(evidence, trip));
                 }
                 look = Look::at(shared);
@@ -193,22 +199,24 @@ fn call(shared: &Arc<Shared>) {
                     world.ends_probe(&credential);
                 }
                 let verdict = if accepted { Verdict::Accepted } else { Verdict::Rejected };
-                let next = course.judged(clock.boot(), &look.snapshot, verdict, policy);
+                let outcome = Outcome { verdict, sent, repeatable: true };
+                let next = course.judged(clock.boot(), &look.snapshot, outcome, policy);
                 if accepted {
                     return;
                 }
                 next
             }
             Next::Wait(until) => {
-                let settled = Arc::new(Mailbox::new());
-                shared.inbox.send(clock, Message::Wait(settled.clone()));
-                wait(shared, &settled, until);
+                if rest(shared, look.snapshot.epoch(), true, until) == Woken::Settled {
+                    course.settled();
+                }
                 look = Look::at(shared);
                 course.proceed(clock.boot(), &look.snapshot, None, policy)
             }
-            Next::Pause(pause) => {
-                let until = clock.boot() + u64::try_from(pause.as_millis()).expect("a short pause");
-                clock.wait(&Arc::new(Mailbox::new()), until);
+            Next::Rest(until) => {
+                if rest(shared, look.snapshot.epoch(), false, until) == Woken::Settled {
+                    course.settled();
+                }
                 look = Look::at(shared);
                 course.proceed(clock.boot(), &look.snapshot, None, policy)
             }
@@ -263,6 +271,18 @@ fn become_ready(shared: &Arc<Shared>) {
     assert!(shared.load().in_use().is_some(), "a request failed: settled, and nothing is usable");
 }
 
+/// As `KeySwap::rest` does, with the limit of the attempt.
+fn rest(shared: &Shared, seen: u64, asks: bool, until: u64) -> Woken {
+    let waker = Arc::new(Mailbox::new());
+    shared.inbox.send(&shared.clock, Message::Rest { seen, asks, waker: waker.clone() });
+    let woken = shared.clock.wait(&waker, until);
+    assert!(
+        !asks || woken != Woken::InTime,
+        "a caller waited for its whole limit: nobody settled it"
+    );
+    woken
+}
+
 fn wait(shared: &Shared, settled: &Arc<Mailbox<Woken>>, until: u64) {
     let woken = shared.clock.wait(settled, until);
     assert_eq!(woken, Woken::Settled, "a caller waited for its whole limit: nobody settled it");
@@ -294,6 +314,7 @@ struct Driver {
     shared: Arc<Shared>,
     rotation: Rotation,
     waiters: Vec<Arc<Mailbox<Woken>>>,
+    resting: Vec<Arc<Mailbox<Woken>>>,
     /// When its last step began, and when it last published.
     stepped: u64,
     published: u64,
@@ -328,6 +349,7 @@ impl Driver {
                     self.step(Input::Hinted { generation: Some(generation), immediate: false });
                 }
                 Message::Wait(waiter) => self.wait(waiter),
+                Message::Rest { seen, asks, waker } => self.rest(seen, asks, waker),
                 Message::Refresh(waiter) => {
                     self.step(Input::RefreshRequested);
                     self.wait(waiter);
@@ -364,6 +386,22 @@ impl Driver {
         }
     }
 
+    fn rest(&mut self, seen: u64, asks: bool, waker: Arc<Mailbox<Woken>>) {
+        if self.rotation.snapshot().epoch() > seen {
+            return waker.send(&self.shared.clock, Woken::News);
+        }
+        self.resting.push(waker);
+        if asks {
+            self.step(Input::Waited);
+        }
+    }
+
+    fn wake(&mut self, why: Woken) {
+        for waker in self.resting.drain(..) {
+            waker.send(&self.shared.clock, why);
+        }
+    }
+
     /// Takes evidence, and lets the observer see what came of it.
     fn weigh(&mut self, what: (&str, bool), trip: Trip, input: Input) {
         let (counts, seen) = (self.rotation.counts(), self.rotation.snapshot().clone());
@@ -393,6 +431,7 @@ impl Driver {
                 Action::Publish(snapshot) => {
                     self.shared.publish(snapshot);
                     self.published = self.shared.world.order();
+                    self.wake(Woken::News);
                 }
                 Action::StartFetch(ticket) => self.fetch(ticket),
                 Action::AbandonFetch(_) => unreachable!("time stands still while a fetch runs"),
@@ -401,6 +440,7 @@ impl Driver {
                     for waiter in self.waiters.drain(..) {
                         waiter.send(&self.shared.clock, Woken::Settled);
                     }
+                    self.wake(Woken::Settled);
                 }
                 Action::Tell(event) => {
                     self.shared.world.told(&event, self.stepped, self.published);

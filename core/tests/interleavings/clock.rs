@@ -33,6 +33,7 @@ struct Books {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
     Settled,
+    News,
     InTime,
 }
 

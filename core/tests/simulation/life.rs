@@ -12,10 +12,10 @@ use std::{
 
 use fastrand::Rng;
 use keyswap::{
-    Credential, Event, Moment, Policy, Snapshot, Verdict,
+    Credential, Error, ErrorKind, Event, Moment, Policy, Snapshot, Verdict,
     engine::{
-        attempt::{Course, Next},
-        rotation::{Action, Evidence, Input, Rotation, default_backoff},
+        attempt::{Course, Next, Outcome},
+        rotation::{Action, Evidence, Input, Rotation, Unfit, default_backoff},
     },
 };
 
@@ -30,6 +30,8 @@ const WAIT: u64 = 10_000;
 const PROBE_TIMEOUT: u64 = 5_000;
 /// What a retry that was planned before the trouble, and the two answers after it, may take.
 const LOCKED_OUT: u64 = 600_000;
+/// The shortest pause before a rejected credential is repeated.
+const PAUSE: u64 = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
@@ -59,7 +61,7 @@ enum Stage {
     Free,
     Sent,
     Waiting,
-    Pausing,
+    Resting,
 }
 
 struct Request {
@@ -74,9 +76,14 @@ struct Request {
     replayable: bool,
     /// A route that rejects every key.
     hopeless: bool,
-    rejected: Vec<Arc<Credential>>,
-    /// Whether it has paused since the last send, or begun again.
-    paused: bool,
+    /// What was rejected, on which send, and when.
+    rejected: Vec<(Arc<Credential>, u64, u64)>,
+    /// The first send, if it tried the candidate and was no success.
+    trial: Option<Evidence>,
+    /// Until when it waits.
+    until: u64,
+    /// Whether it has begun again since the last send, or at any time.
+    begun_again: bool,
     repeated: bool,
     /// The keys of the newest published set that were usable all along.
     steady: Vec<usize>,
@@ -135,7 +142,9 @@ impl Life {
             replayable: true,
             hopeless: false,
             rejected: Vec::new(),
-            paused: false,
+            trial: None,
+            until: 0,
+            begun_again: false,
             repeated: false,
             steady: Vec::new(),
             last: Verdict::Other,
@@ -348,17 +357,13 @@ impl Life {
                 *self.seen.entry(event.name()).or_default() += 1;
             }
             match action {
-                Action::Publish(_) => self.keep_steady(),
+                Action::Publish(_) => {
+                    self.keep_steady();
+                    self.wake(false);
+                }
                 Action::StartFetch(ticket) => self.fetch(ticket),
                 Action::AbandonFetch(_) => self.fetch_began = None,
-                Action::Settle(_) => {
-                    for at in 0..self.requests.len() {
-                        if self.requests[at].stage == Stage::Waiting {
-                            let step = self.requests[at].step;
-                            self.plan(0, Due::Resume(at, step));
-                        }
-                    }
-                }
+                Action::Settle(_) => self.wake(true),
                 // What is still on its way with an earlier probe says nothing any more.
                 Action::Tell(Event::Candidate { .. } | Event::Rejected { candidate: true, .. }) => {
                     self.probe = None;
@@ -373,6 +378,18 @@ impl Life {
         }
         self.plan_wake();
         Ok(())
+    }
+
+    /// Those who wait look again.
+    fn wake(&mut self, is_settled: bool) {
+        for at in 0..self.requests.len() {
+            let request = &mut self.requests[at];
+            if matches!(request.stage, Stage::Waiting | Stage::Resting) {
+                request.course.iter_mut().filter(|_| is_settled).for_each(Course::settled);
+                let step = request.step;
+                self.plan(0, Due::Resume(at, step));
+            }
+        }
     }
 
     fn fetch(&mut self, ticket: u64) {
@@ -441,7 +458,8 @@ impl Life {
         request.replayable = replayable;
         request.hopeless = self.rng.u8(..20) == 0;
         request.rejected.clear();
-        request.paused = false;
+        request.trial = None;
+        request.begun_again = false;
         request.repeated = false;
         request.steady = steady;
         request.last = Verdict::Other;
@@ -456,8 +474,10 @@ impl Life {
     }
 
     fn proceed(&mut self, at: usize) -> Held {
-        if self.requests[at].stage == Stage::Pausing {
-            self.requests[at].paused = true;
+        let now = self.moment().boot;
+        let request = &mut self.requests[at];
+        if request.stage == Stage::Waiting && now >= request.until {
+            request.course.iter_mut().for_each(Course::settled);
         }
         self.decide(at, false)
     }
@@ -485,6 +505,17 @@ impl Life {
             eprintln!("{:>9} request {at}.{number} {shown}", self.now());
         }
         match next {
+            Next::Send(credential) if self.world.is_unfit(&credential) => {
+                *self.seen.entry("unfit").or_default() += 1;
+                let why = Error::new(ErrorKind::SchemeFailed, "it does not fit");
+                let unfit = Unfit { credential, why: why.clone(), sent: None };
+                self.send(Input::Unfit(unfit))?;
+                self.decisions += 1;
+                let (now, snapshot) = (self.moment().boot, self.rotation.snapshot().clone());
+                let Some(course) = &mut self.requests[at].course else { return Ok(()) };
+                let next = course.unfit(now, &snapshot, why, &self.policy);
+                return self.take(at, next, &snapshot, is_fresh);
+            }
             Next::Send(credential) => {
                 self.check_send(at, &credential, snapshot, is_fresh)?;
                 self.sends += 1;
@@ -493,7 +524,7 @@ impl Life {
                 request.stage = Stage::Sent;
                 request.sent = self.sends;
                 request.credential = Some(credential);
-                request.paused = false;
+                request.begun_again = false;
                 let time = match self.rng.u8(..40) {
                     0 => self.rng.u64(5_000..15_000),
                     1..=4 => self.rng.u64(100..3_000),
@@ -507,14 +538,18 @@ impl Life {
                     "a request waits for too long"
                 );
                 self.requests[at].stage = Stage::Waiting;
+                self.requests[at].until = until;
                 let wait = until.saturating_sub(self.moment().boot);
                 self.plan(wait, Due::Resume(at, step));
                 self.send(Input::Waited)?;
             }
-            Next::Pause(pause) => {
-                self.requests[at].stage = Stage::Pausing;
-                let wait = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                must!((100..=300).contains(&wait), "a pause of {wait} ms");
+            Next::Rest(until) => {
+                must!(
+                    until > self.moment().boot && until <= self.moment().boot + WAIT,
+                    "a request rests for too long, or not at all"
+                );
+                self.requests[at].stage = Stage::Resting;
+                let wait = until.saturating_sub(self.moment().boot);
                 self.plan(wait, Due::Resume(at, step));
             }
             Next::Return | Next::Fail(_) => {
@@ -549,12 +584,19 @@ impl Life {
             eprintln!("{:>9} request {at} {verdict:?} {}", self.now(), credential.id());
         }
         self.probe.take_if(|(of, _)| *of == at as u32);
+        let is_probing = request.course.as_ref().is_some_and(Course::is_probing);
+        let is_resend = request.course.as_ref().is_some_and(|course| course.sends() > 1);
         let evidence = || Evidence { credential: credential.id().into(), sent };
         match verdict {
             Verdict::Rejected => self.send(Input::Rejected(evidence()))?,
-            Verdict::Accepted if self.rotation.snapshot().is_probing() => {
+            Verdict::Accepted if is_resend || self.rotation.snapshot().is_probing() => {
                 self.send(Input::Accepted(evidence()))?;
+                if let Some(trial) = self.requests[at].trial.take() {
+                    self.send(Input::Doubted(trial))?;
+                }
             }
+            Verdict::Accepted => {}
+            _ if is_probing => self.requests[at].trial = Some(evidence()),
             _ => {}
         }
         self.decisions += 1;
@@ -563,13 +605,30 @@ impl Life {
         let request = &mut self.requests[at];
         request.last = verdict;
         if verdict == Verdict::Rejected {
-            request.rejected.push(credential);
+            request.rejected.push((credential.clone(), sent, now));
         }
+        let repeatable = self.rng.bool();
         let Some(course) = &mut request.course else { return Ok(()) };
-        let next = course.judged(now, &snapshot, verdict, &self.policy);
+        let outcome = Outcome { verdict, sent, repeatable };
+        let next = course.judged(now, &snapshot, outcome, &self.policy);
         let transient = matches!(verdict, Verdict::Other | Verdict::Throttled);
+        if is_probing && replayable && repeatable && transient {
+            *self.seen.entry("trial without success").or_default() += 1;
+            let request = &self.requests[at];
+            let is_new = |it: &Credential| !request.rejected.iter().any(|(old, ..)| **old == *it);
+            let could = snapshot.in_use().is_some_and(|in_use| {
+                !self.world.is_unfit(in_use) && is_new(in_use) && *in_use != *credential
+            }) && now < request.deadline;
+            let asks_on = matches!(&next, Next::Send(_));
+            must!(asks_on || !could, "a trial is not free for its caller");
+        }
+        let request = &mut self.requests[at];
+        let Some(course) = &mut request.course else { return Ok(()) };
+        if matches!(next, Next::Send(_)) {
+            return self.take(at, next, &snapshot, false);
+        }
         if transient && replayable && self.rng.bool() && course.repeat() {
-            (request.paused, request.repeated) = (true, true);
+            (request.begun_again, request.repeated) = (true, true);
             return self.decide(at, true);
         }
         self.take(at, next, &snapshot, false)
@@ -597,9 +656,14 @@ impl Life {
         let request = &self.requests[at];
         let sends = request.course.as_ref().map_or(0, Course::sends);
         self.oracle.check_send(credential, sends)?;
+        let is_premature = |(rejected, sent, at): &(Arc<Credential>, u64, u64)| {
+            rejected == credential
+                && now.boot < at + PAUSE
+                && !self.oracle.was_accepted_since(credential.id(), *sent)
+        };
         must!(
-            request.paused || !request.rejected.iter().any(|rejected| rejected == credential),
-            "invariant 8: {} is repeated without a pause",
+            request.begun_again || !request.rejected.iter().any(is_premature),
+            "invariant 8: {} is repeated without a pause, or news of it",
             credential.id()
         );
         must!(request.replayable || sends == 1, "a body that cannot be replayed is sent again");

@@ -61,6 +61,8 @@ pub(crate) struct Oracle {
     brought: Vec<String>,
     ids: BTreeMap<String, Known>,
     ends: BTreeMap<String, Ends>,
+    /// What was found to fit on no request, and not accepted since: id and material.
+    unfit: BTreeSet<(String, String)>,
     /// The rejections of the credential in use with no acceptance between, and the first one.
     rejections: u32,
     first_rejection: u64,
@@ -118,6 +120,7 @@ impl Oracle {
             brought: Vec::new(),
             ids: BTreeMap::new(),
             ends: BTreeMap::new(),
+            unfit: BTreeSet::new(),
             rejections: 0,
             first_rejection: 0,
             last_rejection: 0,
@@ -156,6 +159,8 @@ impl Oracle {
         let was_void = self.is_void(input);
         let highest = self.highest;
         self.hear(input, was_void);
+        self.doubt(input, now);
+        self.pass_time(now);
         let run = Run { rejections: self.rejections, first: self.first_rejection };
         if let Input::Accepted(evidence) = input
             && !was_void
@@ -314,7 +319,11 @@ impl Oracle {
         }
         let in_use = self.snapshot.in_use().map(|in_use| in_use.id().to_owned());
         match input {
+            Input::Unfit(unfit) => {
+                self.unfit.insert(key(&unfit.credential));
+            }
             Input::Accepted(evidence) => {
+                self.unfit.retain(|(id, _)| **id != *evidence.credential);
                 let known = self.ids.entry(evidence.credential.to_string()).or_default();
                 known.accepted = known.accepted.max(evidence.sent);
                 if in_use.as_deref() == Some(&*evidence.credential)
@@ -341,6 +350,19 @@ impl Oracle {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A trial that brought no success where the credential in use did is one that failed.
+    fn doubt(&mut self, input: &Input, now: Moment) {
+        let Input::Doubted(evidence) = input else { return };
+        let is_candidate =
+            self.snapshot.candidate().is_some_and(|it| *it.id() == *evidence.credential);
+        let since = self.ids.get(&*evidence.credential).map_or(0, |known| known.since);
+        if is_candidate && evidence.sent > since && now.boot >= self.probe_from {
+            let at = self.probe_rejections.min(PROBE_DELAYS.len() - 1);
+            self.probe_rejections += 1;
+            self.probe_from = now.boot + PROBE_DELAYS[at];
         }
     }
 
@@ -374,6 +396,15 @@ impl Oracle {
         if let Some(in_use) = snapshot.in_use() {
             let is_held = set.is_some_and(|set| members(set).any(|held| held == in_use));
             must!(is_held, "{} is in use and not in the set", in_use.id());
+        }
+        if let Some(in_use) = snapshot.in_use().filter(|in_use| self.is_unfit(in_use)) {
+            let fit = self.surely_usable().find(|other| !self.is_unfit(other));
+            must!(
+                fit.is_none(),
+                "invariant 16: no request can carry {}, and it is in use in place of {}",
+                in_use.id(),
+                fit.map_or("", Credential::id)
+            );
         }
         // An id's state changes when it comes, and when it starts or stops being in use or tried.
         let place = |snapshot: &Snapshot| {
@@ -506,6 +537,7 @@ impl Oracle {
 
     fn told(&mut self, event: &Event, run: Run, input: &Input, now: Moment) -> Held {
         match event {
+            Event::FellBack { from, .. } if self.unfit.iter().any(|(id, _)| **id == **from) => {}
             Event::FellBack { from, to } => {
                 must!(
                     run.rejections >= 2,
@@ -518,6 +550,13 @@ impl Oracle {
             Event::Promoted { to, proven: true, .. } => {
                 let said = matches!(input, Input::Accepted(said) if said.credential == *to);
                 must!(said, "{to} is said to be proven, and nobody proved it");
+            }
+            Event::Promoted { from, to, proven: false } => {
+                let is_unfit = |id: &str| self.unfit.iter().any(|(unfit, _)| unfit == id);
+                must!(
+                    !is_unfit(to) || is_unfit(from),
+                    "invariant 16: {to} is promoted unproven, and no request can carry it"
+                );
             }
             Event::Candidate { .. } => (self.probe_rejections, self.probe_from) = (0, now.boot),
             Event::Rejected { candidate: true, probe_in, .. } => {
@@ -536,6 +575,15 @@ impl Oracle {
     pub(crate) fn check_probe(&self, now: Moment) -> Held {
         must!(now.boot >= self.probe_from, "the candidate is probed again too soon");
         Ok(())
+    }
+
+    /// Whether the API accepted a send of this credential after that one.
+    pub(crate) fn was_accepted_since(&self, id: &str, sent: u64) -> bool {
+        self.ids.get(id).is_some_and(|known| known.accepted > sent)
+    }
+
+    fn is_unfit(&self, credential: &Credential) -> bool {
+        !self.unfit.is_empty() && self.unfit.contains(&key(credential))
     }
 
     fn members(&self) -> impl Iterator<Item = &Credential> {
@@ -573,6 +621,10 @@ impl Oracle {
         );
         Ok(())
     }
+}
+
+fn key(credential: &Credential) -> (String, String) {
+    (credential.id().to_owned(), credential.reveal("key").unwrap_or("").to_owned())
 }
 
 fn members(set: &CredentialSet) -> impl Iterator<Item = &Credential> {

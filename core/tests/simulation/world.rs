@@ -19,6 +19,8 @@ pub(crate) struct Key {
     expires: Option<u64>,
     from: Vec<u64>,
     until: Vec<u64>,
+    /// Whether no request can carry it.
+    is_unfit: bool,
 }
 
 /// One state that the endpoint shows from some time on.
@@ -195,6 +197,11 @@ impl World {
         number.checked_sub(1).filter(|key| *key < self.keys.len())
     }
 
+    /// Whether no request can carry a credential.
+    pub(crate) fn is_unfit(&self, credential: &Credential) -> bool {
+        self.key_of(credential).is_some_and(|key| self.keys[key].is_unfit)
+    }
+
     /// How long a fetch takes, and whether it ever ends in time.
     pub(crate) fn fetch_time(&self, now: u64, rng: &mut Rng) -> u64 {
         match self.fault_at(now) {
@@ -342,6 +349,7 @@ impl World {
             expires,
             from: (0..self.replicas).map(from).collect(),
             until: vec![expires.unwrap_or(NEVER); self.replicas],
+            is_unfit: false,
         });
         number - 1
     }
@@ -377,7 +385,12 @@ impl World {
         let delay: Vec<_> =
             (0..self.replicas).map(|_| if slow { rng.u64(..60_000) } else { 0 }).collect();
         let is_bad = overlap && rng.u8(..8) == 0;
+        let is_unfit = overlap && rng.u8(..8) == 0;
         let key = self.new_key(now, |at| if is_bad { NEVER } else { now + delay[at] });
+        self.keys[key].is_unfit = is_unfit;
+        if is_unfit {
+            self.stop(key, |_| 0);
+        }
         let visible_at = if rng.u8(..3) == 0 { now + rng.u64(..20_000) } else { now };
         let mut previous = Vec::new();
         if overlap && !self.one_name {

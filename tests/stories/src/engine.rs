@@ -28,9 +28,9 @@ use keyswap::{
     Classifier, Credential, CredentialSet, Error, ErrorKind, Failure, Moment, Policy, Scheme,
     Unsigned, Verdict,
     engine::{
-        attempt::{Course, Next, waits_until},
+        attempt::{Course, Next, Outcome as Judged, waits_until},
         retry::{RetryRule, Tried},
-        rotation::{Action, Evidence, Input, Rotation, default_backoff},
+        rotation::{Action, Evidence, Input, Rotation, Unfit, default_backoff},
         snapshot::Snapshot,
         throttle::Throttle,
     },
@@ -98,7 +98,10 @@ struct Play<'a> {
     pinned: Option<String>,
     retry: RetryRule,
     throttle: Throttle,
-    waiters: Vec<Turn>,
+    /// Those who wait, and whether it is a fetch that they wait for.
+    waiters: Vec<(Turn, bool)>,
+    /// What the scheme of the client finds wrong with a credential.
+    scheme: Option<Scheme>,
     settled: Option<Result<(), Error>>,
     callers: Vec<&'a Caller>,
     requests: HashMap<u64, Request>,
@@ -166,6 +169,8 @@ struct Request {
     number: u64,
     /// The number of the send under way.
     sent: u64,
+    /// The first send, if it tried the candidate and was no success.
+    trial: Option<Evidence>,
     /// How often this hop was retried.
     retried: u32,
     last: Option<Last>,
@@ -209,6 +214,7 @@ impl<'a> Play<'a> {
                 let terms = Terms::of(&policy);
                 Push::new(setup.client.push, setup.client.heartbeat_ms, terms, seed)
             },
+            scheme: setup.client.scheme(),
             pinned: setup.client.signed_by_endpoint.then(|| world.public_key()),
             retry: RetryRule::new(setup.client.retries, &policy),
             throttle: Throttle::default(),
@@ -376,7 +382,10 @@ impl<'a> Play<'a> {
         let actions = self.rotation.step(self.moment(), self.sends, input);
         for action in actions {
             match action {
-                Action::Publish(snapshot) => self.snapshot = snapshot,
+                Action::Publish(snapshot) => {
+                    self.snapshot = snapshot;
+                    self.wake();
+                }
                 Action::StartFetch(ticket) => self.fetch(ticket),
                 Action::AbandonFetch(ticket) => {
                     self.live.take_if(|(live, _)| *live == ticket);
@@ -386,9 +395,10 @@ impl<'a> Play<'a> {
                     }
                 }
                 Action::Settle(outcome) => {
-                    for turn in mem::take(&mut self.waiters) {
-                        self.later(0, Happening::Resumes(turn));
+                    for (turn, _) in self.waiters.clone() {
+                        self.turn(turn).into_iter().for_each(|request| request.course.settled());
                     }
+                    self.wake();
                     self.settled = Some(outcome);
                 }
                 Action::Tell(event) => self.tally.told(event.name()),
@@ -399,6 +409,13 @@ impl<'a> Play<'a> {
         let wake = self.rotation.wake_at().map_or(u64::MAX, |at| at.boot.saturating_sub(BOOT));
         // As in the driver: never less than a millisecond.
         self.wake = wake.max(self.now + 1);
+    }
+
+    /// Those who wait look again.
+    fn wake(&mut self) {
+        for (turn, _) in mem::take(&mut self.waiters) {
+            self.later(0, Happening::Resumes(turn));
+        }
     }
 
     /// What the push channel says, if there is one.
@@ -502,6 +519,7 @@ impl<'a> Play<'a> {
         let replayable = what.body != Body::OneShot;
         let deadline = now + what.timeout_ms;
         let request = Request {
+            trial: None,
             caller,
             nth,
             deadline,
@@ -518,10 +536,6 @@ impl<'a> Play<'a> {
             retried: 0,
             last: None,
         };
-        if let Some(missing) = self.missing_scope(what) {
-            self.tally.failed(&missing);
-            return self.next_request(&request);
-        }
         self.requests.insert(id, request);
         self.later(what.timeout_ms, Happening::TimesOut(id));
         if let Some(patience) = what.cancel_after_ms {
@@ -556,18 +570,12 @@ impl<'a> Play<'a> {
         let now = self.moment().boot;
         let Some(request) = self.requests.get_mut(&id) else { return };
         let (hop, deadline) = (&request.hop, Some(request.deadline));
-        request.course = Course::new(hop.replayable, now, deadline, &self.policy);
-        request.retried = 0;
+        let scopes = self.callers[request.caller].scopes.iter().flatten();
+        let scopes: Vec<_> = scopes.map(|scope| scope.as_str().into()).collect();
+        let course = Course::new(hop.replayable, now, deadline, &self.policy);
+        request.course = course.require(&scopes);
+        (request.retried, request.trial) = (0, None);
         self.proceed(id);
-    }
-
-    fn missing_scope(&self, caller: &Caller) -> Option<Error> {
-        let set = self.snapshot.set().map_or(&[][..], CredentialSet::scopes);
-        let own = self.snapshot.in_use().map_or(&[][..], Credential::scopes);
-        let granted = if own.is_empty() { set } else { own };
-        let lacks = |scope: &String| !granted.iter().any(|granted| **granted == **scope);
-        let lacking = caller.scopes.iter().flatten().any(lacks);
-        lacking.then(|| Error::new(ErrorKind::MissingScope, "the set lacks a scope"))
     }
 
     fn next_request(&mut self, ended: &Request) {
@@ -586,8 +594,16 @@ impl<'a> Play<'a> {
     }
 
     fn resumes(&mut self, turn: Turn) {
-        if self.turn(turn).is_some() {
-            self.waiters.retain(|waiter| *waiter != turn);
+        let mut asked = false;
+        // Whoever is still among those who wait was not woken: its time is over.
+        self.waiters.retain(|(waiter, asks)| {
+            asked |= *waiter == turn && *asks;
+            *waiter != turn
+        });
+        if let Some(request) = self.turn(turn) {
+            if asked {
+                request.course.settled();
+            }
             self.proceed(turn.request);
         }
     }
@@ -605,7 +621,15 @@ impl<'a> Play<'a> {
         request.number += 1;
         let turn = Turn { request: id, number: request.number };
         match next {
-            Next::Send(_) => {
+            Next::Send(credential) => {
+                if let Err(why) = self.fits(&credential) {
+                    self.step(Input::Unfit(Unfit { credential, why: why.clone(), sent: None }));
+                    let now = self.moment().boot;
+                    let Some(request) = self.requests.get_mut(&id) else { return };
+                    let next = request.course.unfit(now, &self.snapshot, why, &self.policy);
+                    return self.take(id, next);
+                }
+                let Some(request) = self.requests.get_mut(&id) else { return };
                 self.sends += 1;
                 request.sent = self.sends;
                 self.send(turn);
@@ -613,11 +637,13 @@ impl<'a> Play<'a> {
             Next::Wait(until) => {
                 let wait = until.saturating_sub(self.moment().boot);
                 self.later(wait, Happening::Resumes(turn));
-                self.waiters.push(turn);
+                self.waiters.push((turn, true));
                 self.step(Input::Waited);
             }
-            Next::Pause(pause) => {
-                self.later(millis(pause), Happening::Resumes(turn));
+            Next::Rest(until) => {
+                let wait = until.saturating_sub(self.moment().boot);
+                self.later(wait, Happening::Resumes(turn));
+                self.waiters.push((turn, false));
             }
             Next::Return => self.returns(turn),
             Next::Fail(error) => {
@@ -628,6 +654,16 @@ impl<'a> Play<'a> {
         }
     }
 
+    /// Whether the client can put this credential on a request.
+    fn fits(&self, credential: &Credential) -> Result<(), Error> {
+        let fits = match &self.scheme {
+            Some(scheme) => scheme.prepare(credential),
+            None => Scheme::named_by(credential).and_then(|named| named.prepare(credential)),
+        };
+        fits.map(drop)
+    }
+
+    /// One hop.
     fn send(&mut self, turn: Turn) {
         let now = self.story_time();
         let Some(request) = self.requests.get(&turn.request) else { return };
@@ -678,23 +714,38 @@ impl<'a> Play<'a> {
     }
 
     fn judged(&mut self, turn: Turn, last: Last, verdict: Verdict) {
+        let is_asked = self.snapshot.is_probing();
         let Some(request) = self.turn(turn) else { return };
+        let repeatable = match last {
+            Last::Answer { status, .. } if request.hop.at_home => {
+                request.hop.method.is_idempotent() || status.is_client_error()
+            }
+            _ => false,
+        };
         request.last = Some(last);
         let evidence = request
             .course
             .assigned()
             .map(|credential| Evidence { credential: credential.id().into(), sent: request.sent });
+        let (sent, is_probing) = (request.sent, request.course.is_probing());
+        let is_listening = request.course.sends() > 1 || is_asked;
+        let trial = request.trial.take_if(|_| verdict == Verdict::Accepted);
+        if is_probing && !matches!(verdict, Verdict::Accepted | Verdict::Rejected) {
+            request.trial.clone_from(&evidence);
+        }
         let input = evidence.and_then(|evidence| match verdict {
             Verdict::Rejected => Some(Input::Rejected(evidence)),
-            Verdict::Accepted if self.snapshot.is_probing() => Some(Input::Accepted(evidence)),
+            Verdict::Accepted if is_listening => Some(Input::Accepted(evidence)),
             _ => None,
         });
         let (before, after) = if self.rng.bool() { (input, None) } else { (None, input) };
         before.into_iter().for_each(|input| self.step(input));
         let now = self.moment().boot;
         let Some(request) = self.requests.get_mut(&turn.request) else { return };
-        let next = request.course.judged(now, &self.snapshot, verdict, &self.policy);
+        let judged = Judged { verdict, sent, repeatable };
+        let next = request.course.judged(now, &self.snapshot, judged, &self.policy);
         after.into_iter().for_each(|input| self.step(input));
+        trial.into_iter().for_each(|trial| self.step(Input::Doubted(trial)));
         self.take(turn.request, next);
     }
 

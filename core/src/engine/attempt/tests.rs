@@ -9,13 +9,29 @@ fn key(id: &str) -> Arc<Credential> {
     Arc::new(Credential::new(id, format!("material of {id}")))
 }
 
-/// A state in which these are usable; the first one is in use.
+/// A state in which these are usable; the first one is in use. All were accepted at some time, and none
+/// is proven by evidence.
 fn state(usable: &[&str]) -> Snapshot {
-    let usable: Vec<_> = usable.iter().map(|id| key(id)).collect();
+    let known = |id: &&str| Usable { credential: key(id), proof: None, is_known: true };
+    let usable: Vec<_> = usable.iter().map(known).collect();
     let nothing = Snapshot::nothing(Error::new(ErrorKind::Expired, "all have ended"));
-    let in_use = usable.first().cloned();
+    let in_use = usable.first().map(|usable| usable.credential.clone());
     let cause = nothing.cause.clone().filter(|_| in_use.is_none());
     Snapshot { in_use, usable, cause, ..nothing }
+}
+
+/// The same, but the first one was never accepted.
+fn new(usable: &[&str]) -> Snapshot {
+    let mut state = state(usable);
+    state.usable[0].is_known = false;
+    state
+}
+
+/// The same, and a send of this number proved the first one.
+fn proven(usable: &[&str], sent: u64) -> Snapshot {
+    let mut state = state(usable);
+    state.usable[0].proof = Some(sent);
+    state
 }
 
 fn probing(usable: &[&str], candidate: &str, opens: u64) -> Snapshot {
@@ -27,6 +43,8 @@ struct Request {
     course: Course,
     now: u64,
     policy: Policy,
+    /// The number of its last send.
+    sent: u64,
 }
 
 impl Request {
@@ -36,7 +54,19 @@ impl Request {
 
     fn until(replayable: bool, deadline: Option<u64>) -> Self {
         let policy = Policy::default();
-        Self { course: Course::new(replayable, NOW, deadline, &policy), now: NOW, policy }
+        Self {
+            course: Course::new(replayable, NOW, deadline, &policy),
+            now: NOW,
+            policy,
+            sent: 100,
+        }
+    }
+
+    fn requiring(scopes: &[&str]) -> Self {
+        let mut request = Self::new(true);
+        let scopes: Vec<_> = scopes.iter().map(|scope| Box::from(*scope)).collect();
+        request.course = request.course.require(&scopes);
+        request
     }
 
     fn proceed(&mut self, snapshot: &Snapshot) -> String {
@@ -45,8 +75,33 @@ impl Request {
     }
 
     fn judged(&mut self, snapshot: &Snapshot, verdict: Verdict) -> String {
-        let next = self.course.judged(self.now, snapshot, verdict, &self.policy);
+        self.answered(snapshot, verdict, false)
+    }
+
+    fn answered(&mut self, snapshot: &Snapshot, verdict: Verdict, repeatable: bool) -> String {
+        self.sent += 1;
+        let outcome = Outcome { verdict, sent: self.sent, repeatable };
+        let next = self.course.judged(self.now, snapshot, outcome, &self.policy);
         self.say(next)
+    }
+
+    /// The fetch that it waited for has ended.
+    fn settled(&mut self, snapshot: &Snapshot) -> String {
+        self.course.settled();
+        self.proceed(snapshot)
+    }
+
+    fn unfit(&mut self, snapshot: &Snapshot) -> String {
+        let why = Error::new(ErrorKind::SchemeFailed, "it does not fit");
+        let next = self.course.unfit(self.now, snapshot, why, &self.policy);
+        self.say(next)
+    }
+
+    /// Rests as it wants to, which is as long as a pause.
+    fn rest(&mut self, said: &str) {
+        let wait: u64 = said.strip_prefix("rest ").expect(said).parse().expect(said);
+        assert!((100..=300).contains(&wait), "a pause of {wait} ms");
+        self.now += wait;
     }
 
     fn rejected(&mut self, snapshot: &Snapshot) -> String {
@@ -57,10 +112,7 @@ impl Request {
         match next {
             Next::Send(credential) => credential.id().to_owned(),
             Next::Wait(until) => format!("wait {}", until - self.now),
-            Next::Pause(pause) => {
-                assert!((100..=300).contains(&pause.as_millis()), "{pause:?}");
-                "pause".to_owned()
-            }
+            Next::Rest(until) => format!("rest {}", until - self.now),
             Next::Return => "return".to_owned(),
             Next::Fail(error) => error.code().to_owned(),
         }
@@ -83,26 +135,212 @@ fn a_rejected_one_tries_the_others_then_waits_then_what_is_new() {
     assert_eq!(request.proceed(&before), "k3");
     assert_eq!(request.rejected(&before), "k2");
     assert_eq!(request.rejected(&before), "k1");
-    assert_eq!(request.rejected(&before), "wait 10000");
-    assert_eq!(request.proceed(&before), "wait 10000", "the last send is kept for what is new");
+    assert_eq!(request.rejected(&before), "wait 9000");
+    assert_eq!(request.settled(&before), "wait 9000", "the last send is kept for what is new");
     assert_eq!(request.proceed(&state(&["k4", "k3"])), "k4");
     assert_eq!(request.rejected(&before), "return", "four sends");
 }
 
 #[test]
-fn within_the_window_it_repeats_once_after_a_pause() {
-    let disagreeing = Snapshot { window_until: NOW + 60_000, ..state(&["k1"]) };
+fn within_the_window_it_repeats_what_was_rejected_last_after_a_pause() {
+    let disagreeing = Snapshot { window_until: NOW + 60_000, ..state(&["k2", "k1"]) };
     let mut request = Request::new(true);
-    assert_eq!(request.proceed(&disagreeing), "k1");
-    assert_eq!(request.rejected(&disagreeing), "wait 10000");
-    assert_eq!(request.proceed(&disagreeing), "pause");
-    assert_eq!(request.proceed(&disagreeing), "k1");
-    assert_eq!(request.rejected(&disagreeing), "return");
+    assert_eq!(request.proceed(&disagreeing), "k2");
+    assert_eq!(request.rejected(&disagreeing), "k1");
+    assert_eq!(request.rejected(&disagreeing), "wait 9000");
+    assert_eq!(request.proceed(&disagreeing), "wait 9000", "the fetch has not ended");
+    let rest = request.settled(&disagreeing);
+    request.rest(&rest);
+    assert_eq!(request.proceed(&disagreeing), "k1", "k2 would meet the wrong replica again");
+    let left = NOW + 9_000 - request.now;
+    assert_eq!(request.rejected(&disagreeing), format!("wait {left}"));
+    assert_eq!(request.settled(&disagreeing), "return");
     let settled = state(&["k1"]);
     let mut request = Request::new(true);
     assert_eq!(request.proceed(&settled), "k1");
-    assert_eq!(request.rejected(&settled), "wait 10000");
-    assert_eq!(request.proceed(&settled), "return", "outside the window there is no repeat");
+    assert_eq!(request.rejected(&settled), "wait 9000");
+    assert_eq!(request.settled(&settled), "return", "outside the window there is no repeat");
+    // The API may be about to learn a key that it never accepted.
+    let new = Snapshot { window_until: NOW + 60_000, ..new(&["k2", "k1"]) };
+    let mut request = Request::new(true);
+    assert_eq!(request.proceed(&new), "k2");
+    assert_eq!(request.rejected(&new), "k1");
+    assert_eq!(request.rejected(&new), "wait 9000");
+    let rest = request.settled(&new);
+    request.rest(&rest);
+    assert_eq!(request.proceed(&new), "k2");
+}
+
+#[test]
+fn what_is_not_proven_is_tried_by_one_request_and_the_others_learn() {
+    let before = Snapshot { suspect: true, window_until: NOW + 60_000, ..state(&["k1"]) };
+    let new = Snapshot { suspect: true, window_until: NOW + 60_000, ..new(&["k2"]) };
+    let (mut first, mut second) = (Request::new(true), Request::new(true));
+    for request in [&mut first, &mut second] {
+        assert_eq!(request.proceed(&before), "k1");
+        assert_eq!(request.rejected(&before), "wait 9000");
+    }
+    assert_eq!(first.settled(&new), "k2");
+    assert_eq!(second.settled(&new), "rest 200", "one tries for both");
+    assert_eq!(first.rejected(&new), "wait 9000");
+    let rest = second.proceed(&new);
+    second.rest(&rest);
+    assert_eq!(second.proceed(&new), "k2", "its turn");
+    first.now = second.now;
+    assert_eq!(first.settled(&new), "rest 200");
+    assert_eq!(second.judged(&new, Verdict::Accepted), "return");
+    first.sent = 200;
+    let learnt = Snapshot { suspect: true, ..proven(&["k2"], 150) };
+    assert_eq!(first.proceed(&learnt), "k2", "the news is used at once");
+    let mut third = Request::new(true);
+    assert_eq!(third.proceed(&before), "k1");
+    assert_eq!(third.rejected(&before), "wait 9000");
+    assert_eq!(third.proceed(&learnt), "k2", "what is proven needs no slot");
+}
+
+#[test]
+fn an_acceptance_before_its_own_rejection_is_no_news() {
+    let before = Snapshot { suspect: true, ..state(&["k1"]) };
+    let mut request = Request::new(true);
+    assert_eq!(request.proceed(&before), "k1");
+    assert_eq!(request.rejected(&before), "wait 9000");
+    let old = Snapshot { suspect: true, ..proven(&["k1"], 101) };
+    assert_eq!(request.settled(&old), "wait 9000");
+    let newer = Snapshot { suspect: true, ..proven(&["k1"], 102) };
+    assert_eq!(request.proceed(&newer), "k1");
+}
+
+#[test]
+fn the_last_send_is_spent_before_the_wait_ends() {
+    let new = Snapshot { suspect: true, window_until: NOW + 60_000, ..new(&["k2", "k1"]) };
+    let mut request = Request::new(true);
+    assert_eq!(request.proceed(&new), "k2");
+    assert_eq!(request.rejected(&new), "k1");
+    assert_eq!(request.rejected(&new), "wait 9000");
+    let rest = request.settled(&new);
+    request.rest(&rest);
+    assert_eq!(request.proceed(&new), "k2");
+    request.rejected(&new);
+    assert_eq!(request.settled(&new), format!("wait {}", NOW + 9_000 - request.now));
+    request.now = NOW + 9_000;
+    assert_eq!(request.settled(&new), "k2");
+    // Where replicas disagree, it is kept although no fetch can help.
+    let wavering = Snapshot { wavers: true, window_until: NOW + 60_000, ..state(&["k1"]) };
+    let mut request = Request::new(true);
+    assert_eq!(request.proceed(&wavering), "k1");
+    request.rejected(&wavering);
+    let rest = request.settled(&wavering);
+    request.rest(&rest);
+    assert_eq!(request.proceed(&wavering), "k1");
+    request.rejected(&wavering);
+    assert_eq!(request.settled(&wavering), format!("rest {}", NOW + 9_000 - request.now));
+    request.now = NOW + 9_000;
+    assert_eq!(request.proceed(&wavering), "k1");
+}
+
+#[test]
+fn a_route_that_rejects_what_works_has_its_answer() {
+    let suspect = Snapshot { suspect: true, window_until: NOW + 60_000, ..state(&["k1"]) };
+    let mut request = Request::new(true);
+    assert_eq!(request.proceed(&suspect), "k1");
+    assert_eq!(request.rejected(&suspect), "wait 9000");
+    let works = Snapshot { window_until: NOW + 60_000, ..proven(&["k1"], 150) };
+    assert_eq!(request.proceed(&works), "k1");
+    request.sent = 200;
+    assert_eq!(request.rejected(&works), "wait 9000");
+    let works = Snapshot { suspect: true, window_until: NOW + 60_000, ..proven(&["k1"], 250) };
+    assert_eq!(request.settled(&works), "return");
+}
+
+#[test]
+fn a_trial_is_free() {
+    let state = probing(&["k1", "k2"], "k2", NOW);
+    let mut request = Request::new(true);
+    assert_eq!(request.proceed(&state), "k2");
+    assert!(request.course.is_probing());
+    assert_eq!(request.answered(&state, Verdict::Other, true), "k1");
+    assert!(!request.course.is_probing());
+    assert_eq!(request.answered(&state, Verdict::Other, true), "return", "no trial any more");
+    let mut request = Request::new(true);
+    request.now += 1_000;
+    assert_eq!(request.proceed(&state), "k2");
+    assert_eq!(request.answered(&state, Verdict::Other, false), "return", "it may have been done");
+    let mut request = Request::new(true);
+    request.now += 2_000;
+    assert_eq!(request.proceed(&state), "k2");
+    assert_eq!(request.answered(&state, Verdict::Throttled, true), "k1");
+    assert_eq!(request.rejected(&state), "k2", "it was not rejected");
+}
+
+#[test]
+fn what_cannot_be_put_on_a_request_costs_no_send() {
+    let state = state(&["k2", "k1"]);
+    let mut request = Request::new(true);
+    assert_eq!(request.proceed(&state), "k2");
+    assert_eq!(request.unfit(&state), "k1");
+    assert_eq!(request.course.sends(), 1);
+    assert_eq!(request.judged(&state, Verdict::Accepted), "return");
+    let mut request = Request::new(false);
+    assert_eq!(request.proceed(&state), "k2");
+    assert_eq!(request.unfit(&state), "k1", "nothing of its body was used");
+    assert_eq!(request.unfit(&state), "scheme_failed");
+    // After an answer of the API, that is the answer.
+    let suspect = Snapshot { suspect: true, ..state };
+    let mut request = Request::new(true);
+    assert_eq!(request.proceed(&suspect), "k2");
+    assert_eq!(request.rejected(&suspect), "k1");
+    assert_eq!(request.unfit(&suspect), "wait 9000");
+    assert_eq!(request.proceed(&proven(&["k3", "k2"], 1)), "k3");
+    // A trial of such a candidate costs nothing at all.
+    let probing = probing(&["k1", "k2"], "k2", NOW);
+    let mut request = Request::new(true);
+    assert_eq!(request.proceed(&probing), "k2");
+    assert_eq!(request.unfit(&probing), "k1");
+    assert!(!request.course.is_probing());
+    let mut other = Request::new(true);
+    other.now += 999;
+    assert_eq!(other.proceed(&probing), "k1", "and it rests as after a rejection");
+}
+
+fn scoped(id: &str, scopes: &[&str]) -> Usable {
+    let credential = Credential::new(id, format!("material of {id}")).with_scopes(scopes);
+    Usable { credential: Arc::new(credential), proof: Some(0), is_known: true }
+}
+
+#[test]
+fn only_what_has_the_scopes_is_sent() {
+    let both = [scoped("k1", &["read", "write"]), scoped("k2", &["read"])];
+    let slot = Arc::new(ProbeSlot::open_from(0));
+    let candidate = Some(Candidate { credential: both[1].credential.clone(), slot });
+    let of = |usable: &[Usable]| Snapshot {
+        in_use: usable.first().map(|one| one.credential.clone()),
+        usable: usable.to_vec(),
+        candidate: candidate.clone(),
+        ..state(&[])
+    };
+    let mut reading = Request::requiring(&["read"]);
+    assert_eq!(reading.proceed(&of(&both)), "k2", "a probe");
+    drop(reading);
+    let mut writing = Request::requiring(&["write"]);
+    writing.now += 1_000;
+    assert_eq!(writing.proceed(&of(&both)), "k1", "no probe");
+    assert_eq!(writing.rejected(&of(&both)), "wait 8000");
+    assert_eq!(writing.settled(&of(&both)), "return");
+    assert_eq!(writing.settled(&of(&both[1..])), "missing_scope", "not with a set that lacks it");
+    let mut writing = Request::requiring(&["write"]);
+    assert_eq!(writing.proceed(&of(&both[1..])), "missing_scope");
+    let mut cold = Request::requiring(&["write"]);
+    let revoked = Error::new(ErrorKind::SetRevoked, "revoked");
+    let revoked = Snapshot { cause: Some(revoked), ..state(&[]) };
+    assert_eq!(cold.proceed(&revoked), "wait 10000");
+    assert_eq!(cold.settled(&revoked), "set_revoked");
+    let mut cold = Request::requiring(&["write"]);
+    assert_eq!(cold.proceed(&state(&[])), "wait 10000");
+    assert_eq!(cold.proceed(&of(&both)), "k1");
+    // The set's own scopes are those of a credential that names none.
+    let set = CredentialSet::new(Credential::new("k3", "m")).with_scopes(["write"]);
+    let set = Snapshot { set: Some(Arc::new(set)), ..state(&["k3"]) };
+    assert_eq!(Request::requiring(&["write"]).proceed(&set), "k3");
 }
 
 #[test]
@@ -130,9 +368,11 @@ fn a_deadline_bounds_waits_and_sends() {
     assert_eq!(request.proceed(&state), "k2");
     request.now += 1_000;
     assert_eq!(request.rejected(&state), "k1");
-    assert_eq!(request.rejected(&state), "wait 2000");
-    request.now += 2_000;
-    assert_eq!(request.proceed(&state), "return");
+    assert_eq!(request.rejected(&state), "wait 1700");
+    request.now += 1_700;
+    assert_eq!(request.settled(&state), "k2", "while there is time for an answer");
+    request.now += 300;
+    assert_eq!(request.rejected(&state), "return");
     // A slow API does not take the fallback from a patient caller.
     let mut request = Request::new(true);
     assert_eq!(request.proceed(&state), "k2");
@@ -146,7 +386,8 @@ fn with_nothing_usable_it_waits_once_and_fails_with_the_cause() {
     let nothing = state(&[]);
     let mut request = Request::new(true);
     assert_eq!(request.proceed(&nothing), "wait 10000");
-    assert_eq!(request.proceed(&nothing), "expired");
+    assert_eq!(request.proceed(&nothing), "wait 10000", "no fetch has ended yet");
+    assert_eq!(request.settled(&nothing), "expired");
     let mut request = Request::new(true);
     assert_eq!(request.proceed(&nothing), "wait 10000");
     assert_eq!(request.proceed(&state(&["k1"])), "k1");
@@ -166,7 +407,7 @@ fn shortly_before_the_end_it_waits_a_second_for_the_running_fetch() {
     assert_eq!(began(&mut request, Some(NOW)), "k1", "once");
     let mut request = Request::new(true);
     assert_eq!(began(&mut request, Some(NOW)), "wait 1000");
-    assert_eq!(request.proceed(&state(&[])), "wait 10000", "it ended meanwhile");
+    assert_eq!(request.settled(&state(&[])), "wait 10000", "it ended meanwhile");
 }
 
 #[test]
@@ -223,7 +464,7 @@ fn a_first_send_that_somebody_else_made_counts() {
     let state = state(&["k2", "k1"]);
     let policy = Policy::default();
     let course = Course::new(true, NOW, None, &policy).sent(key("k2"));
-    let mut request = Request { course, now: NOW, policy };
+    let mut request = Request { course, now: NOW, policy, sent: 0 };
     assert_eq!(request.rejected(&state), "k1");
     assert_eq!(request.course.sends(), 2);
 }

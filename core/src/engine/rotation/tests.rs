@@ -161,7 +161,7 @@ impl Life {
     }
 
     fn usable(&self) -> Vec<&str> {
-        self.rotation.snapshot().usable.iter().map(|credential| credential.id()).collect()
+        self.rotation.snapshot().usable.iter().map(|usable| usable.credential.id()).collect()
     }
 
     fn cause(&self) -> Option<ErrorKind> {

@@ -132,7 +132,7 @@ fn a_fallback_that_requests_carry_is_active_for_as_long() {
     // A count that rises shows the same, though the engine was told of no acceptance.
     for _ in 0..3 {
         life.pass_well(20);
-        let previous = life.rotation.snapshot().usable[1].clone();
+        let previous = life.rotation.snapshot().usable[1].credential.clone();
         previous.accepted().add();
     }
     assert_eq!(life.reports.len(), 2);
@@ -144,7 +144,7 @@ fn a_fallback_that_requests_carry_is_active_for_as_long() {
 #[test]
 fn a_fallback_that_is_on_its_way_is_active_before_the_api_has_said_anything() {
     let mut life = told(set(2, "k2", &["k1"]));
-    let previous = life.rotation.snapshot().usable[1].clone();
+    let previous = life.rotation.snapshot().usable[1].credential.clone();
     previous.accepted().resend();
     life.refresh(set(3, "k2", &[]).with_revoked("k1"));
     life.pass_well(2);
