@@ -157,6 +157,11 @@ async fn what_a_thousand_responses_announce_is_one_fetch() {
 async fn an_announcement_is_heard_from_home_and_about_the_key_that_was_sent() {
     let keys = keys(&Arc::new(AtomicU64::new(2))).await;
     let authorizer = authorizer(&keys);
+    // The first acceptance is heard, and changes what requests report from then on.
+    let mut first = authorizer.begin(&home(), true, None).unwrap();
+    carried(&mut first, &home());
+    answered(&mut first, 200);
+    fetches(&keys).await;
     let before = keys.snapshot();
     let elsewhere = "https://elsewhere.example.com/".parse().unwrap();
     let mut attempt = authorizer.begin(&home(), true, None).unwrap();

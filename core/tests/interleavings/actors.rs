@@ -325,8 +325,12 @@ impl Driver {
     /// Fetches the first set before anybody is there.
     fn warm_up(&mut self) {
         self.rotation.step(moment(0), 0, Input::Woke);
-        let set = self.shared.world.fetch(None).expect("the first set");
+        let set = self.shared.world.fetch(None, None).expect("the first set");
         self.rotation.step(moment(0), 0, Input::Fetched(1, set));
+        // A key that was never accepted would not get the whole wait.
+        let sent = self.shared.next_send();
+        let proof = Evidence { credential: "k1".into(), sent };
+        self.rotation.step(moment(0), sent, Input::Accepted(proof));
         self.shared.publish(self.rotation.snapshot().clone());
         self.rotation.step(moment(START), 0, Input::Woke);
     }
@@ -455,10 +459,12 @@ impl Driver {
         let is_blind = self.shared.story.fault == Some(Fault::FetchWithoutCondition);
         let held = self.rotation.confirmable().filter(|_| !is_blind);
         let held = held.map(|held| held.generation());
+        let known = self.rotation.known_to_fetch().filter(|_| !is_blind);
+        let known = known.map(|known| known.generation());
         self.shared.world.fetch_begins(ticket);
         spawn(&self.shared, move |shared| {
             shared.pass();
-            let set = shared.world.fetch(held);
+            let set = shared.world.fetch(held, known);
             shared.pass();
             shared.inbox.send(&shared.clock, Message::Fetched(ticket, set));
         });

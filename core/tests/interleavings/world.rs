@@ -111,16 +111,19 @@ impl World {
         newest
     }
 
-    /// The set that the endpoint shows, unless it is the one that the client holds already.
-    pub(crate) fn fetch(&self, held: Option<u64>) -> Option<CredentialSet> {
+    /// The set that the endpoint shows, unless it is the one that the fetch may be told of as unchanged. One
+    /// that follows a rejection knows a generation, and may not: it is shown that one again.
+    pub(crate) fn fetch(&self, held: Option<u64>, known: Option<u64>) -> Option<CredentialSet> {
         let mut state = self.state();
         let newest = state.generation;
         if held == Some(newest) {
             return None;
         }
-        let times = state.brought.entry(newest).or_insert(0);
-        *times += 1;
-        assert_eq!(*times, 1, "generation {newest} was fetched twice");
+        if known != Some(newest) {
+            let times = state.brought.entry(newest).or_insert(0);
+            *times += 1;
+            assert_eq!(*times, 1, "generation {newest} was fetched twice");
+        }
         let mut set = CredentialSet::new(key(newest)).with_generation(newest);
         if let Some(previous) = state.previous {
             set = set.with_previous(key(previous));

@@ -796,6 +796,16 @@ fn with_nothing_usable_the_next_fetch_is_near_whatever_the_failure_is_called() {
         life.pass(15.1);
         assert!(!life.starts_from(began).is_empty(), "after the end, {kind:?}");
     }
+    // What the API rejects is as good as nothing.
+    let mut life = Life::holding(set(1, "k1", &[]));
+    life.pass(10.0);
+    life.rejected("k1");
+    life.failed(Error::new(ErrorKind::Forbidden, "no"));
+    assert!(matches!(
+        life.events.last(),
+        Some(Event::FetchFailed { retry_in, .. }) if *retry_in <= Duration::from_secs(15)
+    ));
+    assert!(life.pass_until_a_fetch() <= 15);
     // A set that was revoked is looked for slowly.
     let mut life = Life::holding(set(1, "k1", &[]));
     life.step(Input::RefreshRequested);
