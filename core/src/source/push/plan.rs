@@ -310,10 +310,12 @@ mod tests {
     #[test]
     fn connections_keep_to_the_terms_of_the_handle() {
         use std::sync::Arc;
-        let mut policy = crate::Policy::default();
-        policy.retry_after_max = Duration::from_secs(7);
-        policy.slow_retry_min = Duration::from_secs(2);
-        policy.slow_retry_max = Duration::from_secs(3);
+        let policy = crate::Policy {
+            retry_after_max: Duration::from_secs(7),
+            slow_retry_min: Duration::from_secs(2),
+            slow_retry_max: Duration::from_secs(3),
+            ..crate::Policy::default()
+        };
         let steady = |_| Box::new(std::iter::repeat(Duration::from_secs(4))) as _;
         let mut plan = Plan::new(Terms::new(Arc::new(policy), Arc::new(steady)), 1);
         let waits: Vec<_> = (0..3).map(|_| plan.pause(None).as_secs()).collect();
