@@ -300,6 +300,8 @@ pub struct CredentialSet {
     pub(crate) levels: Vec<Box<str>>,
     /// Whether the answer was signed by the key that the program pinned.
     pub(crate) signed: bool,
+    /// Whether the previous one is not named by the source, but was the last that the API accepted.
+    pub(crate) implied: bool,
 }
 
 impl CredentialSet {

@@ -100,8 +100,112 @@ async fn what_the_credential_in_use_adds_can_be_prepared() {
     patch.apply_headers(&mut headers);
     assert_eq!(headers["x-api-key"], "material-2");
     let unnamed = Authorizer::builder(&keys).allow_origin(HOME).unwrap().build().unwrap();
-    let error = unnamed.prepare(&unnamed.snapshot()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::SchemeFailed, "neither the program nor the set names one");
+    let prepared = unnamed.prepare(&unnamed.snapshot()).unwrap();
+    assert!(prepared.is_none(), "neither the program nor the set names one: an attempt says so");
+    let attempt = unnamed.begin(&home(), true, None).unwrap();
+    let Step::Fail(error) = attempt.step() else { panic!("{attempt:?}") };
+    assert_eq!(error.kind(), ErrorKind::SchemeFailed);
+}
+
+/// A function that names no generation and no fallback, and shows the key that the test sets.
+async fn bare_keys(key: &'static str) -> (KeySwap, Arc<std::sync::Mutex<&'static str>>) {
+    let shown = Arc::new(std::sync::Mutex::new(key));
+    let of = shown.clone();
+    let vault = source::from_fn(move || {
+        let key = *of.lock().unwrap();
+        let id = format!("id-{}", key.len());
+        async move { Ok(CredentialSet::new(Credential::new(id, key))) }
+    });
+    let policy = serde_json::from_str(r#"{"fetch_floor": 0.01, "fetch_floor_min": 0.01}"#).unwrap();
+    (KeySwap::follow(vault).clock(Clock::tokio()).policy(policy).await.unwrap(), shown)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_no_request_can_carry_does_not_displace_one_that_works() {
+    for unusable in ["good-2\nx", "good-2\r\nx: y", "good-2\0", "gööd-2", " good-2"] {
+        let (keys, shown) = bare_keys("good-1").await;
+        let mut events = keys.events();
+        let authorizer = authorizer(&keys);
+        let mut attempt = authorizer.begin(&home(), true, None).unwrap();
+        assert_eq!(carried(&mut attempt, &home()).as_deref(), Some("good-1"));
+        answered(&mut attempt, 200);
+        *shown.lock().unwrap() = unusable;
+        keys.refresh().await.unwrap();
+        for _ in 0..30 {
+            let mut attempt = authorizer.begin(&home(), true, None).unwrap();
+            assert_eq!(carried(&mut attempt, &home()).as_deref(), Some("good-1"), "{unusable:?}");
+            assert!(matches!(answered(&mut attempt, 200), Step::Return));
+            assert_eq!(attempt.sends(), 1);
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        assert_eq!(keys.current().unwrap().reveal("key"), Some("good-1"));
+        let told = std::iter::from_fn(|| events.try_next());
+        let reason = told.filter_map(|event| match event {
+            keyswap::Event::Rejected { reason, .. } => reason,
+            _ => None,
+        });
+        let reasons: Vec<_> = reason.map(|reason| reason.to_string()).collect();
+        assert!(!reasons.is_empty(), "it is told");
+        assert!(reasons.iter().all(|reason| !reason.contains("good-2")), "{reasons:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_no_other_key_the_error_says_why() {
+    let (keys, _) = bare_keys("nö").await;
+    let attempt = authorizer(&keys).begin(&home(), true, None).unwrap();
+    let Step::Fail(error) = attempt.step() else { panic!("{attempt:?}") };
+    assert_eq!(error.kind(), ErrorKind::SchemeFailed);
+    assert_eq!(attempt.sends(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_does_not_sign_is_followed_by_the_next() {
+    #[derive(Debug)]
+    struct Picky;
+    impl Sign for Picky {
+        fn sign(
+            &self,
+            credential: &Credential,
+            _: &Unsigned<'_>,
+            patch: &mut keyswap::Patch,
+        ) -> Result<(), keyswap::Error> {
+            let key = credential.reveal("key").unwrap_or("");
+            match key {
+                "material-2" => Err(keyswap::Error::new(ErrorKind::SchemeFailed, key.to_owned())),
+                key => {
+                    patch.add_header(http::HeaderName::from_static("x-api-key"), key, credential)
+                }
+            }
+        }
+    }
+    let keys = keys(&Arc::new(AtomicU64::new(2))).await;
+    let scheme = Scheme::signing(Picky);
+    let authorizer =
+        Authorizer::builder(&keys).scheme(scheme).allow_origin(HOME).unwrap().build().unwrap();
+    let mut attempt = authorizer.begin(&home(), true, None).unwrap();
+    assert_eq!(carried(&mut attempt, &home()).as_deref(), Some("material-1"));
+    assert_eq!((attempt.sends(), attempt.credential_id()), (1, Some("k1")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_audience_is_kept_to_from_the_first_set_on() {
+    let vault = source::from_fn(|| async {
+        let set = serde_json::json!({
+            "protocol": "keyswap/1", "set": "s", "generation": 1,
+            "audience": ["https://elsewhere.example.com"],
+            "current": {"id": "k1", "material": {"key": "m"}},
+        });
+        source::parse(set.to_string().as_bytes())
+    });
+    let keys = KeySwap::follow(vault).clock(Clock::tokio()).start().unwrap();
+    let authorizer = authorizer(&keys);
+    let mut attempt = authorizer.begin(&home(), true, None).unwrap();
+    assert!(matches!(attempt.step(), Step::Wait), "nothing is known yet");
+    let Step::Fail(cold) = attempt.wait().await.clone() else { panic!("{attempt:?}") };
+    let warm = authorizer.begin(&home(), true, None).unwrap_err();
+    assert_eq!((cold.kind(), cold.to_string()), (warm.kind(), warm.to_string()));
+    assert_eq!(cold.kind(), ErrorKind::OriginNotAllowed);
 }
 
 #[tokio::test]

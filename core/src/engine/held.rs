@@ -219,6 +219,7 @@ impl Held {
             return Ok(true);
         };
         let Some(generation) = set.generation else {
+            self.add_fallback(set);
             let same = self.set.as_ref().is_some_and(|held| held.holds_same_keys(set));
             set.generation = Some(held.saturating_add(u64::from(!same)));
             return Ok(!same);
@@ -259,6 +260,26 @@ impl Held {
 
     fn is_other_lineage(&self, set: &CredentialSet) -> bool {
         self.lineage.as_ref().zip(set.lineage.as_ref()).is_some_and(|(held, named)| held != named)
+    }
+
+    /// A source that numbers nothing names no fallback either. The last key that the API accepted stays in
+    /// its set: what follows it may be no key at all, or one that the API does not know yet.
+    fn add_fallback(&self, set: &mut CredentialSet) {
+        let (Some(held), Some(new), []) = (&self.set, &set.primary, &set.previous[..]) else {
+            return;
+        };
+        let is_same = held.primary.iter().any(|primary| primary.is_same_key(new));
+        let before = held.primary.iter().filter(|_| !is_same);
+        let implied = held.previous.iter().filter(|_| held.implied);
+        let fallback = before.chain(implied).find(|key| {
+            let is_known = self.member(key.id()).is_some_and(Member::was_accepted);
+            let is_other =
+                set.members().all(|it| it.id() != key.id() && it.material() != key.material());
+            is_known && is_other && !set.revoked.contains(&key.shared_id())
+        });
+        let fallback = fallback.cloned();
+        set.implied = fallback.is_some();
+        set.previous.extend(fallback);
     }
 
     /// Has the credentials that are held already go on with their counts.
@@ -410,6 +431,8 @@ impl Held {
             member.life = expires.map(|expires| expires.remaining(now));
         }
         member.ends = match member.retired {
+            // Nobody said that it ends. It is given up when the API has accepted what followed it.
+            Some(_) if set.implied => expires,
             None => expires,
             Some(retired) => moment(credential.grace_expires_at()).or_else(|| {
                 let grace = retired + self.policy.previous_grace;
