@@ -5,9 +5,10 @@ use keyswap::{fuzzing, source};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|document: &[u8]| {
-    // What is allowed in both forms means the same.
+    // The short form lets pieces stand beside the id as well; all else means the same in both.
     if let (Ok(set), Ok(short)) = (source::parse(document), source::parse_short(document)) {
-        assert_eq!(set, short);
+        assert_eq!(set.generation(), short.generation());
+        assert_eq!(set.primary().map(|it| it.id()), short.primary().map(|it| it.id()));
     }
     // A signed answer must say more.
     assert!(
