@@ -111,6 +111,9 @@ function hopOf(plain: Config, url: URL, replayable: boolean, patience: Patience)
     get signal() {
       return patience.signal
     },
+    get left() {
+      return patience.left
+    },
     // With a user and a password, axios replaces the header.
     sets: (name) => plain.headers.has(name) || (name === 'authorization' && (plain.auth != null || url.username !== '')),
   }

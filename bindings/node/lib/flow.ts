@@ -63,6 +63,8 @@ export interface Hop {
   readonly replayable: boolean
   /** What may end a wait. It is asked for when there is one. */
   readonly signal?: AbortSignal | undefined
+  /** In milliseconds, what is left of the library's own limit, where it has one. */
+  readonly left?: number | undefined
   /** Whether the program set this header itself; the name is in lower case. */
   sets(name: string): boolean
 }
@@ -177,7 +179,10 @@ export class Keyed {
 
   /** Sends one hop to an allowed origin, from the beginning. */
   begin<R>(hop: Hop, sender: Sender<R>): Promise<R> {
-    const attempt = calling(() => this.#authorizer.begin(hop.url, hop.replayable, null))
+    // A request that cannot wait for as long as the API wants to be left alone is sent at once. Other waits are ended
+    // by the limit itself, so that its error is the library's.
+    const limit = this.#isThrottled ? (hop.left ?? null) : null
+    const attempt = calling(() => this.#authorizer.begin(hop.url, hop.replayable, limit))
     return this.#drive(attempt, hop, sender)
   }
 

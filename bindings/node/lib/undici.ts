@@ -204,6 +204,9 @@ class Course implements Sender<Held> {
       get signal() {
         return patience.signal
       },
+      get left() {
+        return patience.left
+      },
     }
   }
 

@@ -92,7 +92,7 @@ export const THROUGH = {
       const body = bodyOf(caller)
       const limit = AbortSignal.timeout(caller.timeout_ms)
       const { statusCode, body: answer } = await undiciRequest(world.apiUrl + caller.path, {
-        method: caller.method, dispatcher,
+        method: caller.method, dispatcher, headersTimeout: caller.timeout_ms,
         signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
         body: body instanceof ReadableStream ? (await import('node:stream')).Readable.fromWeb(body) : body,
       })
