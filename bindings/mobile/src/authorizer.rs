@@ -98,6 +98,11 @@ impl NativeAuthorizer {
         Ok(self.0.goes_direct(&parse(&url)?))
     }
 
+    /// Whether the API asked for fewer requests: then each request begins an attempt, which may make it wait.
+    pub fn is_throttled(&self) -> bool {
+        self.0.is_throttled()
+    }
+
     /// A request is about to be sent. The deadline is how long its caller waits at most.
     ///
     /// # Errors

@@ -123,7 +123,9 @@ public final class Client: Sendable {
         var first: Answer?
         var last: Answer?
         var step: NativeStep
-        if let (snapshot, patch) = try prepared.look(keys.epoch, { try calling { try authorizer.snapshot() } }) {
+        if !prepared.isThrottled(authorizer.isThrottled),
+            let (snapshot, patch) = try prepared.look(keys.epoch, { try calling { try authorizer.snapshot() } })
+        {
             if try yields(request, patch) { return try await sent(request, exchange, patch, isKeyed: false) }
             let answer = try await sent(patched(request, patch), exchange, patch, isKeyed: true)
             guard attends(answer.response) else { return answer }
@@ -213,6 +215,7 @@ public final class Client: Sendable {
             turns += [name, value]
             record[name] = value
         }
+        if record["retry-after"] != nil { prepared.throttle() }
         let status = answer.response.statusCode
         let said = classifier.flatMap {
             $0.statuses.contains(status) ? $0.judge(status, record, body).native : nil

@@ -54,6 +54,17 @@ struct Answer {
 final class Prepared: @unchecked Sendable {
     private let lock = NSLock()
     private var held: (epoch: UInt64, snapshot: NativeSnapshot, patch: NativePatch?)?
+    private var mayBeThrottled = false
+
+    /// The API asked for fewer requests; the core knows when that is over.
+    func throttle() { lock.withLock { mayBeThrottled = true } }
+
+    func isThrottled(_ ask: () -> Bool) -> Bool {
+        guard lock.withLock({ mayBeThrottled }) else { return false }
+        let still = ask()
+        lock.withLock { mayBeThrottled = still }
+        return still
+    }
 
     /// Nil if a request has to begin an attempt. The core is asked once an epoch.
     func look(

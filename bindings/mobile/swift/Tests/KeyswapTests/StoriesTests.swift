@@ -5,50 +5,61 @@ import XCTest
 final class StoriesTests: XCTestCase {
     /// Most of a story is waiting, but its times must be kept.
     private static let atOnce = 4
-    /// How many may be late among others, on a machine that has other work.
-    private static let mostAlone = 2
+    /// Of one story, each for a reason that was measured.
+    private static let mostReplays = 2
 
     func testEveryStory() async throws {
         let leftOut = try notRun("swift")
         XCTAssert(leftOut.values.allSatisfy { !$0.isEmpty }, "each has a reason")
-        let played = try names().filter { leftOut[$0] == nil }
-        XCTAssertGreaterThan(played.count, 70)
-        var late: [String] = []
-        var failed: [String] = []
-        await withTaskGroup(of: (String, String?).self) { group in
-            var rest = played[...]
-            for name in rest.prefix(Self.atOnce) { group.addTask { await Self.complaint(name) } }
+        let only = ProcessInfo.processInfo.environment["KEYSWAP_STORY"]?.components(separatedBy: ",")
+        let names = try names().filter { leftOut[$0] == nil && only?.contains($0) ?? true }
+        if only == nil { XCTAssertGreaterThan(names.count, 70) }
+        var failed: [Played] = []
+        await withTaskGroup(of: Played.self) { group in
+            var rest = names[...]
+            for name in rest.prefix(Self.atOnce) { group.addTask { await Self.play(name) } }
             rest = rest.dropFirst(Self.atOnce)
-            for await (name, complaint) in group {
-                if let complaint {
-                    print("among others: \(name): \(complaint)")
-                    late.append(name)
-                }
-                if let next = rest.popFirst() { group.addTask { await Self.complaint(next) } }
+            for await played in group {
+                if played.complaint != nil { failed.append(played) }
+                if let next = rest.popFirst() { group.addTask { await Self.play(next) } }
             }
         }
-        // The machine may have been late. A rule that is broken is broken in quiet, too.
-        for name in late {
-            if late.count > Self.mostAlone {
-                failed.append("\(name): too many come out only alone")
-            } else if let complaint = await Self.complaint(name).1 {
-                failed.append("\(name): \(complaint)")
+        var broken = 0
+        for var played in failed {
+            for _ in 0..<Self.mostReplays where played.mayBeRepeated {
+                print("\(played.name), \(played.lateMs) ms late: \(played.complaint ?? "")")
+                try played.note()
+                played = await Self.play(played.name)
             }
+            guard let complaint = played.complaint else { continue }
+            broken += 1
+            XCTFail("\(played.name), \(played.lateMs) ms late: \(complaint)")
         }
-        for complaint in failed { XCTFail(complaint) }
-        print("stories: \(played.count - failed.count) passed, \(failed.count) failed")
+        print("stories: \(names.count - broken) passed, \(broken) failed")
     }
 
-    private static func complaint(_ name: String) async -> (String, String?) {
+    func testOnlyAMachineThatWasLateExcusesAStory() {
+        XCTAssertFalse(Played(name: "x", complaint: "it broke", lateMs: 100).mayBeRepeated)
+        XCTAssertFalse(Played(name: "x", complaint: nil, lateMs: 10_000).mayBeRepeated)
+        let mayReplay = ProcessInfo.processInfo.environment["KEYSWAP_NO_REPLAY"] != "1"
+        XCTAssertEqual(Played(name: "x", complaint: "it broke", lateMs: 101).mayBeRepeated, mayReplay)
+    }
+
+    private static func play(_ name: String) async -> Played {
+        var heartbeat = Heartbeat()
+        var complaint: String?
         do {
             let world = try World()
             defer { world.stop() }
-            let verdict = try await Play(world, name).run()
+            let play = try await Play(world, name)
+            heartbeat = Heartbeat()
+            let verdict = try await play.run()
             let wrong =
                 (verdict["mismatches"] as? [Any] ?? ["no verdict"]) + (verdict["errors"] as? [Any] ?? [])
-            return (name, wrong.isEmpty ? nil : "\(wrong)\ncounted: \(verdict["counters"] ?? "")")
+            if !wrong.isEmpty { complaint = "\(wrong)\ncounted: \(verdict["counters"] ?? "")" }
         } catch {
-            return (name, "\(error)")
+            complaint = "\(error)"
         }
+        return Played(name: name, complaint: complaint, lateMs: heartbeat.stop())
     }
 }

@@ -95,8 +95,14 @@ internal class Keyed(
 
     @Volatile private var seen: Seen? = null
 
+    /** Whether the API has asked for fewer requests, as far as was seen: the core knows when that is over. */
+    @Volatile private var mayBeThrottled = false
+
     /** What a request is sent with, without an attempt. Null where it takes one. */
-    fun prepared(): Seen? = look().takeIf { it.patch != null }
+    fun prepared(): Seen? {
+        if (mayBeThrottled) mayBeThrottled = authorizer.isThrottled()
+        return if (mayBeThrottled) null else look().takeIf { it.patch != null }
+    }
 
     /** What may go to this origin now. */
     fun place(origin: String): Place {
@@ -131,11 +137,15 @@ internal class Keyed(
         answer.status in statuses || headers.any { answer.header(it) != null }
 
     fun begin(url: String, replayable: Boolean, deadline: Long?): Attempt =
-        Attempt(calling { authorizer.begin(url, replayable, deadline?.toULong()) }, classifier)
+        Attempt(calling { authorizer.begin(url, replayable, deadline?.toULong()) }, classifier, ::note)
 
     /** Goes on after a request that was sent with what was seen. */
     fun beginAfter(seen: Seen, url: String, replayable: Boolean, deadline: Long?): Attempt =
-        Attempt(calling { authorizer.beginAfter(seen.snapshot, url, replayable, deadline?.toULong()) }, classifier)
+        Attempt(calling { authorizer.beginAfter(seen.snapshot, url, replayable, deadline?.toULong()) }, classifier, ::note)
+
+    private fun note(answer: Answer) {
+        if (answer.header("retry-after") != null) mayBeThrottled = true
+    }
 
     private fun look(): Seen {
         val epoch = keys.epoch
@@ -160,14 +170,18 @@ internal class Keyed(
 }
 
 /** One request on its way through a rotation. */
-internal class Attempt(val native: NativeAttempt, private val classifier: Classifier?) : AutoCloseable {
+internal class Attempt(
+    val native: NativeAttempt,
+    private val classifier: Classifier?,
+    private val note: (Answer) -> Unit,
+) : AutoCloseable {
     fun step(): NativeStep = calling { native.step() }
 
     fun apply(method: String, url: String): Patch = calling { Patch(native.apply(method, url)) }
 
     fun response(answer: Answer, body: ByteArray? = null): NativeStep = calling {
         val headers = answer.headers.flatMap { (name, value) -> listOf(name, value) }
-        native.response(answer.status.toUInt(), headers, body, verdict(answer, body))
+        native.response(answer.status.toUInt(), headers, body, verdict(answer, body)).also { note(answer) }
     }
 
     /** Whether the last response was a rejection. */

@@ -33,6 +33,9 @@ public class Policy(configure: Policy.() -> Unit = {}) {
     public var wait: Duration? by time("wait")
     public var forcedBurst: Int? by whole("forced_burst")
     public var forcedEvery: Duration? by time("forced_every")
+    public var probeDelays: List<Duration>? by property("probe_delays") { delays ->
+        delays.joinToString(",", "[", "]") { it.toDouble(SECONDS).toString() }
+    }
     public var probeTimeout: Duration? by time("probe_timeout")
     public var probeAgain: Duration? by time("probe_again")
     public var probeUnreported: Duration? by time("probe_unreported")
@@ -41,6 +44,7 @@ public class Policy(configure: Policy.() -> Unit = {}) {
     public var episode: Duration? by time("episode")
     public var episodeMax: Duration? by time("episode_max")
     public var rotationWindow: Duration? by time("rotation_window")
+    public var rotationPause: Duration? by time("rotation_pause")
     public var previousGrace: Duration? by time("previous_grace")
     public var staleGrace: Duration? by time("stale_grace")
     public var wake: Duration? by time("wake")

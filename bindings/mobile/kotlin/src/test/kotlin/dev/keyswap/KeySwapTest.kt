@@ -181,10 +181,10 @@ class KeySwapTest {
 
     @Test
     fun `two hundred that nobody closed are collected, and end`() = test {
-        val fetches = AtomicInteger()
-        val gone = (1..200).map { WeakReference(counting(fetches)) }
+        val polls = (1..200).map { polling() }
         withTimeout(30.seconds) {
-            while (gone.any { it.get() != null } || alive(fetches)) {
+            // Each is looked at, each time.
+            while (polls.count { it.isAlive() || it.handle.get() != null } > 0) {
                 System.gc()
                 kotlinx.coroutines.yield()
             }
@@ -192,23 +192,44 @@ class KeySwapTest {
     }
 
     /** It polls very often, so that one that lives on shows. */
-    private suspend fun counting(fetches: AtomicInteger): KeySwap = KeySwap.follow(
-        Source.of {
+    private suspend fun polling(): Polling {
+        val fetches = AtomicInteger()
+        val source = Source.of {
             fetches.incrementAndGet()
             NewSet(NewCredential("k", "a"))
-        },
-        Policy {
+        }
+        val often = Policy {
             poll = 50.milliseconds
             fetchFloor = 10.milliseconds
             fetchFloorMin = 10.milliseconds
-        },
-    )
+        }
+        return Polling(WeakReference(KeySwap.follow(source, often)), fetches)
+    }
 
-    private suspend fun alive(fetches: AtomicInteger): Boolean {
-        val before = fetches.get()
-        // Nothing tells that nothing comes any more: several polls would have come meanwhile.
-        kotlinx.coroutines.delay(400)
-        return fetches.get() != before
+    private class Polling(val handle: WeakReference<KeySwap>, private val fetches: AtomicInteger) {
+        private var seen = 0
+        private var since = 0L
+
+        /** Nothing tells that nothing comes any more: several polls would have come meanwhile. */
+        fun isAlive(): Boolean {
+            val now = System.nanoTime()
+            if (fetches.get() != seen) {
+                seen = fetches.get()
+                since = now
+            }
+            return now - since < 400_000_000
+        }
+    }
+
+    @Test
+    fun `a policy has a property for each number of the core`() {
+        val names = Policy::class.java.methods.map { it.name }.filter { it.startsWith("set") && it != "set" }.map {
+            it.removePrefix("set").substringBefore('-').replace(Regex("(?<!^)([A-Z])"), "_$1").lowercase()
+        }
+        val known = Regex("(?m)^    pub ([a-z_]+): ").findAll(java.io.File(ROOT, "core/src/policy.rs").readText())
+            .map { it.groupValues[1] }.toSet()
+        assertTrue(known.size > 30, "$known")
+        assertEquals(emptySet<String>(), known - names.toSet())
     }
 
     @Test

@@ -15,6 +15,8 @@ import kotlinx.coroutines.coroutineScope
 import kotlinx.coroutines.delay
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.withTimeout
+import kotlinx.coroutines.withTimeoutOrNull
+import kotlinx.coroutines.yield
 
 private const val ORDER = "{\"order\": 1}"
 private val FOLDER = File(ROOT, "tests/scenarios")
@@ -68,13 +70,14 @@ class Play(private val world: World, private val through: String, private val to
         }
         val classifier = CODE_IN_BODY.takeIf { client["classifier"]?.asString == "code_in_body" }
         val way = Way.of(through, keys, world.apiUrl, scheme, classifier)
+        val listening = launch(start = CoroutineStart.UNDISPATCHED) {
+            keys.events.collect { add("event.${it.name}") }
+        }
         if (!isCold) {
             keys.ready(10.seconds)
             // What was told before the client was ready is no part of the story.
-            delay(5)
-        }
-        val listening = launch(start = CoroutineStart.UNDISPATCHED) {
-            keys.events.collect { add("event.${it.name}") }
+            withTimeoutOrNull(200) { while ("event.fetched" !in counts || "event.swapped" !in counts) yield() }
+            counts.clear()
         }
         if (!isCold) start()
         coroutineScope {
