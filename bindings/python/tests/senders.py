@@ -159,21 +159,32 @@ class ThroughAiohttp(AsyncSender):
         import aiohttp
         from keyswap.integrations.aiohttp import middleware
 
-        self.limit = aiohttp.ClientTimeout
         keyed = middleware(keys, allowed_origins=[self.base], **self.options)
-        connector = aiohttp.TCPConnector(limit=0)
-        self.api = aiohttp.ClientSession(connector=connector, middlewares=[keyed])
+
+        def session(timeout: float) -> aiohttp.ClientSession:
+            return aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                middlewares=[keyed],
+                timeout=aiohttp.ClientTimeout(total=timeout),
+            )
+
+        self.new = session
+        self.sessions: dict[float, aiohttp.ClientSession] = {}
 
     async def send(self, caller: dict[str, Any]) -> int:
         options = unscoped(caller, once_async)
         options["data"], options["url"] = options.pop("content"), self.base + caller["path"]
-        options["timeout"] = self.limit(total=options["timeout"])
-        async with self.api.request(**options) as response:
+        # aiohttp tells the timeout of a session to what sends, and not that of a request.
+        timeout = options.pop("timeout")
+        if timeout not in self.sessions:
+            self.sessions[timeout] = self.new(timeout)
+        async with self.sessions[timeout].request(**options) as response:
             await response.read()
             return response.status
 
     async def aclose(self) -> None:
-        await self.api.close()
+        for session in self.sessions.values():
+            await session.close()
 
 
 def once() -> Iterator[bytes]:

@@ -8,6 +8,7 @@ plays one in a process of its own, so that several at once keep their times.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import importlib
 import json
 import re
@@ -231,4 +232,6 @@ class Play:
 
 
 if __name__ == "__main__":
+    # Sooner than the one who waits for this gives it up, so that a hang says where it is.
+    faulthandler.dump_traceback_later(100, exit=True)
     print(json.dumps(Play(sys.argv[1], sys.argv[2]).run()))

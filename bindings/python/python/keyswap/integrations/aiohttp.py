@@ -47,7 +47,8 @@ def middleware(
     that asks for the body has it read whole. A body that is neither bytes, text nor JSON is sent once: if its
     credential is rejected, the API's response is returned, and so it is for every request with
     `resend=False`. The total timeout holds for all sends; if it ends while a request waits for a fresh
-    credential, the API's response is returned. A request that has a header of the scheme's name already fails;
+    credential, the API's response is returned. While an API wants fewer requests, one waits for as long as the
+    session's timeout allows. A request that has a header of the scheme's name already fails;
     with `own_header="keep"` it is sent as it is, and with "replace" the credential takes its place.
 
     A credential for plain HTTP on this machine never goes through a proxy: such a request is sent directly. A
@@ -83,6 +84,8 @@ def middleware(
             request.headers,
             lambda: list(request.headers.items()),
             whole,
+            # That of the request itself cannot be seen from here, only that it strikes.
+            deadline=request.session.timeout.total,
         )
         return await adrive(flow, _Hop(held, request, handler))
 
