@@ -522,6 +522,11 @@ impl Attempt {
         again
     }
 
+    /// When its caller's time is over, on the boot clock.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.deadline
+    }
+
     fn now(&self) -> u64 {
         self.parts.keys.shared().clock.boot()
     }

@@ -149,7 +149,7 @@ impl Client {
             })?,
         };
         require_scopes(authorizer, &request.scopes)?;
-        Chain::new(&self.0, authorizer, &mut request).run().await
+        Chain::run(&self.0, authorizer, &mut request).await
     }
 
     fn resolve(&self, url: &str) -> Result<Url, Error> {
