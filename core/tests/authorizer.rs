@@ -1,9 +1,12 @@
 //! An attempt driven by hand, as another HTTP library would drive it.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use http::{HeaderMap, Method, StatusCode};
@@ -136,7 +139,7 @@ async fn a_key_that_no_request_can_carry_does_not_displace_one_that_works() {
             assert_eq!(carried(&mut attempt, &home()).as_deref(), Some("good-1"), "{unusable:?}");
             assert!(matches!(answered(&mut attempt, 200), Step::Return));
             assert_eq!(attempt.sends(), 1);
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
         assert_eq!(keys.current().unwrap().reveal("key"), Some("good-1"));
         let told = std::iter::from_fn(|| events.try_next());
@@ -235,7 +238,7 @@ fn announced(attempt: &mut Attempt, status: &str) {
 
 /// How many fetches there were, once everything that was said has been heard.
 async fn fetches(keys: &KeySwap) -> u64 {
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
     let counts = keys.stats().counts;
     counts.changed + counts.not_modified
 }
@@ -327,4 +330,99 @@ async fn a_signature_covers_what_is_sent_and_is_made_anew() {
     assert_eq!(signed(&mut attempt), format!("k2 POST {HOME} 5 0"));
     answered(&mut attempt, 401);
     assert_eq!(signed(&mut attempt), format!("k1 POST {HOME} 5 1"));
+}
+
+// ---- an API that asks for fewer requests ----
+
+fn throttled(attempt: &mut Attempt, seconds: &str) {
+    let mut headers = HeaderMap::new();
+    headers.insert("retry-after", seconds.parse().unwrap());
+    assert!(matches!(
+        attempt.response(StatusCode::TOO_MANY_REQUESTS, &headers, None),
+        Step::Return
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_holds_the_next_sends_of_that_origin_back() {
+    let keys = keys(&Arc::new(AtomicU64::new(2))).await;
+    let other = "https://other.example.com/".parse().unwrap();
+    let authorizer = Authorizer::builder(&keys)
+        .scheme(Scheme::header("x-api-key"))
+        .allow_origin(HOME)
+        .unwrap()
+        .allow_origin("https://other.example.com")
+        .unwrap()
+        .build()
+        .unwrap();
+    let mut first = authorizer.begin(&home(), true, None).unwrap();
+    carried(&mut first, &home());
+    throttled(&mut first, "20");
+    let began = tokio::time::Instant::now();
+    assert!(authorizer.is_throttled());
+    let elsewhere = authorizer.begin(&other, true, None).unwrap();
+    assert!(matches!(elsewhere.step(), Step::Send), "another origin asked for nothing");
+    let hurried = authorizer.begin(&home(), true, Some(Duration::from_secs(20))).unwrap();
+    assert!(matches!(hurried.step(), Step::Send), "whose time is over before that is not held");
+    let mut next = authorizer.begin(&home(), true, Some(Duration::from_secs(30))).unwrap();
+    assert!(matches!(next.step(), Step::Wait));
+    assert!(matches!(next.wait().await, Step::Send));
+    let waited = began.elapsed();
+    assert!((20.0..=22.1).contains(&waited.as_secs_f64()), "{waited:?}");
+    assert_eq!(carried(&mut next, &home()).as_deref(), Some("material-2"));
+    assert!(!authorizer.is_throttled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_origin_is_held_for_longer_than_the_policy_says() {
+    let keys = keys(&Arc::new(AtomicU64::new(2))).await;
+    let authorizer = authorizer(&keys);
+    let mut first = authorizer.begin(&home(), true, None).unwrap();
+    carried(&mut first, &home());
+    throttled(&mut first, "999999999");
+    let began = tokio::time::Instant::now();
+    let mut next = authorizer.begin(&home(), true, None).unwrap();
+    next.wait().await;
+    assert!(began.elapsed() <= Duration::from_secs(331), "{:?}", began.elapsed());
+}
+
+// ---- redirects ----
+
+#[tokio::test]
+async fn a_trial_goes_on_behind_a_redirect() {
+    let generation = Arc::new(AtomicU64::new(2));
+    let keys = keys(&generation).await;
+    let authorizer = authorizer(&keys);
+    generation.store(3, Relaxed);
+    keys.refresh().await.unwrap();
+    let mut order = authorizer.begin(&home(), true, None).unwrap();
+    assert_eq!(carried(&mut order, &home()).as_deref(), Some("material-3"), "it tries the new key");
+    assert!(matches!(answered(&mut order, 303), Step::Return), "it was answered");
+    let mut behind = authorizer.begin(&home(), true, None).unwrap();
+    assert_eq!(carried(&mut behind, &home()).as_deref(), Some("material-3"));
+    answered(&mut behind, 200);
+    keys.refresh().await.unwrap();
+    assert_eq!(keys.current().unwrap().id(), "k3", "the hop that answered has proven it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_before_the_callers_own_timer_strikes() {
+    let keys = keys(&Arc::new(AtomicU64::new(2))).await;
+    let patience = Duration::from_millis(500);
+    let mut attempt = authorizer(&keys).begin(&home(), true, Some(patience)).unwrap();
+    let began = tokio::time::Instant::now();
+    let in_time = tokio::time::timeout(patience, async {
+        while !matches!(attempt.step(), Step::Return) {
+            match attempt.step() {
+                Step::Send => {
+                    carried(&mut attempt, &home());
+                    answered(&mut attempt, 401);
+                }
+                _ => drop(attempt.wait().await),
+            }
+        }
+    });
+    assert!(in_time.await.is_ok(), "the response in hand is the answer");
+    assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
+    assert!(attempt.is_rejected());
 }

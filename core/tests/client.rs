@@ -349,13 +349,16 @@ async fn raw(
 
 #[tokio::test]
 async fn what_was_answered_is_never_sent_again() {
+    let rig = Rig::new("{}").await;
+    let client = rig.client().build().unwrap();
+    let client = &client;
+    let statuses = [301, 302, 303, 307, 308];
     for (to, kind) in [("always-401/x", None), ("closed", Some(ErrorKind::Transport))] {
-        for status in [301, 302, 303, 307, 308] {
-            let rig = Rig::new("{}").await;
-            let client = rig.client().build().unwrap();
-            let path = format!("/redirect/{status}/{to}");
-            let sent = client.post(&path).body("buy").send().await;
-            assert_eq!(sent.as_ref().err().map(|error| error.kind()), kind, "{path}");
+        let paths = statuses.map(|status| format!("/redirect/{status}/{to}"));
+        let orders = paths.iter().map(|path| client.post(path).body("buy").send());
+        let outcomes = futures_util::future::join_all(orders).await;
+        for (path, outcome) in paths.iter().zip(outcomes) {
+            assert_eq!(outcome.as_ref().err().map(|error| error.kind()), kind, "{path}");
             assert_eq!(rig.count(&format!("api.path.{path}")), 1, "{path}");
         }
     }

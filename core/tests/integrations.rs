@@ -15,7 +15,7 @@ use hyper_util::{client::legacy::Client as Hyper, rt::TokioExecutor};
 use keyswap::{
     Attention, Authorizer, Classifier, Endpoint, ErrorKind, KeySwap, Patch, Scheme, Sign, Unsigned,
     Verdict,
-    integrations::{RequireScopes, reqwest_middleware as keyed, tower::AuthorizeLayer},
+    integrations::{Once, RequireScopes, reqwest_middleware as keyed, tower::AuthorizeLayer},
 };
 use keyswap_endpoint::server::{Endpoint as Embedded, Running};
 use reqwest_middleware::ClientWithMiddleware;
@@ -163,6 +163,79 @@ async fn middleware_a_timeout_holds_for_all_sends_together() {
     assert_eq!(rig.count("api.sends"), 2);
 }
 
+#[tokio::test]
+async fn middleware_what_was_answered_is_never_sent_again() {
+    let rig = Rig::new().await;
+    let api = rig.middleware(Scheme::bearer());
+    for to in ["always-401/x", "closed"] {
+        let paths = [301, 302, 303, 307, 308].map(|status| format!("/redirect/{status}/{to}"));
+        let orders = paths.iter().map(|path| api.post(rig.url(path)).body("buy").send());
+        for (path, outcome) in paths.iter().zip(futures_util::future::join_all(orders).await) {
+            assert_eq!(outcome.is_err(), to == "closed", "{path}");
+            assert_eq!(rig.count(&format!("api.path.{path}")), 1, "{path}");
+            let shown = outcome.map_err(|error| format!("{error} {error:?}"));
+            assert!(shown.err().is_none_or(|shown| !shown.contains("landed")), "only the origin");
+        }
+    }
+}
+
+#[tokio::test]
+async fn middleware_a_key_that_comes_back_in_a_redirect_is_neither_sent_nor_shown() {
+    let rig = Rig::new().await;
+    let api = rig.middleware(Scheme::query("api_key"));
+    let answer = api.get(rig.url("/redirect/302/login")).send().await.unwrap();
+    let location = answer.headers()["location"].to_str().unwrap();
+    assert_eq!((answer.status().as_u16(), rig.count("leaks")), (302, 0));
+    assert_eq!(location, format!("{}/***", rig.running.other_url()));
+}
+
+#[tokio::test]
+async fn middleware_a_header_of_the_callers_own_is_an_error_or_wins() {
+    let rig = Rig::new().await;
+    let api = rig.middleware(Scheme::header("x-api-key"));
+    let mixed = api.get(rig.url("/v1/price")).header("x-api-key", "mine").send().await;
+    let reqwest_middleware::Error::Middleware(error) = mixed.unwrap_err() else { panic!() };
+    assert_eq!(error.downcast_ref::<keyswap::Error>().unwrap().kind(), ErrorKind::InvalidConfig);
+    let authorizer = Authorizer::builder(&rig.keys)
+        .scheme(Scheme::header("x-api-key"))
+        .own_header_wins()
+        .allow_origin(rig.running.api_url())
+        .unwrap()
+        .build()
+        .unwrap();
+    let api = keyed::client(&authorizer, keyed::http().unwrap()).unwrap().build();
+    let own = |path: &str| api.get(rig.url(path)).header("x-api-key", rig.key());
+    assert_eq!(own("/redirect").send().await.unwrap().status(), 200);
+    // One to an origin that is not allowed takes the caller's header there, and no further.
+    let elsewhere = api.get(rig.running.other_url()).header("x-api-key", "mine").send().await;
+    assert!(elsewhere.unwrap().status().is_success());
+    assert_eq!(rig.count("leaks"), 1);
+    let wrong = api.get(rig.url("/v1/price")).header("x-api-key", "mine").send().await.unwrap();
+    assert_eq!((wrong.status().as_u16(), rig.keys.stats().counts.rejections), (401, 0));
+}
+
+#[tokio::test]
+async fn middleware_a_request_can_be_sent_once() {
+    let rig = Rig::new().await;
+    let api = rig.middleware(Scheme::bearer());
+    rig.step(r#"{"do": "cut"}"#);
+    let once = api.get(rig.url("/v1/price")).with_extension(Once).send().await.unwrap();
+    assert_eq!((once.status().as_u16(), rig.count("api.sends")), (401, 1));
+}
+
+#[tokio::test]
+async fn middleware_what_is_for_this_machine_reaches_no_other_and_no_proxy() {
+    let rig = Rig::new().await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let by_name = rig.running.api_url().replace("127.0.0.1", "localhost");
+    let authorizer = Authorizer::builder(&rig.keys).scheme(Scheme::bearer());
+    let authorizer = authorizer.allow_origin(&by_name).unwrap().build().unwrap();
+    let proxy = reqwest::Proxy::all(format!("http://{nobody}")).unwrap();
+    let http = keyed::http().unwrap().proxy(proxy).resolve("localhost", nobody);
+    let api = keyed::client(&authorizer, http).unwrap().build();
+    assert_eq!(api.get(format!("{by_name}/v1/price")).send().await.unwrap().status(), 200);
+}
+
 // ---- the layer ----
 
 type Sent = Arc<Mutex<Vec<Request<Full<Bytes>>>>>;
@@ -245,6 +318,32 @@ async fn layer_a_key_that_a_server_copied_into_a_redirect_is_taken_out() {
     let layer = AuthorizeLayer::new(&rig.authorizer(Scheme::query("api_key")));
     let response = layer.layer(recorder).call(get(&rig.url("/v1/price"))).await.unwrap();
     assert_eq!(response.headers()["location"], "https://elsewhere.example.com/?a=1");
+}
+
+#[tokio::test]
+async fn layer_a_location_that_quotes_the_key_is_masked() {
+    let rig = Rig::new().await;
+    let quoting = format!("https://elsewhere.example.com/?next=%2F%3Fk%3D{}", rig.key());
+    let recorder = Recorder::new(302, Box::leak(quoting.into_boxed_str()));
+    let layer = AuthorizeLayer::new(&rig.authorizer(Scheme::query("api_key")));
+    let response = layer.layer(recorder).call(get(&rig.url("/v1/price"))).await.unwrap();
+    assert_eq!(response.headers()["location"], "https://elsewhere.example.com/***");
+}
+
+#[tokio::test]
+async fn layer_a_header_of_the_callers_own_is_an_error_and_once_is_once() {
+    let rig = Rig::new().await;
+    let recorder = Recorder::new(401, "");
+    let mut api = AuthorizeLayer::new(&rig.authorizer(Scheme::bearer())).layer(recorder.clone());
+    let mut mixed = get(&rig.url("/v1/price"));
+    mixed.headers_mut().insert("authorization", "Bearer mine".parse().unwrap());
+    let error = api.call(mixed).await.unwrap_err();
+    let error: &keyswap::Error = error.downcast_ref().unwrap();
+    assert_eq!((error.kind(), recorder.sent.lock().unwrap().len()), (ErrorKind::InvalidConfig, 0));
+    let mut once = get(&rig.url("/v1/price"));
+    once.extensions_mut().insert(Once);
+    let response = api.call(once).await.unwrap();
+    assert_eq!((response.status().as_u16(), recorder.sent.lock().unwrap().len()), (401, 1));
 }
 
 #[tokio::test]

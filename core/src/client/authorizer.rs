@@ -276,6 +276,7 @@ impl Authorizer {
             parts: self.0.clone(),
             url: url.clone(),
             place,
+            deadline,
             until: deadline.map(|deadline| waits_until(now, deadline)),
             admitted: seen,
             seen,
@@ -380,7 +381,8 @@ pub struct Attempt {
     url: Url,
     place: usize,
     admitted: u64,
-    /// Until when it may wait, on the boot clock.
+    /// When its caller's time is over, on the boot clock, and until when it may wait.
+    deadline: Option<u64>,
     until: Option<u64>,
     /// The epoch at which it last decided, or an older one.
     seen: u64,
@@ -608,6 +610,11 @@ impl Attempt {
         if asks {
             self.cause = self.parts.keys.store().failure();
         }
+    }
+
+    /// When its caller's time is over, on the boot clock.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.deadline
     }
 
     fn now(&self) -> u64 {

@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use url::Url;
 
 use super::{
     Attempt, Authorizer, Inner, Response, Step, hop::Hop, origin::shown, request::Request,
@@ -23,7 +23,6 @@ use super::{
 use crate::{
     engine::{attempt::MAX_SENDS, retry::Tried, verdict::Failure},
     error::{Error, ErrorKind},
-    moment::millis,
     scheme::Patch,
     source::{is_loopback, retry_after},
 };
@@ -53,26 +52,28 @@ struct Answer {
 }
 
 impl<'a> Chain<'a> {
-    pub(super) fn new(
+    /// Sends it, and follows where it leads.
+    pub(super) async fn run(
         client: &'a Inner,
         authorizer: &'a Authorizer,
         request: &'a mut Request,
-    ) -> Self {
-        let until = request.timeout.map(|timeout| authorizer.now().saturating_add(millis(timeout)));
-        Self { client, authorizer, request, until }
-    }
-
-    pub(super) async fn run(mut self) -> Result<Response, Error> {
-        let (method, url) = (self.request.method.clone(), self.request.url.clone());
-        let mut hop = Hop::first(method, url, self.headers());
-        let first = self.begin(&hop, self.request.timeout)?;
+    ) -> Result<Response, Error> {
+        let mut headers = std::mem::take(&mut request.headers);
+        for (name, value) in &client.headers {
+            headers.entry(name).or_insert_with(|| value.clone());
+        }
+        let mut hop = Hop::first(request.method.clone(), request.url.clone(), headers);
+        let resend = request.resend && request.body.is_replayable();
+        let first =
+            authorizer.begin_requiring(&request.scopes, &hop.url, resend, request.timeout)?;
+        let mut chain = Self { client, authorizer, request, until: first.deadline() };
         let mut attempt = Some(first);
         for hops in 0.. {
             let is_keyed = attempt.is_some();
-            let Answer { mut response, patch, rejected } = self.hop(&hop, attempt).await?;
+            let Answer { mut response, patch, rejected } = chain.hop(&hop, attempt).await?;
             // A redirect that the classifier calls a rejection, to a login page, is the answer.
-            let next = match hops < self.client.redirects && !rejected {
-                true => self.follow(&hop, &response, &patch),
+            let next = match hops < chain.client.redirects && !rejected {
+                true => chain.follow(&hop, &response, &patch),
                 false => None,
             };
             let Some(next) = next else {
@@ -81,20 +82,20 @@ impl<'a> Chain<'a> {
             };
             hop = next;
             // It is refused for one reason only, the origin.
-            attempt = is_keyed.then(|| self.begin(&hop, self.left()).ok()).flatten();
+            attempt = is_keyed.then(|| chain.begin(&hop).ok()).flatten();
         }
         unreachable!("the loop ends at the first response that is not followed")
     }
 
-    fn begin(&self, hop: &Hop, deadline: Option<Duration>) -> Result<Attempt, Error> {
-        let (scopes, resends) = (&self.request.scopes, self.may_resend(hop));
-        self.authorizer.begin_requiring(scopes, &hop.url, resends, deadline)
+    fn begin(&self, hop: &Hop) -> Result<Attempt, Error> {
+        let (scopes, resend) = (&self.request.scopes, self.may_resend(hop));
+        self.authorizer.begin_requiring(scopes, &hop.url, resend, self.left())
     }
 
     /// All sends of one hop.
     async fn hop(&mut self, hop: &Hop, mut attempt: Option<Attempt>) -> Result<Answer, Error> {
         let mut first = None;
-        let mut last: Option<Sent> = None;
+        let mut last: Option<Box<Sent>> = None;
         let mut retried = 0;
         loop {
             let step = match &attempt {
@@ -104,7 +105,7 @@ impl<'a> Chain<'a> {
             };
             match step {
                 Step::Send => {
-                    let sent = self.send(hop, attempt.as_mut(), last.as_ref()).await?;
+                    let sent = self.send(hop, attempt.as_mut(), last.as_deref()).await?;
                     if sent.yields {
                         attempt = None;
                     }
@@ -119,7 +120,7 @@ impl<'a> Chain<'a> {
                 }
                 Step::Fail(error) => return Err(error),
                 Step::NeedBody { .. } | Step::Return => {
-                    if let Some(wait) = self.retry(hop, last.as_ref(), retried) {
+                    if let Some(wait) = self.retry(hop, last.as_deref(), retried) {
                         retried += 1;
                         tokio::time::sleep(wait).await;
                         let again = match &mut attempt {
@@ -135,7 +136,7 @@ impl<'a> Chain<'a> {
                     }
                     let Some(last) = last else { return Err(unsent()) };
                     let last = if last.rejected { first.unwrap_or(last) } else { last };
-                    let Sent { outcome, patch, rejected, .. } = last;
+                    let Sent { outcome, patch, rejected, .. } = *last;
                     let response = outcome.map_err(|(_, error)| error)?;
                     let cause = attempt.filter(|_| rejected).and_then(|one| one.cause().cloned());
                     return Ok(Answer { response: response.with_cause(cause), patch, rejected });
@@ -151,7 +152,7 @@ impl<'a> Chain<'a> {
         hop: &Hop,
         mut attempt: Option<&mut Attempt>,
         before: Option<&Sent>,
-    ) -> Result<Sent, Error> {
+    ) -> Result<Box<Sent>, Error> {
         let body = if hop.bare { None } else { self.request.body.bytes() };
         let patch = match &mut attempt {
             Some(attempt) => attempt.apply(&hop.method, &hop.url, &hop.headers, body)?,
@@ -189,11 +190,11 @@ impl<'a> Chain<'a> {
                 Err((failure, error))
             }
         };
-        Ok(Sent { outcome, patch, yields, rejected })
+        Ok(Box::new(Sent { outcome, patch, yields, rejected }))
     }
 
     fn build(&mut self, hop: &Hop, patch: Option<&Patch>) -> reqwest::Request {
-        let mut url = hop.url.clone();
+        let mut url = Url::clone(&hop.url);
         if let Some(patch) = patch {
             patch.apply_query(&mut url);
         }
@@ -264,14 +265,6 @@ impl<'a> Chain<'a> {
         let now = self.until.map(|_| self.authorizer.now());
         let left = self.until.zip(now).map(|(until, now)| until.saturating_sub(now));
         left.map(Duration::from_millis)
-    }
-
-    fn headers(&self) -> HeaderMap {
-        let mut headers = self.request.headers.clone();
-        for (name, value) in &self.client.headers {
-            headers.entry(name).or_insert_with(|| value.clone());
-        }
-        headers
     }
 
     /// The caller's time was over while a send was under way, so what came of that one is not known.

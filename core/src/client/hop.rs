@@ -11,6 +11,8 @@
 //! that comes back in any other way (within another URL, under another name, in a path, encoded twice) is
 //! not sent anywhere: the redirect is not followed, and [`masked`] hides it from the caller's logs.
 
+use std::sync::Arc;
+
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{
@@ -124,7 +126,7 @@ pub fn masked(url: &Url, patch: &Patch, location: &str) -> Option<String> {
 /// One request of a chain of redirects, as this crate's own adapters send it.
 pub(crate) struct Hop {
     pub(crate) method: Method,
-    pub(crate) url: Url,
+    pub(crate) url: Arc<Url>,
     pub(crate) headers: HeaderMap,
     /// Whether the body was left behind.
     pub(crate) bare: bool,
@@ -134,7 +136,7 @@ pub(crate) struct Hop {
 
 impl Hop {
     /// The request as its caller made it.
-    pub(crate) fn first(method: Method, url: Url, headers: HeaderMap) -> Self {
+    pub(crate) fn first(method: Method, url: Arc<Url>, headers: HeaderMap) -> Self {
         Self { method, url, headers, bare: false, written: true }
     }
 
@@ -163,7 +165,7 @@ impl Hop {
         }
         Some(Self {
             method: next.method,
-            url: next.url,
+            url: next.url.into(),
             headers,
             bare: self.bare || next.drops_body,
             written: false,
@@ -218,8 +220,8 @@ mod tests {
         ];
         let headers = headers
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        let url = "https://u:p@api.example.com/v1?api_key=s".parse().expect("url");
-        Hop::first(method, url, headers.into_iter().collect())
+        let url: Url = "https://u:p@api.example.com/v1?api_key=s".parse().expect("url");
+        Hop::first(method, Arc::new(url), headers.into_iter().collect())
     }
 
     fn follow(hop: &Hop, status: u16, location: &str, replayable: bool) -> Option<Hop> {

@@ -148,7 +148,7 @@ impl Client {
                 Error::new(ErrorKind::InvalidConfig, what)
             })?,
         };
-        Chain::new(&self.0, authorizer, &mut request).run().await
+        Chain::run(&self.0, authorizer, &mut request).await
     }
 
     fn resolve(&self, url: &str) -> Result<Url, Error> {

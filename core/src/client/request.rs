@@ -1,6 +1,6 @@
 //! A request to be sent.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind};
 /// A request, with everything that a resend needs.
 pub(crate) struct Request {
     pub(crate) method: Method,
-    pub(crate) url: Url,
+    pub(crate) url: Arc<Url>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
     pub(crate) timeout: Option<Duration>,
@@ -67,7 +67,7 @@ impl RequestBuilder {
     pub(crate) fn new(client: Client, method: Method, url: Result<Url, Error>) -> Self {
         let request = url.map(|url| Request {
             method,
-            url,
+            url: Arc::new(url),
             headers: Headers::new(),
             body: Body::None,
             timeout: client.timeout(),
@@ -96,7 +96,7 @@ impl RequestBuilder {
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
         self.change(|request| {
-            request.url.query_pairs_mut().extend_pairs(pairs);
+            Arc::make_mut(&mut request.url).query_pairs_mut().extend_pairs(pairs);
             Ok(())
         })
     }

@@ -1,5 +1,7 @@
 //! What the API answered.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
@@ -15,7 +17,7 @@ use crate::{
 /// An answer of the API. The body is still on its way.
 pub struct Response {
     inner: reqwest::Response,
-    url: Url,
+    url: Arc<Url>,
     /// Whether the program wrote the URL, and no redirect did.
     written: bool,
     /// What was read to judge the response, and not yet given to the caller.

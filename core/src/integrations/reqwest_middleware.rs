@@ -146,7 +146,7 @@ impl Sending {
     ) -> Result<Response> {
         let scopes = RequireScopes::of(extensions).to_vec();
         let (method, url) = (self.request.method().clone(), self.request.url().clone());
-        let mut hop = Hop::first(method, url, std::mem::take(&mut self.headers));
+        let mut hop = Hop::first(method, url.into(), std::mem::take(&mut self.headers));
         let once = extensions.get::<Once>().is_some();
         let mut is_keyed = true;
         for hops in 0.. {
@@ -243,7 +243,7 @@ impl Sending {
         let request = self.request(hop, if yields { None } else { Some(&patch) }, authorizer);
         let mut attempt = attempt.filter(|_| !yields);
         let outcome = match next.clone().run(request, extensions).await {
-            Ok(response) => Ok(judge(attempt.as_deref_mut(), response, hop.url.clone()).await),
+            Ok(response) => Ok(judge(attempt.as_deref_mut(), response, Url::clone(&hop.url)).await),
             Err(error) => {
                 if let Some(attempt) = &mut attempt {
                     attempt.failed(failure(&error));
@@ -256,7 +256,7 @@ impl Sending {
     }
 
     fn request(&mut self, hop: &Hop, patch: Option<&Patch>, authorizer: &Authorizer) -> Request {
-        let mut url = hop.url.clone();
+        let mut url = Url::clone(&hop.url);
         if let Some(patch) = patch {
             patch.apply_query(&mut url);
         }
@@ -334,7 +334,7 @@ fn without_key(error: Error, hop: &Hop) -> Error {
         return error;
     }
     let origin = || hop.url.origin().ascii_serialization().parse().ok();
-    match if hop.written { Some(hop.url.clone()) } else { origin() } {
+    match if hop.written { Some(Url::clone(&hop.url)) } else { origin() } {
         Some(url) => error.with_url(url),
         None => error.without_url(),
     }
