@@ -761,6 +761,9 @@ impl Rotation {
             && self.fetching.could_help(self.now.boot);
         let exhausted = is_in(EpisodeState::Exhausted);
         let listening = self.listen_until > self.now.boot;
+        let wavers = self.rotated_until > self.now.boot
+            && in_use
+                .is_some_and(|used| used.wavers || (used.run.is_some() && !used.was_accepted()));
         Snapshot {
             epoch: self.published.epoch + 1,
             set: self.held.set.clone(),
@@ -769,7 +772,7 @@ impl Rotation {
             trial: self.trial.clone(),
             hard: in_use.is_some() && self.held.hard_at.is_some_and(|at| at.reached(self.now)),
             suspect,
-            wavers: in_use.is_some_and(|used| used.wavers) && self.rotated_until > self.now.boot,
+            wavers,
             exhausted,
             evidence: candidate.is_some() || suspect || exhausted || listening,
             candidate,
