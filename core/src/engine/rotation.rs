@@ -860,6 +860,9 @@ impl Rotation {
         // Whether a key was ever accepted, and whether one that has ended still is, tells what to do later.
         let untold =
             in_use.is_some_and(|used| !self.fetching.is_proven || used.has_ended(self.now));
+        let wavers = self.rotated_until > self.now.boot
+            && in_use
+                .is_some_and(|used| used.wavers || (used.run.is_some() && !used.was_accepted()));
         Snapshot {
             epoch: self.published.epoch + 1,
             set: self.held.set.clone(),
@@ -868,7 +871,7 @@ impl Rotation {
             trial: self.trial.clone(),
             hard: in_use.is_some() && self.held.hard_at.is_some_and(|at| at.reached(self.now)),
             suspect,
-            wavers: in_use.is_some_and(|used| used.wavers) && self.rotated_until > self.now.boot,
+            wavers,
             exhausted,
             evidence: candidate.is_some() || suspect || exhausted || listening || untold,
             patience: (!self.fetching.is_proven).then_some(self.fetching.wait()),

@@ -28,7 +28,7 @@ pub struct Snapshot {
     pub(crate) hard: bool,
     /// The credential in use was rejected, the episode is open, and a fetch may come in time to help.
     pub(crate) suspect: bool,
-    /// Replicas disagree about the credential in use, as they may for a while after a rotation.
+    /// After a rotation: replicas disagree about the credential in use, or the API has yet to learn it.
     pub(crate) wavers: bool,
     /// Everything was tried in vain: a rejection is the answer until the cooldown ends.
     pub(crate) exhausted: bool,

@@ -1,7 +1,10 @@
 //! What one request does, send by send, against snapshots made by hand.
 
 use super::*;
-use crate::engine::snapshot::Candidate;
+use crate::{
+    credential::CredentialSet,
+    engine::snapshot::{Candidate, Usable},
+};
 
 const NOW: u64 = 1_000_000;
 
