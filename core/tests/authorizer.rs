@@ -409,6 +409,11 @@ async fn a_trial_goes_on_behind_a_redirect() {
 async fn a_wait_ends_before_the_callers_own_timer_strikes() {
     let keys = keys(&Arc::new(AtomicU64::new(2))).await;
     let patience = Duration::from_millis(500);
+    // A key that never worked would not be worth the wait.
+    let mut before = authorizer(&keys).begin(&home(), true, None).unwrap();
+    carried(&mut before, &home());
+    answered(&mut before, 200);
+    keys.refresh().await.unwrap();
     let mut attempt = authorizer(&keys).begin(&home(), true, Some(patience)).unwrap();
     let began = tokio::time::Instant::now();
     let in_time = tokio::time::timeout(patience, async {

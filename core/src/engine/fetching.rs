@@ -43,6 +43,8 @@ pub(super) struct Fetching {
     /// Whether the API ever accepted anything of this handle. Until then, a key that is rejected may simply
     /// be wrong, which is worth no hurry; afterwards it was rotated away.
     pub(super) is_proven: bool,
+    /// Whether the source ever brought another key than its first: one that is rejected may be spreading.
+    pub(super) has_rotated: bool,
     live: Option<Live>,
     tickets: u64,
     started: Option<u64>,
@@ -82,6 +84,7 @@ impl Fetching {
             backoff,
             mints: false,
             is_proven: false,
+            has_rotated: false,
             live: None,
             tickets: 0,
             started: None,
@@ -256,10 +259,12 @@ impl Fetching {
         self.bucket.refund();
     }
 
-    /// Whether a fetch runs, or is asked for and will start before a request loses patience.
+    /// Whether a fetch runs, or is asked for and will start before whoever waits loses patience. The program
+    /// itself has the whole wait, whatever is known of the key.
     pub(super) fn is_worth_waiting(&self, now: u64) -> bool {
         let asked = self.wanted.is_some() || self.forced.is_some() || self.alarm.is_some();
-        self.live.is_some() || (asked && self.due().0 <= self.patience(now))
+        let latest = now.saturating_add(millis(self.policy.wait));
+        self.live.is_some() || (asked && self.due().0 <= latest)
     }
 
     /// Whether that would be so if a rejection asked now. Without this, a request would wait for a fetch
@@ -297,7 +302,7 @@ impl Fetching {
 
     /// When those who wait may ask again after an unchanged answer.
     fn again(&self, now: u64) -> u64 {
-        let pause = if self.is_proven { self.policy.fetch_floor_min } else { self.floor };
+        let pause = if self.is_doubtful() { self.floor } else { self.policy.fetch_floor_min };
         self.ended.saturating_add(millis(pause)).max(now)
     }
 
@@ -307,10 +312,15 @@ impl Fetching {
 
     /// How long a request waits for a fetch.
     pub(super) fn wait(&self) -> Duration {
-        match self.is_proven {
-            true => self.policy.wait,
-            false => self.policy.wait.min(self.policy.wait_unproven),
+        match self.is_doubtful() {
+            false => self.policy.wait,
+            true => self.policy.wait.min(self.policy.wait_unproven),
         }
+    }
+
+    /// Whether a key that is rejected may simply be wrong, which is not worth the whole wait.
+    pub(super) fn is_doubtful(&self) -> bool {
+        !(self.is_proven || self.has_rotated)
     }
 
     fn floor_ends(&self) -> u64 {

@@ -252,7 +252,7 @@ impl Rotation {
     /// more than one forced fetch is in vain, unless the floor allows another one soon.
     fn doubt(&mut self, was_forced: bool) {
         let is_open = |used: &Member| used.is_in(EpisodeState::Open) && used.run.is_some();
-        if self.fetching.is_proven || !self.used().is_some_and(is_open) {
+        if !self.fetching.is_doubtful() || !self.used().is_some_and(is_open) {
             return;
         }
         if !was_forced {
@@ -414,6 +414,7 @@ impl Rotation {
         let is_rotation = self.in_use.is_some();
         self.in_use.take_if(|id| change.replaced.contains(id));
         self.open_window(is_rotation);
+        self.fetching.has_rotated |= is_rotation;
         self.fetching.stop_forcing();
         self.worked();
         self.counts.changed += 1;
@@ -874,7 +875,7 @@ impl Rotation {
             wavers,
             exhausted,
             evidence: candidate.is_some() || suspect || exhausted || listening || untold,
-            patience: (!self.fetching.is_proven).then_some(self.fetching.wait()),
+            patience: self.fetching.is_doubtful().then_some(self.fetching.wait()),
             candidate,
             window_until: self.window_until,
             sends: self.sends,

@@ -267,6 +267,7 @@ fn what_the_api_accepts_has_not_ended_where_the_source_shows_no_clock() {
     assert_eq!(life.in_use(), Some("k1"), "only the API knows");
     life.accepted("k1");
     life.refresh(ended(&life, "k2"));
+    life.accepted("k2");
     assert_eq!(life.in_use(), Some("k2"), "the clock was wrong before");
     life.pass(3600.0);
     assert_eq!(life.in_use(), Some("k2"));
