@@ -23,9 +23,7 @@ mod source;
 
 pub use self::{
     attempt::{NativeAttempt, NativeFailure, NativeStep},
-    authorizer::{
-        NativeAuthorizer, NativeAuthorizerSpec, NativeNext, NativePatch, NativeSnapshot,
-    },
+    authorizer::{NativeAuthorizer, NativeAuthorizerSpec, NativeNext, NativePatch, NativeSnapshot},
     credential::{NativeCredential, NativeFacts, NativeSecret},
     errors::{NativeError, error_codes},
     events::{NativeEvent, NativeEvents, event_names},
