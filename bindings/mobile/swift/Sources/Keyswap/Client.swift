@@ -71,20 +71,21 @@ public final class Client: Sendable {
     /// Sends a request. A response of any status is not an error.
     ///
     /// A body in `httpBody` is sent again with another credential if need be. `bodyStream` can be sent only once: if its
-    /// credential is rejected, the API's response is returned, and so it is for every request with `resend: false`. The
-    /// request's `timeoutInterval` is also the longest time that it waits for a fresh credential. Ten redirects are
-    /// followed; each hop is a request of its own, and what was answered is never sent again.
+    /// credential is rejected, the API's response is returned, and so it is for every request with `resend: false`. A
+    /// fresh credential, or an API that asked for fewer requests, is waited for until `patience` seconds have passed,
+    /// which are the request's `timeoutInterval` unless said otherwise: then the response in hand is returned. Ten
+    /// redirects are followed; each hop is a request of its own, and what was answered is never sent again.
     ///
     /// - Throws: `KeyswapError` if there is nothing to send with; what `URLSession` throws; `CancellationError`.
     public func data(
-        for request: URLRequest, bodyStream: InputStream? = nil, resend: Bool = true
+        for request: URLRequest, bodyStream: InputStream? = nil, resend: Bool = true, patience: TimeInterval? = nil
     ) async throws -> (Data, HTTPURLResponse) {
         var request = request
         // A stream in the request is one, too.
         let stream = bodyStream ?? request.httpBodyStream
         // Setting it takes the other kind of body away, also when it is set to nothing.
         if let stream { request.httpBodyStream = stream }
-        let until = ContinuousClock.now + .seconds(min(request.timeoutInterval, 1e9))
+        let until = ContinuousClock.now + .seconds(min(max(patience ?? request.timeoutInterval, 0), 1e9))
         var hops = 0
         var isKeyed = true
         while true {
@@ -253,6 +254,12 @@ public final class Client: Sendable {
         }
         return sent
     }
+}
+
+extension Client: CustomStringConvertible, CustomReflectable {
+    public var description: String { "Client(\(base.host ?? ""))" }
+    /// A session shows its tasks, and these the requests as they were sent.
+    public var customMirror: Mirror { Mirror(self, children: ["host": base.host ?? ""]) }
 }
 
 /// The most redirects that a request follows.

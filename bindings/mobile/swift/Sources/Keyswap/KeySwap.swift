@@ -136,6 +136,7 @@ public final class KeySwap: Sendable {
     ///
     /// - Throws: the error of the fetch that runs, should it fail; `timeout`; `CancellationError`.
     public func ready(timeout: TimeInterval? = nil) async throws {
+        _ = try cache.held
         let limit = try timeout.map { try millis($0, "timeout") }
         try await waiting { [native] in try await native.ready(timeoutMs: limit, job: $0) }
     }
@@ -144,6 +145,7 @@ public final class KeySwap: Sendable {
     ///
     /// - Throws: the error of that fetch; what was held is still held.
     public func refresh(timeout: TimeInterval? = nil) async throws {
+        _ = try cache.held
         let limit = try timeout.map { try millis($0, "timeout") }
         try await waiting { [native] in try await native.refresh(timeoutMs: limit, job: $0) }
     }

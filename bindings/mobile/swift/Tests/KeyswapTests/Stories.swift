@@ -109,7 +109,10 @@ struct Play: Sendable {
         for nth in 0..<caller.repeats {
             try? await sleep(begin, caller.at + nth * caller.every)
             await tally.add("requests")
-            let sending = Task { try await api.data(for: caller.request(world.api), bodyStream: caller.stream) }
+            let sending = Task {
+                try await api.data(
+                    for: caller.request(world.api), bodyStream: caller.stream, patience: Double(caller.timeout) / 1000)
+            }
             // A request of URLSession has a timeout for silence, a story one for the whole request.
             let patience = Task {
                 try await Task.sleep(for: .milliseconds(caller.cancelAfter ?? caller.timeout))

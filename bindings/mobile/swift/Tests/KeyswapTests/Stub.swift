@@ -60,16 +60,17 @@ final class Stub: @unchecked Sendable {
         Thread.detachNewThread { [self] in
             while true {
                 let connection = accept(listening, nil, nil)
-                if connection < 0 { return }
+                if connection < 0 {
+                    // Not before: its number would be that of another socket, which this thread would serve.
+                    close(listening)
+                    return
+                }
                 Thread.detachNewThread { [self] in serve(connection) }
             }
         }
     }
 
-    func stop() {
-        shutdown(listening, Int32(SHUT_RDWR))
-        close(listening)
-    }
+    func stop() { shutdown(listening, Int32(SHUT_RDWR)) }
 
     private func serve(_ connection: Int32) {
         defer { close(connection) }

@@ -63,6 +63,9 @@ class Play(private val world: World, private val through: String, private val to
     suspend fun complaint(): String = coroutineScope {
         if (isCold) start()
         val keys = KeySwap.start(source(), policy())
+        val listening = launch(start = CoroutineStart.UNDISPATCHED) {
+            keys.events.collect { add("event.${it.name}") }
+        }
         val scheme = when (client["scheme"]?.asString ?: "header") {
             "bearer" -> Scheme.bearer()
             "set" -> null
@@ -70,13 +73,10 @@ class Play(private val world: World, private val through: String, private val to
         }
         val classifier = CODE_IN_BODY.takeIf { client["classifier"]?.asString == "code_in_body" }
         val way = Way.of(through, keys, world.apiUrl, scheme, classifier)
-        val listening = launch(start = CoroutineStart.UNDISPATCHED) {
-            keys.events.collect { add("event.${it.name}") }
-        }
         if (!isCold) {
             keys.ready(10.seconds)
             // What was told before the client was ready is no part of the story.
-            withTimeoutOrNull(200) { while ("event.fetched" !in counts || "event.swapped" !in counts) yield() }
+            withTimeoutOrNull(200) { while (!counts.containsKey("event.fetched") || !counts.containsKey("event.swapped")) yield() }
             counts.clear()
         }
         if (!isCold) start()
