@@ -48,7 +48,7 @@ pub struct NativeAttempt(Mutex<Place>);
 
 /// Where an attempt is.
 enum Place {
-    Here(keyswap::Attempt),
+    Here(Box<keyswap::Attempt>),
     /// Waited for, by the runtime.
     Away(Task<keyswap::Attempt>),
     Closed,
@@ -56,7 +56,7 @@ enum Place {
 
 impl NativeAttempt {
     pub(crate) fn new(attempt: keyswap::Attempt) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Place::Here(attempt))))
+        Arc::new(Self(Mutex::new(Place::Here(Box::new(attempt)))))
     }
 
     fn with<T>(
@@ -82,7 +82,7 @@ impl NativeAttempt {
             Place::Here(mut attempt) => {
                 let waiting = async move {
                     attempt.wait().await;
-                    attempt
+                    *attempt
                 };
                 Ok(Task(runtime()?.spawn(waiting)))
             }
@@ -91,7 +91,7 @@ impl NativeAttempt {
 
     fn back(&self, attempt: keyswap::Attempt) -> NativeStep {
         let step = seen(attempt.step());
-        *self.place() = Place::Here(attempt);
+        *self.place() = Place::Here(Box::new(attempt));
         step
     }
 }
