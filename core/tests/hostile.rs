@@ -34,7 +34,7 @@ const KEY: &str = "m4terial-9b1c";
 const DOCUMENT: &str = r#"{"set": "eu", "generation": 7, "current": {"id": "k_7", "material": {"key": "m4terial-9b1c"}}}"#;
 
 /// How long a fetch, or a request until its response, may take.
-const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(4);
 /// What the system and the client may take in of an answer that is refused. The system's buffers alone
 /// are some megabytes.
 const TAKEN: u64 = 16 * 1024 * 1024;
