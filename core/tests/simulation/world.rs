@@ -179,7 +179,8 @@ impl World {
     /// Whether every replica accepted a key at every instant of a span.
     pub(crate) fn accepted_throughout(&self, key: usize, from: u64, until: u64) -> bool {
         let key = &self.keys[key];
-        let steady = !key.is_unfit && !self.flaps.iter().any(|(begin, end)| *begin <= until && from <= *end);
+        let steady =
+            !key.is_unfit && !self.flaps.iter().any(|(begin, end)| *begin <= until && from <= *end);
         steady && (0..self.replicas).all(|at| key.from[at] <= from && until < key.until[at])
     }
 
