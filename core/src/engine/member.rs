@@ -153,8 +153,10 @@ impl Member {
             run.last = run.last.max(sent);
             run.count = run.count.saturating_add(1);
             self.proven = None;
-            // A few acceptances after which it is rejected were those of some replicas.
-            self.wavers |= self.returned || (1..STEADY).contains(&self.streak);
+            // A few acceptances after which it is rejected were those of some replicas. Most are not told, only
+            // counted.
+            let is_young = self.credential.accepted().count() < STEADY.into();
+            self.wavers |= self.returned || (is_young && (1..STEADY).contains(&self.streak));
             self.streak = 0;
         }
         counts
