@@ -153,8 +153,11 @@ impl Member {
             run.last = run.last.max(sent);
             run.count = run.count.saturating_add(1);
             self.proven = None;
+            // A few acceptances after which it is rejected were those of some replicas. Most are not told, only
+            // counted.
+            let is_young = self.credential.accepted().count() < STEADY.into();
+            self.wavers |= self.returned || (is_young && (1..STEADY).contains(&self.streak));
             self.streak = 0;
-            self.wavers |= self.returned;
         }
         counts
     }
@@ -238,5 +241,27 @@ impl Member {
 
     pub(super) fn is_in(&self, state: EpisodeState) -> bool {
         self.episode.as_ref().is_some_and(|episode| episode.state == state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rejected after so many acceptances in a row.
+    fn wavers_after(acceptances: u64) -> bool {
+        let credential = Arc::new(Credential::new("k1", "s"));
+        let mut member = Member::new(credential, Role::Primary, 0);
+        (1..=acceptances).for_each(|sent| assert!(member.accepted(sent)));
+        assert!(member.rejected(acceptances + 1));
+        member.wavers
+    }
+
+    #[test]
+    fn a_few_acceptances_before_a_rejection_were_those_of_some_replicas() {
+        assert!(!wavers_after(0), "nobody knows it yet");
+        assert!(wavers_after(1));
+        assert!(wavers_after(u64::from(STEADY) - 1));
+        assert!(!wavers_after(STEADY.into()), "it was proven, and is gone");
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::credential::drawn;
 use super::{ApiFault, Fault, Planned, World};
 
 /// A request to the API.
@@ -103,7 +104,7 @@ impl World {
         if fault == Some(ApiFault::Outage) {
             return Planned::Dropped;
         }
-        let replica = self.api.requests % self.config.replicas;
+        let replica = self.turn() % self.config.replicas;
         self.api.requests += 1;
         self.api.sends += 1;
         *self.api.paths.entry(request.path.to_owned()).or_default() += 1;
@@ -121,6 +122,17 @@ impl World {
         let after_ms = self.config.api_latency_ms.saturating_add(delay);
         let reply = self.answer(now, request, replica, known, fault.as_ref());
         Planned::Answer { after_ms, reply }
+    }
+
+    /// Whose turn the request is, before it is known how many replicas there are.
+    fn turn(&self) -> usize {
+        let requests = self.api.requests;
+        if self.config.replicas_at_random {
+            // Half of the bits are enough, and fit on every machine.
+            (drawn(self.setting.seed, requests as u64) >> 32) as usize
+        } else {
+            requests
+        }
     }
 
     fn answer(
@@ -209,6 +221,9 @@ impl World {
             return if in_body { Judged::RefusedInBody } else { Judged::Refused };
         }
         if fault == Some(&ApiFault::InsufficientScope) {
+            return Judged::Other(403);
+        }
+        if known.is_some_and(|at| now < self.credentials[at].forbidden_until) {
             return Judged::Other(403);
         }
         Judged::Accepted
@@ -344,6 +359,29 @@ mod tests {
         assert_eq!(count("api.sends"), Some(3));
         assert_eq!((count("api.accepted"), count("api.rejected")), (Some(1), Some(2)));
         assert_eq!((count("api.with.k1"), count("api.with.k2")), (Some(1), None));
+    }
+
+    #[test]
+    fn replicas_at_random_follow_from_the_seed() {
+        let turns = |json: &str| {
+            let mut world = world(json);
+            (0..64).map(|_| call(&mut world, 0, "/v1/price", "k1").replica).collect::<Vec<_>>()
+        };
+        let drawn = turns(r#"{"replicas": 2, "replicas_at_random": true}"#);
+        assert_eq!(drawn, turns(r#"{"replicas": 2, "replicas_at_random": true}"#));
+        assert_ne!(drawn, turns(r#"{"replicas": 2}"#));
+        let second = drawn.iter().sum::<usize>();
+        assert!((20..44).contains(&second), "{second} of 64");
+    }
+
+    #[test]
+    fn a_new_key_is_forbidden_for_a_while() {
+        let mut world = world("{}");
+        let rotate = r#"{"do": "rotate", "propagation_ms": 5, "forbidden_ms": 20}"#;
+        world.apply(10, &step(rotate)).expect("a rotation");
+        let statuses = [14, 15, 34, 35].map(|now| status(&mut world, now, "k2"));
+        assert_eq!(statuses, [401, 403, 403, 200]);
+        assert_eq!(status(&mut world, 20, "k1"), 200);
     }
 
     #[test]

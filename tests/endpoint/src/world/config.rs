@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 pub struct WorldConfig {
     /// API replicas; request n goes to replica n mod this.
     pub replicas: usize,
+    /// Each request goes to a replica that is drawn by the seed instead.
+    pub replicas_at_random: bool,
     /// Life of each new credential.
     pub ttl_ms: Option<u64>,
     /// Grace of a previous credential when a rotation says none.
@@ -62,6 +64,7 @@ impl Default for WorldConfig {
     fn default() -> Self {
         Self {
             replicas: 1,
+            replicas_at_random: false,
             ttl_ms: None,
             grace_ms: None,
             no_expiry: false,

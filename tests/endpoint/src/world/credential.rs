@@ -15,6 +15,8 @@ pub(super) struct Credential {
     pub(super) grace_ends_at: Option<u64>,
     /// Grace that the credential before this one gets when this one is first used. Not told: at once.
     pub(super) grace_at_first_use: Option<u64>,
+    /// Until when the API answers 403 to it.
+    pub(super) forbidden_until: u64,
     /// Requests that carried it.
     pub(super) sends: u64,
     /// When the API accepted it last.
@@ -42,6 +44,7 @@ impl Credential {
             expires_at: None,
             grace_ends_at: None,
             grace_at_first_use: None,
+            forbidden_until: 0,
             sends: 0,
             accepted_at: None,
             spans: vec![Vec::new(); replicas],
@@ -102,13 +105,24 @@ fn material(seed: u64, id: &str) -> Secret {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
     let mut word = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        state = state.wrapping_add(STEP);
+        mixed(state)
     };
     Secret::new(format!("ks_live_{:016x}{:016x}", word(), word()))
+}
+
+/// The nth number that follows from a seed, as good as drawn at random.
+pub(super) fn drawn(seed: u64, nth: u64) -> u64 {
+    mixed(seed.wrapping_add(nth.wrapping_add(1).wrapping_mul(STEP)))
+}
+
+// The generator `SplitMix64`: a counter with this step, and its number mixed.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+fn mixed(number: u64) -> u64 {
+    let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]

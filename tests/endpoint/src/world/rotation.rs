@@ -210,7 +210,7 @@ impl World {
         if self.committed.next.is_some() {
             return Err(StepError::AlreadyStaged);
         }
-        let staged = self.mint(now);
+        let staged = self.mint_as(now, rotate);
         if let Next::ActivateInMs(ms) = next {
             let at = now.saturating_add(*ms);
             self.credentials[staged].activate_at = Some(at);
@@ -227,7 +227,7 @@ impl World {
     pub(super) fn swap(&mut self, now: u64, rotate: &Rotate) {
         self.activation = None;
         let old = self.committed.current;
-        let new = self.committed.next.take().unwrap_or_else(|| self.mint(now));
+        let new = self.committed.next.take().unwrap_or_else(|| self.mint_as(now, rotate));
         let ttl = rotate.ttl_ms.or(self.config.ttl_ms);
         let grace = rotate.grace_ms.or(self.config.grace_ms).filter(|_| rotate.overlap);
 
@@ -237,8 +237,13 @@ impl World {
         self.credentials[old].grace_ends_at = grace_end;
         for replica in 0..self.config.replicas {
             let heard = now.saturating_add(rotate.propagation_ms.of(replica));
-            if rotate.accepted {
+            if rotate.accepted && rotate.material.is_none() {
                 self.credentials[new].admit(replica, heard);
+            }
+            if rotate.forbidden_ms > 0 {
+                let forbidden = heard.saturating_add(rotate.forbidden_ms);
+                let until = &mut self.credentials[new].forbidden_until;
+                *until = forbidden.max(*until);
             }
             // A replica that has not heard of the rotation cannot know of the grace either.
             match grace_end {
@@ -349,6 +354,17 @@ impl World {
         for region in &mut self.regions {
             region.breaks += 1;
         }
+    }
+
+    /// A new credential, with the material that the rotation gives to it.
+    fn mint_as(&mut self, now: u64, rotate: &Rotate) -> usize {
+        let at = self.mint(now);
+        if let Some(material) = &rotate.material {
+            // The API does not know it: what a client might make of it is no credential either.
+            self.by_material.remove(self.credentials[at].material.reveal());
+            self.credentials[at].material = material.clone();
+        }
+        at
     }
 
     fn mint(&mut self, now: u64) -> usize {

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::Secret;
+
 /// One thing that happens to the endpoint and the API.
 ///
 /// ```
@@ -71,6 +73,10 @@ pub struct Rotate {
     pub propagation_ms: Propagation,
     /// Whether the API ever accepts the new credential.
     pub accepted: bool,
+    /// For how long the API knows the new credential, but answers 403 to it.
+    pub forbidden_ms: u64,
+    /// The material of the new credential, such as no header can carry. The API never accepts it.
+    pub material: Option<Secret>,
     /// Only stage the credential, for now.
     pub next: Option<Next>,
     /// Rotate only if this credential is the current one; otherwise do nothing.
@@ -86,6 +92,8 @@ impl Default for Rotate {
             publish_after_ms: 0,
             propagation_ms: Propagation::default(),
             accepted: true,
+            forbidden_ms: 0,
+            material: None,
             next: None,
             swap_only_if: None,
         }

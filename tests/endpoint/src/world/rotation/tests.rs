@@ -231,3 +231,14 @@ fn the_validator_of_a_lost_generation_is_not_good_for_the_new_one() {
     ask.if_none_match = reply.etag.as_deref();
     assert_eq!(world.fetch(10, &ask).reply().map(|reply| reply.status), Some(304));
 }
+
+#[test]
+fn material_of_the_story_is_shown_and_never_accepted() {
+    let mut world = world("{}");
+    apply(&mut world, 10, r#"{"do": "rotate", "material": "line\nbreak"}"#);
+    assert_eq!(accepted(&mut world, 10, 0), ["k1"]);
+    assert_eq!(world.material("k2").map(|material| material.reveal()), Some("line\nbreak"));
+    assert_eq!(world.credential_of("line\nbreak"), None);
+    apply(&mut world, 20, r#"{"do": "rotate"}"#);
+    assert_eq!(accepted(&mut world, 20, 0), ["k1", "k3"]);
+}
