@@ -8,6 +8,16 @@ export interface Event {
   readonly from?: string | null
   readonly to?: string | null
   readonly credential?: string
+  /** Of `rejected`: why it could not be put on a request. Absent if it was sent, and the API rejected it. */
+  readonly reason?: string
+  /**
+   * Of `exhausted`: that the API never accepted anything of this handle. Then look at the key, at the set that the source
+   * was asked for, and at the scheme and the header that the API wants.
+   */
+  readonly never_accepted?: boolean
+  /** Of `recovered`, if the source went back to an older generation. */
+  readonly from_generation?: number
+  readonly to_generation?: number
   readonly [field: string]: unknown
 }
 

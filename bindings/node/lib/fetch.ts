@@ -1,5 +1,5 @@
 import type { KeyswapError } from './errors'
-import { type AdapterOptions, type Answer, BRIEF, type Hop, Keyed, MOST_HOPS, type Prepared, refuseQuery, type Sender, SMALL } from './flow'
+import { type AdapterOptions, type Answer, BRIEF, type Hop, Keyed, MOST_HOPS, Patience, type Prepared, refuseQuery, type Sender, SMALL } from './flow'
 import { unwrapped } from './here'
 import type { KeySwap } from './keys'
 
@@ -8,15 +8,25 @@ export interface FetchOptions extends AdapterOptions {
   baseURL?: string | URL
   /** The function that sends: the global one, unless it is given. */
   fetch?: typeof globalThis.fetch
+  /** That of requests which name none. */
+  timeout?: number
 }
 
-/**
- * What `createFetch` makes: a `fetch` that can be told to send a request once. A rejection may say in `cause` why no fresh
- * credential came.
- */
+export interface KeyedInit extends RequestInit {
+  /** False: it is sent once, and a rejection is returned. */
+  resend?: boolean
+  /**
+   * In milliseconds, the most that all of it may take, its waits and the body of its response too. What
+   * `AbortSignal.timeout` does, and more: no signal says when it will end, but of this it is known, so that shortly
+   * before, a wait returns the response that there is.
+   */
+  timeout?: number
+}
+
+/** What `createFetch` makes. A rejection may say in `cause` why no fresh credential came. */
 export type KeyedFetch = (
   input: string | URL | Request,
-  init?: RequestInit & { resend?: boolean },
+  init?: KeyedInit,
 ) => Promise<Response & { readonly cause?: KeyswapError }>
 
 /**
@@ -36,6 +46,7 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
   const base = options.baseURL === undefined ? undefined : new URL(options.baseURL)
   const keyed = new Keyed(keys, options, base === undefined ? [] : [base.origin])
   const send = options.fetch ?? globalThis.fetch
+  limitOf(options.timeout)
 
   return async function fetch(input, init) {
     let request: Request | undefined
@@ -48,7 +59,8 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
       url = isPath ? joined(base, input) : new URL(input, base)
     }
     const redirect = request?.redirect ?? init?.redirect ?? 'follow'
-    const signal = request?.signal ?? init?.signal ?? undefined
+    const patience = new Patience(limitOf(init?.timeout ?? options.timeout), request?.signal ?? init?.signal ?? undefined)
+    const { signal } = patience
     const body = request === undefined ? init?.body : request.body
     const replayable = body == null || isReplayable(body)
     const resends = keyed.resends(init?.resend)
@@ -58,11 +70,15 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
       request === undefined
         ? { ...init, redirect: 'manual' }
         : { ...partsOf(request), redirect: 'manual', ...(body != null && { duplex: 'half' }) }
+    if (signal !== undefined) plain.signal = signal
     let canRepeat = replayable
     let isAstray = false
     for (let hops = 0; ; hops += 1) {
       const hop: Hop = {
         method: method.toUpperCase(), url: url.href, origin: url.origin, replayable: canRepeat && resends, signal,
+        get left() {
+          return patience.left
+        },
         sets: (name) => plain.headers != null && setsHeader(plain.headers, name),
       }
       // Behind a hop that must not carry a credential, none does.
@@ -120,6 +136,11 @@ async function oneHop(
   }
   const response = await keyed.send(hop, prepared, sender, (response, name) => response.headers.has(name))
   return [response, carried]
+}
+
+function limitOf(timeout: number | undefined): number | undefined {
+  if (timeout === undefined || (typeof timeout === 'number' && timeout > 0)) return timeout
+  throw new RangeError('timeout is a number of milliseconds, more than zero')
 }
 
 function setsHeader(headers: NonNullable<RequestInit['headers']>, name: string): boolean {

@@ -179,17 +179,14 @@ export class Keyed {
 
   /** Sends one hop to an allowed origin, from the beginning. */
   begin<R>(hop: Hop, sender: Sender<R>): Promise<R> {
-    // A request that cannot wait for as long as the API wants to be left alone is sent at once. Other waits are ended
-    // by the limit itself, so that its error is the library's.
-    const limit = this.#isThrottled ? (hop.left ?? null) : null
-    const attempt = calling(() => this.#authorizer.begin(hop.url, hop.replayable, limit))
+    const attempt = calling(() => this.#authorizer.begin(hop.url, hop.replayable, hop.left ?? null))
     return this.#drive(attempt, hop, sender)
   }
 
   /** Goes on from a response that has to be shown to an attempt. */
   conclude<R>(prepared: Prepared, hop: Hop, sender: Sender<R>, response: R): Promise<R> {
     const attempt = calling(() =>
-      this.#authorizer.beginAfter(prepared.snapshot, hop.url, hop.replayable, null),
+      this.#authorizer.beginAfter(prepared.snapshot, hop.url, hop.replayable, hop.left ?? null),
     )
     return this.#drive(attempt, hop, sender, response)
   }
@@ -229,7 +226,10 @@ export class Keyed {
         } else if (step === WAIT) {
           step = await givenUpBy<number>(hop.signal, new native.Job(), (job) => attempt.wait(job))
         } else if (step === FAIL || response === undefined) {
-          const error = attempt.error
+          const { error } = attempt
+          // The core ends a wait shortly before the limit. If there is no more to say of it, the error is the library's.
+          const isLate = hop.left !== undefined && hop.left <= LAST
+          if (isLate && error?.keyswapCode === 'not_ready') await struck(hop.signal)
           throw error == null
             ? new KeyswapError('transport', 'there is no response')
             : fromNative(error)
@@ -272,6 +272,18 @@ export class Keyed {
     this.#seen = snapshot.epoch === epoch ? looked : undefined
     return looked
   }
+}
+
+/** In milliseconds, a little more than what the core leaves of a limit at most. */
+const LAST = 120
+
+/** Fails when the signal does. */
+function struck(signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal === undefined) resolve()
+    else if (signal.aborted) reject(signal.reason)
+    else signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
 }
 
 /** The names among headers by turns. */

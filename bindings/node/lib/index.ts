@@ -1,7 +1,7 @@
 export { Client, type ClientOptions, ClientResponse, type RequestOptions } from './client'
 export { type ErrorCode, KeyswapError } from './errors'
 export { type Event, type EventName, Events } from './events'
-export { createFetch, type FetchOptions, type KeyedFetch } from './fetch'
+export { createFetch, type FetchOptions, type KeyedFetch, type KeyedInit } from './fetch'
 export type { AdapterOptions, KeyedOptions } from './flow'
 export {
   Credential, type CredentialSet, KeySwap, type KeySwapOptions, type Policy, type Stats, type WaitOptions,

@@ -17,6 +17,7 @@ export interface Policy {
   hardLeadMax?: number
   poll?: number
   pollSpread?: number
+  ceiling?: number
   fetchFloor?: number
   fetchFloorMin?: number
   backoffMin?: number
@@ -30,6 +31,8 @@ export interface Policy {
   signatureAge?: number
   hardWait?: number
   wait?: number
+  waitUnproven?: number
+  goBack?: number
   forcedBurst?: number
   forcedEvery?: number
   probeDelays?: readonly number[]
@@ -57,6 +60,11 @@ export interface KeySwapOptions {
   policy?: Policy
   /** What logs call the set, in a program that follows several. */
   name?: string
+  /**
+   * That each call of a function makes a new credential, such as a token. It is then called by the life of what it
+   * made, and not polled.
+   */
+  mints?: boolean
 }
 
 export interface WaitOptions {
@@ -164,7 +172,7 @@ export class KeySwap implements AsyncDisposable, Disposable {
     this.#epochs = new Int32Array(new SharedArrayBuffer(4))
     this.#name = options.name
     const policy = options.policy === undefined ? null : toJson(options.policy)
-    const made = sourceOf(source).make()
+    const made = sourceOf(source, options.mints).make()
     this.native = calling(
       () => new native.NativeKeySwap(made, policy, options.name ?? null, this.#epochs),
     )

@@ -77,10 +77,16 @@ export interface EndpointOptions {
   heartbeat?: number
   /** The provider's public key: answers that it did not sign are refused. */
   signedBy?: string
+  /** Which set this is, where the last part of the URL is not its name. */
+  setName?: string
   /** PEM, trusted instead of the machine's. */
   rootCertificates?: string
+  /** A file that holds it, read again before each question. */
+  rootCertificatesFile?: string
   /** PEM, a chain and its key, shown to the endpoint. */
   clientCertificate?: string
+  /** A file that holds both, read again before each question: for certificates that are renewed. */
+  clientCertificateFile?: string
   /** What the provider's operators see this program as. */
   app?: string
   /** Further endpoints that show the same set, asked in order when this one fails. */
@@ -98,6 +104,11 @@ export function endpoint(url: string | URL, options: EndpointOptions = {}): Sour
   if (bootstrap !== undefined && bootstrap !== false && !['string', 'function'].includes(typeof bootstrap)) {
     throw new TypeError('bootstrap must be a string, a function, or false')
   }
+  for (const name of ['rootCertificates', 'clientCertificate'] as const) {
+    if (options[name] !== undefined && options[`${name}File`] !== undefined) {
+      throw new TypeError(`pass ${name} or ${name}File, not both`)
+    }
+  }
   const spec: native.EndpointSpec = {
     url: String(url),
     ...(typeof bootstrap === 'string' && { bootstrap }),
@@ -107,8 +118,11 @@ export function endpoint(url: string | URL, options: EndpointOptions = {}): Sour
     ...(options.push !== undefined && { push: options.push }),
     ...(options.heartbeat !== undefined && { heartbeat: options.heartbeat }),
     ...(options.signedBy !== undefined && { signedBy: options.signedBy }),
+    ...(options.setName !== undefined && { setName: options.setName }),
     ...(options.rootCertificates !== undefined && { rootCertificates: options.rootCertificates }),
+    ...(options.rootCertificatesFile !== undefined && { rootCertificatesFile: options.rootCertificatesFile }),
     ...(options.clientCertificate !== undefined && { clientCertificate: options.clientCertificate }),
+    ...(options.clientCertificateFile !== undefined && { clientCertificateFile: options.clientCertificateFile }),
     ...(options.app !== undefined && { app: options.app }),
     ...(options.plainHttpAllowed !== undefined && { plainHttpAllowed: options.plainHttpAllowed }),
   }
@@ -139,11 +153,14 @@ export function env(variable: string, options: { id?: string } = {}): Source {
 }
 
 /** @internal */
-export function sourceOf(source: string | URL | Source | SourceFunction): Source {
+export function sourceOf(source: string | URL | Source | SourceFunction, mints = false): Source {
+  if (mints && typeof source !== 'function') {
+    throw new TypeError('mints is for a function: the other sources read what stands somewhere')
+  }
   if (source instanceof Source) return source
   if (typeof source === 'string' || source instanceof URL) return endpoint(source)
   if (typeof source === 'function') {
-    return new Source('function', () => native.NativeSource.function(answering(source, asDocument)))
+    return new Source('function', () => native.NativeSource.function(answering(source, asDocument), mints))
   }
   throw new TypeError('a source is a URL, or made by endpoint, file or env, or a function')
 }

@@ -36,13 +36,19 @@ type Outcome = std::result::Result<Zeroizing<String>, String>;
 pub(crate) struct Function {
     queue: Arc<Queue>,
     running: Arc<AtomicUsize>,
+    /// As a source: whether each call makes a new credential.
+    mints: bool,
 }
 
 impl Function {
     pub(crate) fn new(function: &JsFunction<'_, Answer, ()>) -> Result<Self> {
         let queue = function.build_threadsafe_function::<Answer>();
         let queue = queue.callee_handled::<false>().weak::<true>().build()?;
-        Ok(Self { queue: Arc::new(queue), running: Arc::default() })
+        Ok(Self { queue: Arc::new(queue), running: Arc::default(), mints: false })
+    }
+
+    pub(crate) fn minting(self, mints: bool) -> Self {
+        Self { mints, ..self }
     }
 
     async fn call(self, question: String) -> std::result::Result<Zeroizing<String>, Error> {
@@ -103,6 +109,10 @@ impl Source for Function {
             let json = call.await?;
             keyswap::source::parse_short(json.as_bytes()).map(Fetched::Set)
         })
+    }
+
+    fn mints(&self) -> bool {
+        self.mints
     }
 }
 

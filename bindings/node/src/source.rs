@@ -34,10 +34,16 @@ pub struct EndpointSpec {
     pub heartbeat: Option<f64>,
     /// The provider's public key.
     pub signed_by: Option<String>,
+    /// Which set this is, where its URL does not say so.
+    pub set_name: Option<String>,
     /// PEM.
     pub root_certificates: Option<String>,
+    /// A file that holds it.
+    pub root_certificates_file: Option<String>,
     /// PEM.
     pub client_certificate: Option<String>,
+    /// A file that holds it.
+    pub client_certificate_file: Option<String>,
     /// What the provider's operators see this program as.
     pub app: Option<String>,
     /// Plain HTTP to other machines.
@@ -100,8 +106,17 @@ impl NativeSource {
         if let Some(pem) = &spec.root_certificates {
             endpoint = endpoint.root_certificates(pem.as_bytes()).map_err(raised)?;
         }
+        if let Some(path) = spec.root_certificates_file {
+            endpoint = endpoint.root_certificates_file(path);
+        }
         if let Some(pem) = &spec.client_certificate {
             endpoint = endpoint.client_certificate(pem.as_bytes()).map_err(raised)?;
+        }
+        if let Some(path) = spec.client_certificate_file {
+            endpoint = endpoint.client_certificate_file(path);
+        }
+        if let Some(name) = &spec.set_name {
+            endpoint = endpoint.set_name(name);
         }
         if let Some(app) = &spec.app {
             endpoint = endpoint.app(app);
@@ -148,10 +163,10 @@ impl NativeSource {
         }))
     }
 
-    /// The program's own function.
+    /// The program's own function; whether each call makes a new credential.
     #[napi(factory)]
-    pub fn function(ask: JsFunction<'_, Answer, ()>) -> Result<Self> {
-        Ok(Self::new(Made::Other(Arc::new(Function::new(&ask)?))))
+    pub fn function(ask: JsFunction<'_, Answer, ()>, mints: bool) -> Result<Self> {
+        Ok(Self::new(Made::Other(Arc::new(Function::new(&ask)?.minting(mints)))))
     }
 }
 

@@ -231,6 +231,26 @@ test('fetch: what a drop-in has to keep', async (t) => {
   await assert.rejects(createFetch(keys, { allowedOrigins: [url] })('/relative'), TypeError)
 })
 
+test('fetch: its timeout is for all of a request, and that of a request for its own', async (t) => {
+  const url = await echo(t, ({ url }, response) => {
+    if (url === '/body') response.writeHead(200).write('x')
+  })
+  const keys = await KeySwap.follow(() => ({ current: { id: 'k1', key: 'the-key' } }))
+  t.after(() => keys.close())
+  const options = { baseURL: url, scheme: KEY }
+  await assert.rejects(createFetch(keys, { ...options, timeout: 100 })('/hang'), { name: 'TimeoutError' })
+  const fetch = createFetch(keys, { ...options, timeout: 60_000 })
+  await assert.rejects(fetch('/hang', { timeout: 100 }), { name: 'TimeoutError' })
+  await assert.rejects(fetch(new Request(`${url}/hang`), { timeout: 100 }), { name: 'TimeoutError' })
+  await assert.rejects(fetch('/hang', { timeout: 60_000, signal: AbortSignal.abort() }), { name: 'AbortError' })
+  const { body } = await fetch('/body', { timeout: 200 })
+  await assert.rejects(async () => { for await (const _ of body); }, { name: 'TimeoutError' })
+  for (const timeout of [0, -1, NaN, '1']) {
+    assert.throws(() => createFetch(keys, { ...options, timeout }), RangeError)
+    await assert.rejects(fetch('/hang', { timeout }), RangeError)
+  }
+})
+
 for (const name of ['fetch', 'undici', 'undici alone']) {
   test(`${name}: headers may have any form that the library takes`, async (t) => {
     const url = await echo(t, told)
@@ -298,25 +318,55 @@ for (const [name, way] of Object.entries(WAYS)) {
     assert.ok(sends.filter((url) => url === '/again').length > 1)
   })
 
-  test(`${name}: the library's own timeout ends a wait for a credential, as its own error`, async (t) => {
+  test(`${name}: the library's own timeout ends a wait for a credential: with the response in hand, or as its own error`, async (t) => {
     const world = await worldOf(t)
     const keys = await world.ready()
     const limits = {
-      fetch: [() => ({ signal: AbortSignal.timeout(150) }), { name: 'TimeoutError' }],
-      undici: [() => ({ headersTimeout: 150 }), { code: 'UND_ERR_HEADERS_TIMEOUT' }],
-      axios: [() => ({ timeout: 150 }), { code: 'ECONNABORTED', message: 'timeout of 150ms exceeded' }],
+      client: [{ timeout: 300 }, { code: 'not_ready' }],
+      fetch: [{ timeout: 300 }, { name: 'TimeoutError' }],
+      undici: [{ headersTimeout: 300 }, { code: 'UND_ERR_HEADERS_TIMEOUT' }],
+      axios: [{ timeout: 300 }, { code: 'ECONNABORTED', message: 'timeout of 300ms exceeded' }],
     }
-    if (name === 'client') return // Its own is the core's.
     const [options, error] = limits[name.split(' ')[0]]
+    const send = way(world, keys)
+    assert.equal((await send('/v1/price')).status, 200)
     await world.do('endpoint', { fault: 'hang' })
-    for (const followed of [world.keys(), keys]) {
-      const send = way(world, followed)
-      const began = performance.now()
-      if (followed === keys) await world.do('cut')
-      await assert.rejects(send('/v1/price', options()), error)
-      assert.ok(performance.now() - began < 2000)
-    }
+    let began = performance.now()
+    await assert.rejects(way(world, world.keys())('/v1/price', options), error)
+    assert.ok(performance.now() - began < 2000)
+    await world.do('cut')
+    began = performance.now()
+    assert.equal((await send('/v1/price', options)).status, 401)
+    assert.ok(performance.now() - began < 2000)
   })
+
+  for (const names of ['nothing before it', 'the one before']) {
+    test(`${name}: a key that cannot be put on a request, by a source that names ${names}, fails none`, async (t) => {
+      const url = await echo(t, ({ headers }, response) => {
+        response.writeHead(headers['x-api-key'] === 'good-1' ? 200 : 401).end()
+      })
+      const before = { id: 'k1', key: 'good-1' }
+      let set = { current: before }
+      const keys = await KeySwap.follow(() => set, { policy: FAST })
+      t.after(() => keys.close())
+      const send = way({ apiUrl: url }, keys)
+      assert.equal((await send('/')).status, 200)
+      const unusable = ['good-2\nx', 'good-2\r\nx-other: x', 'good-2\0', 'good-2\u0436']
+      for (const [nth, key] of unusable.entries()) {
+        const id = `k${nth + 2}`
+        set = { current: { id, key }, ...(names !== 'nothing before it' && { previous: [before] }) }
+        const events = keys.events()
+        await keys.refresh()
+        const together = await Promise.all(Array.from({ length: 5 }, () => send('/')))
+        assert.deepEqual(together.map(({ status }) => status), [200, 200, 200, 200, 200])
+        const { credential, reason } = await waitFor(events, 'rejected')
+        assert.equal(credential, id)
+        assert.ok(reason.length > 0 && !reason.includes('good-2'), reason)
+        assert.equal((await send('/')).status, 200)
+      }
+      assert.equal(keys.current.id, 'k1')
+    })
+  }
 
   test(`${name}: of several rejections the first is returned, and its connection is not held`, async (t) => {
     const url = await echo(t, ({ headers }, response) => {

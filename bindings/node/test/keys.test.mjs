@@ -8,7 +8,7 @@ import { inspect } from 'node:util'
 
 import { endpoint, env, file, KeySwap, KeyswapError } from 'keyswap'
 
-import { FAST, waitFor, worldOf } from './world.mjs'
+import { FAST, ROOT, waitFor, worldOf } from './world.mjs'
 
 const native = (await import('../native.js')).default
 
@@ -127,6 +127,28 @@ test('a function is a source, and its failures displace nothing', async (t) => {
   assert.equal(keys.credentials.primary.id, 'k2')
 })
 
+test('a function that mints is called by the life of what it made', async (t) => {
+  const calls = { minting: 0, reading: 0 }
+  const asked = (kind) => () => ({ current: { id: 'k1', key: String((calls[kind] += 1)) } })
+  const policy = { ...FAST, poll: 50 }
+  const minting = opened(t, asked('minting'), { policy, mints: true })
+  await minting.ready()
+  opened(t, asked('reading'), { policy })
+  while (calls.reading < 5) await new Promise(setImmediate)
+  assert.equal(calls.minting, 1)
+})
+
+test('a set that the URL does not name, and files of certificates', async (t) => {
+  const world = await worldOf(t)
+  await opened(t, world.source({ setName: world.setUrl.split('/').at(-1) })).ready()
+  await assert.rejects(opened(t, world.source({ setName: 'other' })).ready(), coded('malformed', 'other'))
+  const junk = join(mkdtempSync(join(tmpdir(), 'keyswap-')), 'junk.pem')
+  writeFileSync(junk, 'junk')
+  for (const name of ['rootCertificatesFile', 'clientCertificateFile']) {
+    await assert.rejects(opened(t, world.source({ [name]: junk })).ready(), coded('invalid_config', 'junk.pem'))
+  }
+})
+
 test('a function that blocks the loop is late, and the held credential stays', async (t) => {
   let isSlow = false
   const keys = opened(t, () => {
@@ -149,6 +171,10 @@ test('bad input is told at once', () => {
   assert.throws(() => endpoint('https://k.example.com/x', { bootstrap: 'a', bootstrapFile: 'b' }), TypeError)
   assert.throws(() => endpoint('https://k.example.com/x', { timeout: -1 }), coded('invalid_config', 'timeout'))
   assert.throws(() => endpoint('https://k.example.com/x', { signedBy: 'junk' }), coded('invalid_config'))
+  for (const name of ['rootCertificates', 'clientCertificate']) {
+    assert.throws(() => endpoint('https://k.example.com/x', { [name]: 'a', [`${name}File`]: 'b' }), TypeError)
+  }
+  assert.throws(() => new KeySwap('https://k.example.com/x', { mints: true }), TypeError)
   const source = () => ({ current: { id: 'k', key: 'x' } })
   assert.throws(() => new KeySwap(source, { policy: { poll: -1 } }), coded('invalid_config'))
   assert.throws(() => new KeySwap(source, { policy: { polls: 1 } }), coded('invalid_config', 'polls'))
@@ -209,6 +235,13 @@ test('codes and names are those of the core', async () => {
   }
   assert.deepEqual(listed('errors').sort(), [...new Set(native.errorCodes())].sort())
   assert.deepEqual(listed('events').sort(), [...native.eventNames()].sort())
+  const policy = readFileSync(join(ROOT, 'core/src/policy.rs'), 'utf8')
+  const [struct] = /^pub struct Policy \{.*?^\}/ms.exec(policy)
+  const numbers = [...struct.matchAll(/^ {4}pub ([a-z_]+):/gm)].map((found) => found[1])
+  const typed = readFileSync(new URL('../lib/keys.ts', import.meta.url), 'utf8')
+  const [written] = /^export interface Policy \{.*?^\}/ms.exec(typed)
+  const names = [...written.matchAll(/^ {2}([a-zA-Z]+)\?:/gm)].map((found) => found[1].replace(/[A-Z]/g, '_$&').toLowerCase())
+  assert.deepEqual(names.sort(), numbers.sort())
 })
 
 test('an observer that is slow is told what it missed', async (t) => {

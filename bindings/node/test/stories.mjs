@@ -75,9 +75,8 @@ export const THROUGH = {
     const fetch = createFetch(keys, { baseURL: world.apiUrl, ...options })
     return async (caller, signal) => {
       const body = bodyOf(caller)
-      const limit = AbortSignal.timeout(caller.timeout_ms)
       const response = await fetch(caller.path, {
-        method: caller.method, body, signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
+        method: caller.method, body, signal, timeout: caller.timeout_ms,
         ...(body instanceof ReadableStream && { duplex: 'half' }),
       })
       await response.arrayBuffer()
