@@ -165,8 +165,7 @@ impl Attempt {
             .map_err(|_| invalid(py, "not the name of an HTTP method"))?;
         self.with(py, |attempt| {
             let patch = attempt.apply(&method, &url, &headers, body);
-            let patch = patch.and_then(|patch| Patch::new(patch, None));
-            patch.map_err(|error| raise(py, &error))
+            patch.map(|patch| Patch::new(patch, None)).map_err(|error| raise(py, &error))
         })
     }
 

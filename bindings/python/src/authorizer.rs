@@ -183,8 +183,7 @@ impl Authorizer {
         }
         let inner = live.inner.snapshot();
         let patch = live.inner.prepare(&inner).map_err(|error| raise(py, &error))?;
-        // Where it cannot be put on a request it takes an attempt, which says so.
-        let patch = patch.and_then(|patch| Patch::new(patch, Some(inner.clone())).ok());
+        let patch = patch.map(|patch| Patch::new(patch, Some(inner.clone())));
         let patch = patch.map(|patch| Py::new(py, patch)).transpose()?;
         let epoch = inner.epoch();
         let admitted = PySet::empty(py)?.unbind();
@@ -362,25 +361,9 @@ pub(crate) struct Patch {
 }
 
 impl Patch {
-    /// Fails for a value beyond ASCII: each library would write it in a way of its own, or quote it in an
-    /// error of its own.
-    pub(crate) fn new(
-        inner: keyswap::Patch,
-        snapshot: Option<Arc<keyswap::Snapshot>>,
-    ) -> Result<Self, Error> {
-        let odd = inner.headers().find(|(_, value)| value.to_str().is_err());
-        if let Some((name, _)) = odd {
-            return Err(unfit(name.as_str()));
-        }
-        Ok(Self { inner, snapshot, names: PyOnceLock::new(), pairs: PyOnceLock::new() })
+    pub(crate) fn new(inner: keyswap::Patch, snapshot: Option<Arc<keyswap::Snapshot>>) -> Self {
+        Self { inner, snapshot, names: PyOnceLock::new(), pairs: PyOnceLock::new() }
     }
-}
-
-fn unfit(header: &str) -> Error {
-    let what = format!(
-        "the credential has characters that cannot stand in the header {header}: only visible ASCII can"
-    );
-    Error::new(ErrorKind::SchemeFailed, what)
 }
 
 #[pymethods]
@@ -413,7 +396,8 @@ impl Patch {
             let name = name.bind(py);
             // What a mapping raises may quote the value, so it ends here.
             if headers.set_item(name, value.bind(py)).is_err() {
-                return Err(raise(py, &unfit(&name.to_string())));
+                let what = format!("the header {name} could not be set on these headers");
+                return Err(raise(py, &Error::new(ErrorKind::SchemeFailed, what)));
             }
         }
         Ok(())

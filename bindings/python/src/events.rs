@@ -118,6 +118,13 @@ impl Event {
         self.field(py, "probe_in_ms")
     }
 
+    /// Why the credential could not be put on a request: what went wrong, in words. None if it was sent, and
+    /// the API rejected it.
+    #[getter]
+    fn reason(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "reason")
+    }
+
     /// Whether the whole set was revoked.
     #[getter]
     fn set(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
@@ -128,6 +135,26 @@ impl Event {
     #[getter]
     fn for_ms(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.field(py, "for_ms")
+    }
+
+    /// Whether the API never accepted anything of this handle. Then look at the key, at the set that the
+    /// source was asked for, and at the scheme and the header that the API wants.
+    #[getter]
+    fn never_accepted(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "never_accepted")
+    }
+
+    /// The generation that was held, where an older answer was believed since the API rejected all that was
+    /// held.
+    #[getter]
+    fn from_generation(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "from_generation")
+    }
+
+    /// The older generation that is held now.
+    #[getter]
+    fn to_generation(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.field(py, "to_generation")
     }
 
     /// For how long this is so, in seconds.

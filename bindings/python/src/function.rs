@@ -31,6 +31,7 @@ pub(crate) struct Function {
     function: Arc<Py<PyAny>>,
     home: Arc<Option<Py<PyAny>>>,
     running: Arc<AtomicUsize>,
+    mints: bool,
 }
 
 impl Function {
@@ -43,7 +44,13 @@ impl Function {
             function: Arc::new(function.clone().unbind()),
             home: Arc::new((!home.is_none()).then(|| home.unbind())),
             running: Arc::default(),
+            mints: false,
         })
+    }
+
+    /// As a source, it makes a new credential with each call.
+    pub(crate) fn minting(self, mints: bool) -> Self {
+        Self { mints, ..self }
     }
 
     /// The same function for a forked child: the parent's loop and its calls are not there.
@@ -187,6 +194,10 @@ impl Source for Function {
     fn fetch<'a>(&'a self, _: Option<&'a CredentialSet>) -> BoxFuture<'a, Result<Fetched, Error>> {
         let call = self.clone().call(document::read);
         Box::pin(async move { call.await.map(Fetched::Set) })
+    }
+
+    fn mints(&self) -> bool {
+        self.mints
     }
 }
 

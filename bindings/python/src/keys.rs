@@ -105,12 +105,13 @@ pub(crate) struct KeySwap {
 impl KeySwap {
     /// `policy` is JSON.
     #[new]
-    #[pyo3(signature = (source, policy = None, name = None))]
+    #[pyo3(signature = (source, policy = None, name = None, mints = false))]
     fn new(
         py: Python<'_>,
         source: &Bound<'_, PyAny>,
         policy: Option<&str>,
         name: Option<String>,
+        mints: bool,
     ) -> PyResult<Self> {
         let recipe = if let Ok(endpoint) = source.cast::<source::Endpoint>() {
             Recipe::Endpoint(endpoint.get().recipe.clone())
@@ -120,13 +121,19 @@ impl KeySwap {
             let env = env.get();
             Recipe::Env { variable: env.variable.clone(), id: env.id.clone() }
         } else if source.is_callable() {
-            Recipe::Function(Function::new(source)?)
+            Recipe::Function(Function::new(source)?.minting(mints))
         } else {
             let class = source.get_type().name()?;
             return Err(PyTypeError::new_err(format!(
                 "a source is a URL, an Endpoint, a File, an Env, or a function, not {class}"
             )));
         };
+        if mints && !matches!(recipe, Recipe::Function(_)) {
+            return Err(invalid(
+                py,
+                "mints is for a function: the other sources read what stands somewhere",
+            ));
+        }
         let policy: Policy = match policy {
             None => Policy::default(),
             Some(json) => serde_json::from_str(json)

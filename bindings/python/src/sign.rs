@@ -1,7 +1,7 @@
 //! A program's own function as a signature.
 //!
 //! It is called for each send, with the credential and the request as it will be sent. What it raises
-//! fails the request before anything is sent; the message is not shown, since it may hold the key.
+//! counts against the credential; the message is not shown, since it may hold the key.
 
 use std::{fmt, sync::Arc};
 
@@ -22,8 +22,9 @@ use crate::{
 /// and the request (an `Unsigned`) that returns the headers to add, as a mapping, or a pair of mappings: the
 /// headers, and parameters of the query.
 ///
-/// It is called before each send, on any thread, and must not wait. What it raises fails the request as
-/// SchemeFailedError, before anything is sent.
+/// It is called before each send, on any thread, and must not wait. What it raises counts as a rejection of
+/// the credential, and the request goes on with the next one; if there is none, it fails as SchemeFailedError,
+/// before anything is sent.
 #[pyclass(frozen, extends = Scheme, module = "keyswap")]
 pub(crate) struct Sign;
 

@@ -28,11 +28,18 @@ pub(crate) struct EndpointRecipe {
     push: bool,
     signed_by: Option<String>,
     heartbeat: Option<Duration>,
-    root_certificates: Option<Vec<u8>>,
-    client_certificate: Option<Secret>,
+    set_name: Option<String>,
+    root_certificates: Option<Pem<Vec<u8>>>,
+    client_certificate: Option<Pem<Secret>>,
     app: Option<String>,
     /// Further regions, in order.
     regions: Vec<Arc<EndpointRecipe>>,
+}
+
+/// Certificates: as they are, or in a file that is read again when it changes.
+enum Pem<T> {
+    Given(T),
+    File(PathBuf),
 }
 
 enum Bootstrap {
@@ -91,12 +98,19 @@ impl EndpointRecipe {
         if let Some(key) = &self.signed_by {
             endpoint = endpoint.signed_by(key)?;
         }
-        if let Some(pem) = &self.root_certificates {
-            endpoint = endpoint.root_certificates(pem)?;
+        if let Some(name) = &self.set_name {
+            endpoint = endpoint.set_name(name);
         }
-        if let Some(pem) = &self.client_certificate {
-            endpoint = endpoint.client_certificate(pem.reveal().as_bytes())?;
-        }
+        endpoint = match &self.root_certificates {
+            Some(Pem::Given(pem)) => endpoint.root_certificates(pem)?,
+            Some(Pem::File(path)) => endpoint.root_certificates_file(path),
+            None => endpoint,
+        };
+        endpoint = match &self.client_certificate {
+            Some(Pem::Given(pem)) => endpoint.client_certificate(pem.reveal().as_bytes())?,
+            Some(Pem::File(path)) => endpoint.client_certificate_file(path),
+            None => endpoint,
+        };
         if let Some(app) = &self.app {
             endpoint = endpoint.app(app);
         }
@@ -119,19 +133,36 @@ pub(crate) fn duration(py: Python<'_>, seconds: f64, what: &str) -> PyResult<Dur
         .map_err(|_| invalid(py, format!("{what} must be a number of seconds, zero or more")))
 }
 
+fn pem<T>(
+    py: Python<'_>,
+    what: &str,
+    given: Option<T>,
+    file: Option<PathBuf>,
+) -> PyResult<Option<Pem<T>>> {
+    match (given, file) {
+        (Some(_), Some(_)) => Err(invalid(py, format!("pass {what} or {what}_file, not both"))),
+        (Some(given), None) => Ok(Some(Pem::Given(given))),
+        (None, file) => Ok(file.map(Pem::File)),
+    }
+}
+
 /// A rotation endpoint that speaks `keyswap/1`, at the URL of the set itself.
 ///
 /// The bootstrap credential comes from the environment variable KEYSWAP_BOOTSTRAP, unless `bootstrap` is
 /// a string, a function that returns one (also an asynchronous one), or False for none at all, or
 /// `bootstrap_file` names a file. `timeout` is in seconds, 10 by default. Push is followed where the set
 /// offers it, unless `push` is False; after `heartbeat` seconds of silence, 45 by default, it counts as
-/// lost. With `signed_by`, the provider's public key, answers that it did not sign are refused.
-/// `root_certificates` (PEM) are trusted instead of the machine's; `client_certificate` (PEM: a chain and
-/// its key) is shown to the endpoint. `app` is what the provider's operators see this program as.
+/// lost. With `signed_by`, the provider's public key, answers that it did not sign are refused. `set_name`
+/// says which set this is, where the last part of the URL is not its name: an answer for another one is
+/// refused. `root_certificates` (PEM) are trusted instead of the machine's; `client_certificate` (PEM: a
+/// chain and its key) is shown to the endpoint. `root_certificates_file` and `client_certificate_file` name
+/// files with the same, which are read again when they change: certificates are renewed without a restart.
+/// `app` is what the provider's operators see this program as.
 /// `regions` are further endpoints that show the same set, asked in order when this one fails.
 /// `plain_http_allowed` allows plain HTTP to other machines.
 ///
-/// Raises InvalidConfigError for a URL that is none.
+/// Raises InvalidConfigError for a URL that is none, and for certificates that cannot be read. Those of a
+/// file are told at the first fetch.
 #[pyclass(frozen, module = "keyswap")]
 pub(crate) struct Endpoint {
     pub(crate) recipe: Arc<EndpointRecipe>,
@@ -141,7 +172,7 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "all but one are keywords")]
-    #[pyo3(signature = (url, *, bootstrap = None, bootstrap_file = None, timeout = None, push = true, heartbeat = None, signed_by = None, root_certificates = None, client_certificate = None, app = None, regions = Vec::new(), plain_http_allowed = false))]
+    #[pyo3(signature = (url, *, bootstrap = None, bootstrap_file = None, timeout = None, push = true, heartbeat = None, signed_by = None, set_name = None, root_certificates = None, root_certificates_file = None, client_certificate = None, client_certificate_file = None, app = None, regions = Vec::new(), plain_http_allowed = false))]
     fn new(
         py: Python<'_>,
         url: String,
@@ -151,8 +182,11 @@ impl Endpoint {
         push: bool,
         heartbeat: Option<f64>,
         signed_by: Option<String>,
+        set_name: Option<String>,
         root_certificates: Option<Vec<u8>>,
+        root_certificates_file: Option<PathBuf>,
         client_certificate: Option<Vec<u8>>,
+        client_certificate_file: Option<PathBuf>,
         app: Option<String>,
         regions: Vec<PyRef<'_, Self>>,
         plain_http_allowed: bool,
@@ -181,6 +215,10 @@ impl Endpoint {
                 Err(_) => Err(invalid(py, "client_certificate must be PEM")),
             })
             .transpose()?;
+        let root_certificates =
+            pem(py, "root_certificates", root_certificates, root_certificates_file)?;
+        let client_certificate =
+            pem(py, "client_certificate", client_certificate, client_certificate_file)?;
         if regions.iter().any(|region| !region.recipe.regions.is_empty()) {
             return Err(invalid(
                 py,
@@ -195,6 +233,7 @@ impl Endpoint {
             push,
             signed_by,
             heartbeat,
+            set_name,
             root_certificates,
             client_certificate,
             app,

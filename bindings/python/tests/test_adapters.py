@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ pytest.importorskip("aiohttp")
 
 import httpx  # noqa: E402
 import requests  # noqa: E402
+from conftest import FAST, wait_for  # noqa: E402
 from libraries import (  # noqa: E402
     ALL,
     PROXIES,
@@ -151,6 +153,55 @@ def test_an_error_of_the_library_holds_no_key(
             assert SECRET not in told_by(caught.value)
             assert SECRET not in " ".join(http.seen)
     assert how == "refused" or site.asked[0].is_keyed()
+
+
+UNUSABLE: list[dict[str, Any]] = [
+    {"key": "s3cr3t-2\nx"},
+    {"key": "s3cr3t-2\r\nx-injected: 1"},
+    {"key": "s3cr3t-2\0"},
+    {"key": " s3cr3t-2"},
+    {"key": "s3cr3t-\u9375"},
+    {"key": ""},
+    {"material": {"api_key": "s3cr3t-2"}},
+]
+
+
+@each_library
+@pytest.mark.parametrize("is_endpoint", [False, True], ids=["function", "endpoint"])
+@pytest.mark.parametrize("new", UNUSABLE, ids=ascii)
+def test_a_new_key_that_cannot_be_sent_is_told_and_not_used(
+    library: type[Library], is_endpoint: bool, new: dict[str, Any]
+) -> None:
+    """The key before it still works, so no request may notice."""
+    sets: list[dict[str, Any]] = [{"current": {"id": "k1", "key": SECRET}}]
+
+    def document(asked: Asked) -> Answer:
+        body = {"protocol": "keyswap/1", "set": "s", "generation": len(sets), **sets[-1]}
+        for each in [body["current"], *body.get("previous", [])]:
+            each.setdefault("material", {"key": each.get("key")})
+        return Answer(body=json.dumps(body).encode())
+
+    def api(asked: Asked) -> Answer:
+        return Answer(200 if asked.headers.get("x-api-key") == SECRET else 401)
+
+    with Site(document) as endpoint, Site(api) as site:
+        url = keyswap.Endpoint(f"{endpoint.url}/sets/s", bootstrap=False)
+        source: Any = url if is_endpoint else lambda: sets[-1]
+        with keyswap.KeySwap(source, policy=FAST) as keys, library(keys, site.url) as http:
+            keys.ready(10)
+            assert http.get(f"{site.url}/").status_code == 200
+            events = keys.events()
+            # A function that names no previous key means the one that worked last.
+            previous = {"previous": [{"id": "k1", "key": SECRET}]} if is_endpoint else {}
+            sets.append({"current": {"id": "k2", **new}, **previous})
+            keys.refresh(10)
+            for nth in range(20):
+                content = b"buy" if nth % 2 else None
+                assert http.send("POST" if nth % 2 else "GET", f"{site.url}/", content=content).status_code == 200
+            told = wait_for(events, "rejected")
+            assert told.credential == "k2" and told.reason and "s3cr3t" not in told.reason
+            assert keys.current.id == "k1"
+        assert [asked.is_keyed() for asked in site.asked] == [True] * 21
 
 
 @each_library

@@ -218,7 +218,7 @@ def test_a_function_that_hangs_is_given_up(is_async: bool) -> None:
 def refreshed(keys: keyswap.KeySwap) -> bool:
     try:
         keys.refresh(10)
-    except keyswap.SourceFailedError:
+    except keyswap.KeyswapError:
         return False
     return True
 
@@ -256,6 +256,76 @@ def test_a_local_generation_rises_with_the_material() -> None:
         key[0] = "b"
         keys.refresh(10)
         assert (keys.stats.generation, keys.current.id) == (2, "b")
+
+
+def test_a_function_that_mints_is_not_called_only_to_look() -> None:
+    reads: list[str] = []
+    mints: list[str] = []
+
+    def called(calls: list[str]) -> dict[str, Any]:
+        calls.append("called")
+        return GOOD
+
+    policy: keyswap.Policy = {**FAST, "poll": 0.05}
+    with (
+        keyswap.KeySwap(lambda: called(mints), policy=policy, mints=True) as minting,
+        keyswap.KeySwap(lambda: called(reads), policy=policy) as reading,
+    ):
+        minting.ready(10)
+        reading.ready(10)
+        wait_until(lambda: len(reads) > 5)
+        assert len(mints) == 1
+    with pytest.raises(keyswap.InvalidConfigError, match="for a function"):
+        keyswap.KeySwap("https://keys.example.com/v1/sets/s", mints=True)
+
+
+def test_a_set_that_its_url_does_not_name(world: World) -> None:
+    name = world.set_url.rpartition("/")[2]
+
+    def named(name: str) -> keyswap.KeySwap:
+        endpoint = keyswap.Endpoint(world.set_url, bootstrap=world.bootstrap, set_name=name)
+        return keyswap.KeySwap(endpoint)
+
+    with named(name) as keys:
+        keys.ready(10)
+    with named("another") as keys:
+        with pytest.raises(keyswap.MalformedError, match="the one that was asked for"):
+            keys.ready(10)
+
+
+@pytest.mark.parametrize("option", ["root_certificates", "client_certificate"])
+def test_certificates_in_a_file(option: str, world: World, tmp_path: Path) -> None:
+    with pytest.raises(keyswap.InvalidConfigError, match=f"{option} or {option}_file, not both"):
+        keyswap.Endpoint(world.set_url, **{option: b"", f"{option}_file": "x"})
+    file = tmp_path / "file.pem"
+    options: dict[str, Any] = {f"{option}_file": file, "bootstrap": world.bootstrap}
+    url = world.set_url.replace("http:", "https:")
+    for content, words in [(None, "file.pem"), ("nothing", "file.pem")]:
+        if content is not None:
+            file.write_text(content)
+        with follow(keyswap.Endpoint(url, **options)) as keys:
+            with pytest.raises(keyswap.KeyswapError, match=words):
+                keys.ready(10)
+
+
+def test_a_way_back_and_a_key_that_is_simply_wrong_are_told(world: World) -> None:
+    number = [5]
+
+    def read() -> dict[str, Any]:
+        return {"generation": number[0], "current": {"id": f"k{number[0]}", "key": "wrong"}}
+
+    with follow(read, go_back=0.1, wait_unproven=0.2) as keys, world.client(keys) as api:
+        keys.ready(10)
+        events = keys.events()
+        assert api.get("/v1/price").status_code == 401
+        told = wait_for(events, "exhausted")
+        assert told.never_accepted is True and told.reason is None
+        number[0] = 3
+        wait_until(lambda: refreshed(keys) and keys.stats.generation == 3)
+        back = wait_for(events, "recovered")
+        while back.from_generation is None:
+            back = wait_for(events, "recovered")
+        assert (back.from_generation, back.to_generation) == (5, 3)
 
 
 def test_a_file_and_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

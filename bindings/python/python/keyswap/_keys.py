@@ -39,6 +39,7 @@ class Policy(TypedDict, total=False):
     hard_lead_max: Seconds
     poll: Seconds
     poll_spread: float
+    ceiling: Seconds
     fetch_floor: Seconds
     fetch_floor_min: Seconds
     backoff_min: Seconds
@@ -52,6 +53,8 @@ class Policy(TypedDict, total=False):
     signature_age: Seconds
     hard_wait: Seconds
     wait: Seconds
+    wait_unproven: Seconds
+    go_back: Seconds
     forced_burst: int
     forced_every: Seconds
     probe_delays: Sequence[Seconds]
@@ -86,7 +89,8 @@ class KeySwap(_native.KeySwap):
     returns a mapping such as `{"current": {"id": "k2", "key": "..."}}`. A function that blocks runs in a
     thread of its own; an asynchronous one on the event loop that runs when the handle is made, else on a
     private one. One that raises, hangs, or returns nothing of use is a failed fetch, which is told and
-    tried again; the credential that is held stays in use.
+    tried again; the credential that is held stays in use. `mints` says that each call of the function makes a
+    new credential, such as a token: it is then called by the life of what it made, and never only to look.
 
     `bootstrap` (a string, a function that returns one, or False for none) and `bootstrap_file` are what a
     URL is fetched with; by default it is the environment variable KEYSWAP_BOOTSTRAP. `policy` changes
@@ -105,13 +109,14 @@ class KeySwap(_native.KeySwap):
         bootstrap_file: str | os.PathLike[str] | None = None,
         policy: Policy | Mapping[str, Any] | None = None,
         name: str | None = None,
+        mints: bool = False,
     ) -> KeySwap:
         if isinstance(source, str):
             source = _native.Endpoint(source, bootstrap=bootstrap, bootstrap_file=bootstrap_file)
         elif bootstrap is not None or bootstrap_file is not None:
             raise InvalidConfigError("bootstrap is for a URL: pass it to the source itself")
-        made = super().__new__(cls, source, None if policy is None else _to_json(policy), name)
-        return cast(KeySwap, made)
+        numbers = None if policy is None else _to_json(policy)
+        return cast(KeySwap, super().__new__(cls, source, numbers, name, mints))
 
     async def aready(self, timeout: float | None = None) -> None:
         """Waits until a credential is usable, or the fetch that runs has failed.

@@ -107,8 +107,11 @@ class Endpoint:
         push: bool = True,
         heartbeat: float | None = None,
         signed_by: str | None = None,
+        set_name: str | None = None,
         root_certificates: bytes | None = None,
+        root_certificates_file: str | os.PathLike[str] | None = None,
         client_certificate: bytes | None = None,
+        client_certificate_file: str | os.PathLike[str] | None = None,
         app: str | None = None,
         regions: Sequence[Endpoint] = ...,
         plain_http_allowed: bool = False,
@@ -187,9 +190,17 @@ class Event:
     @property
     def probe_in_ms(self) -> int | None: ...
     @property
+    def reason(self) -> str | None: ...
+    @property
     def set(self) -> bool | None: ...
     @property
     def for_ms(self) -> int | None: ...
+    @property
+    def never_accepted(self) -> bool | None: ...
+    @property
+    def from_generation(self) -> int | None: ...
+    @property
+    def to_generation(self) -> int | None: ...
     @property
     def seconds(self) -> int | None: ...
     @property
@@ -245,6 +256,7 @@ class KeySwap:
         source: object,
         policy: str | None = None,
         name: str | None = None,
+        mints: bool = False,
     ) -> KeySwap: ...
     @property
     def name(self) -> str | None: ...

@@ -49,7 +49,7 @@ def middleware(
     `resend=False`. The total timeout holds for all sends; if it ends while a request waits for a fresh
     credential, the API's response is returned. While an API wants fewer requests, one waits for as long as the
     session's timeout allows. A request that has a header of the scheme's name already fails;
-    with `own_header="keep"` it is sent as it is, and with "replace" the credential takes its place.
+    with `own_header_wins=True` it is sent as it is, and says nothing of a credential.
 
     A credential for plain HTTP on this machine never goes through a proxy: such a request is sent directly. A
     connector that has a proxy of its own cannot be seen from here. What `localhost` is, is for the resolver to
