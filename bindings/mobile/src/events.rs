@@ -40,6 +40,14 @@ pub struct NativeEvent {
     pub candidate: Option<bool>,
     /// When the candidate is tried again, in milliseconds.
     pub probe_in_ms: Option<u64>,
+    /// Why it could not be put on a request; none if the API rejected it.
+    pub reason: Option<String>,
+    /// Whether the API never accepted anything of this handle.
+    pub never_accepted: Option<bool>,
+    /// The generation before a way back to an older one.
+    pub from_generation: Option<u64>,
+    /// The generation that it led to.
+    pub to_generation: Option<u64>,
     /// Whether the whole set was revoked.
     pub set: Option<bool>,
     /// How long requests fail fast, in milliseconds.
@@ -77,6 +85,10 @@ impl From<&Event> for NativeEvent {
             proven: fields.truth("proven"),
             candidate: fields.truth("candidate"),
             probe_in_ms: fields.number("probe_in_ms"),
+            reason: fields.text("reason"),
+            never_accepted: fields.truth("never_accepted"),
+            from_generation: fields.number("from_generation"),
+            to_generation: fields.number("to_generation"),
             set: fields.truth("set"),
             for_ms: fields.number("for_ms"),
             seconds: fields.0.get("seconds").and_then(Value::as_f64),

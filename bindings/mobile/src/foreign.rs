@@ -79,14 +79,22 @@ pub trait NativeWatcher: Send + Sync {
 }
 
 /// A source that is a function of the program.
-pub(crate) struct Asked(pub(crate) Arc<dyn NativeFunction>);
+pub(crate) struct Asked {
+    pub(crate) function: Arc<dyn NativeFunction>,
+    pub(crate) mints: bool,
+}
 
 impl Source for Asked {
     fn fetch<'a>(&'a self, _: Option<&'a CredentialSet>) -> BoxFuture<'a, Result<Fetched, Error>> {
         Box::pin(async move {
-            let told = self.0.fetch().await.map_err(|error| failed("the function", &error))?;
+            let told =
+                self.function.fetch().await.map_err(|error| failed("the function", &error))?;
             parse_short(told.text().as_bytes()).map(Fetched::Set)
         })
+    }
+
+    fn mints(&self) -> bool {
+        self.mints
     }
 }
 

@@ -35,6 +35,10 @@ impl Source for Reachable {
         })
     }
 
+    fn mints(&self) -> bool {
+        self.source.mints()
+    }
+
     fn begin(&self, terms: &Terms) -> Result<(), Error> {
         self.source.begin(terms)
     }

@@ -38,8 +38,14 @@ pub struct NativeEndpointSpec {
     pub signed_by: Option<String>,
     /// PEM: whom to trust, and nobody else.
     pub root_certificates: Option<String>,
+    /// A file that holds them, read again when it changes.
+    pub root_certificates_file: Option<String>,
     /// PEM: a certificate and its private key.
     pub client_certificate: Option<Arc<NativeSecret>>,
+    /// A file that holds both, read again when it changes.
+    pub client_certificate_file: Option<String>,
+    /// The name of the set, where the last part of the URL is not that.
+    pub set_name: Option<String>,
     /// What the provider's operators see this program as.
     pub app: Option<String>,
     /// Plain HTTP to other machines: credentials can be read on the way.
@@ -82,8 +88,17 @@ impl NativeSource {
         if let Some(pem) = &spec.root_certificates {
             endpoint = endpoint.root_certificates(pem.as_bytes())?;
         }
+        if let Some(path) = spec.root_certificates_file {
+            endpoint = endpoint.root_certificates_file(path);
+        }
         if let Some(pem) = &spec.client_certificate {
             endpoint = endpoint.client_certificate(pem.text().as_bytes())?;
+        }
+        if let Some(path) = spec.client_certificate_file {
+            endpoint = endpoint.client_certificate_file(path);
+        }
+        if let Some(name) = &spec.set_name {
+            endpoint = endpoint.set_name(name);
         }
         if let Some(app) = &spec.app {
             endpoint = endpoint.app(app);
@@ -134,10 +149,10 @@ impl NativeSource {
         }))
     }
 
-    /// The program's own function.
+    /// The program's own function, and whether each call of it makes a new credential.
     #[uniffi::constructor]
-    pub fn function(function: Arc<dyn NativeFunction>) -> Arc<Self> {
-        Self::new(Made::Other(Arc::new(Asked(function))))
+    pub fn function(function: Arc<dyn NativeFunction>, mints: bool) -> Arc<Self> {
+        Self::new(Made::Other(Arc::new(Asked { function, mints })))
     }
 
     /// The device's place for secrets, which the program keeps fresh.

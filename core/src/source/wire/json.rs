@@ -1,8 +1,7 @@
 //! JSON as a tree whose strings are wiped when it is dropped.
 
-use std::{fmt, io::Read};
+use std::fmt;
 
-use flate2::read::GzDecoder;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use zeroize::Zeroizing;
@@ -34,13 +33,28 @@ pub(super) fn read_answer(body: &[u8]) -> Result<Json, Error> {
     if !body.starts_with(GZIP) {
         return read(body);
     }
+    unpack(body).map_or_else(
+        || Err(malformed("it is compressed (gzip) and cannot be unpacked")),
+        |it| read(&it),
+    )
+}
+
+/// What the gzip holds, cut off behind the largest document. None if it cannot be unpacked.
+#[cfg(feature = "gzip")]
+fn unpack(body: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    use std::io::Read as _;
+
     // One buffer of the full size: one that grows leaves copies behind.
     let mut plain = Zeroizing::new(Vec::with_capacity(MAX_DOCUMENT + 1));
     let most = MAX_DOCUMENT as u64 + 1;
-    match GzDecoder::new(body).take(most).read_to_end(&mut plain) {
-        Ok(_) => read(&plain),
-        Err(_) => Err(malformed("it is compressed (gzip) and cannot be unpacked")),
-    }
+    flate2::read::GzDecoder::new(body).take(most).read_to_end(&mut plain).ok()?;
+    Some(plain)
+}
+
+/// Nothing is unpacked here: who asked for no compression is rarely sent any.
+#[cfg(not(feature = "gzip"))]
+fn unpack(_: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    None
 }
 
 /// JSON, with strings that are wiped. Not `Debug`, so that it cannot be printed.

@@ -50,6 +50,14 @@ public struct Event: Sendable, CustomStringConvertible {
     public var credential: String? { native.credential }
     /// The code of what went wrong.
     public var error: String? { native.error }
+    /// Why the credential could not be put on a request; nil if the API rejected it.
+    public var reason: String? { native.reason }
+    /// Whether the API never accepted anything of this handle: then the key, the set or the scheme is wrong.
+    public var neverAccepted: Bool? { native.neverAccepted }
+    /// The generation that was held before an older one was believed.
+    public var fromGeneration: UInt64? { native.fromGeneration }
+    /// The older generation that is held now.
+    public var toGeneration: UInt64? { native.toGeneration }
     /// How many events this observer missed.
     public var missed: UInt64? { native.missed }
 }

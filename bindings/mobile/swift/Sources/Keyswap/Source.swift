@@ -10,15 +10,17 @@ public struct Source: Sendable {
     /// `bootstrap` is what it is fetched with; `bootstrapFile` and `bootstrapStorage` (a `Keychain`, say) hold it, and are
     /// read again when it is rejected. Without any, the environment variable KEYSWAP_BOOTSTRAP says so, unless the
     /// endpoint wants none (`noBootstrap`). Times are seconds. `signedBy` is the provider's public key: answers that it did not
-    /// sign are refused. Certificates are PEM. `regions` are further endpoints that show the same set, asked in order
-    /// when this one fails.
+    /// sign are refused. `setName` is the name of the set, where the last part of the URL is not that: an answer for
+    /// another one is refused. Certificates are PEM; files of them are read again when they change. `regions` are further
+    /// endpoints that show the same set, asked in order when this one fails.
     ///
     /// - Throws: `KeyswapError` with the code `invalid_config` or `insecure_url`.
     public static func endpoint(
         _ url: URL, bootstrap: String? = nil, bootstrapFile: String? = nil,
         bootstrapStorage: (any SecretStorage)? = nil, noBootstrap: Bool = false, timeout: TimeInterval? = nil,
         push: Bool = true, heartbeat: TimeInterval? = nil, signedBy: String? = nil,
-        rootCertificates: String? = nil, clientCertificate: String? = nil, app: String? = nil,
+        setName: String? = nil, rootCertificates: String? = nil, rootCertificatesFile: String? = nil,
+        clientCertificate: String? = nil, clientCertificateFile: String? = nil, app: String? = nil,
         plainHTTPAllowed: Bool = false, regions: [Source] = []
     ) throws -> Source {
         let spec = NativeEndpointSpec(
@@ -27,8 +29,9 @@ public struct Source: Sendable {
             noBootstrap: noBootstrap,
             timeoutMs: try timeout.map { try millis($0, "timeout") }, push: push,
             heartbeatMs: try heartbeat.map { try millis($0, "heartbeat") }, signedBy: signedBy,
-            rootCertificates: rootCertificates,
-            clientCertificate: clientCertificate.map { NativeSecret(text: $0) }, app: app,
+            rootCertificates: rootCertificates, rootCertificatesFile: rootCertificatesFile,
+            clientCertificate: clientCertificate.map { NativeSecret(text: $0) },
+            clientCertificateFile: clientCertificateFile, setName: setName, app: app,
             plainHttpAllowed: plainHTTPAllowed)
         return Source(native: try calling {
             try regions.reduce(try NativeSource.endpoint(spec: spec)) { try $0.or(other: $1.native) }
@@ -51,8 +54,10 @@ public struct Source: Sendable {
     }
 
     /// A function of yours: it returns the set as it is now. One that throws is a failed fetch, and displaces nothing.
-    public static func of(_ fetch: @escaping @Sendable () async throws -> Document) -> Source {
-        Source(native: .function(function: Asking(fetch)))
+    /// It is polled, unless it `mints`: if each call makes a new credential, as that of an OAuth2 server does, it is
+    /// called by the life of what it made.
+    public static func of(mints: Bool = false, _ fetch: @escaping @Sendable () async throws -> Document) -> Source {
+        Source(native: .function(function: Asking(fetch), mints: mints))
     }
 
     /// This source, not asked while `isReachable` says that the device has no network.

@@ -28,6 +28,18 @@ public class Event internal constructor(private val native: NativeEvent) {
     public val candidate: Boolean? get() = native.candidate
     public val probeIn: Duration? get() = native.probeInMs?.toLong()?.milliseconds
 
+    /** Why the credential could not be put on a request; null if the API rejected it. */
+    public val reason: String? get() = native.reason
+
+    /** Whether the API never accepted anything of this handle: then the key, the set or the scheme is wrong. */
+    public val neverAccepted: Boolean? get() = native.neverAccepted
+
+    /** The generation that was held before an older one was believed. */
+    public val fromGeneration: Long? get() = native.fromGeneration?.toLong()
+
+    /** The older generation that is held now. */
+    public val toGeneration: Long? get() = native.toGeneration?.toLong()
+
     /** Whether the whole set was revoked. */
     public val set: Boolean? get() = native.set
 

@@ -18,6 +18,7 @@ public class Policy(configure: Policy.() -> Unit = {}) {
     public var hardLeadMax: Duration? by time("hard_lead_max")
     public var poll: Duration? by time("poll")
     public var pollSpread: Double? by number("poll_spread")
+    public var ceiling: Duration? by time("ceiling")
     public var fetchFloor: Duration? by time("fetch_floor")
     public var fetchFloorMin: Duration? by time("fetch_floor_min")
     public var backoffMin: Duration? by time("backoff_min")
@@ -31,6 +32,8 @@ public class Policy(configure: Policy.() -> Unit = {}) {
     public var signatureAge: Duration? by time("signature_age")
     public var hardWait: Duration? by time("hard_wait")
     public var wait: Duration? by time("wait")
+    public var waitUnproven: Duration? by time("wait_unproven")
+    public var goBack: Duration? by time("go_back")
     public var forcedBurst: Int? by whole("forced_burst")
     public var forcedEvery: Duration? by time("forced_every")
     public var probeDelays: List<Duration>? by property("probe_delays") { delays ->

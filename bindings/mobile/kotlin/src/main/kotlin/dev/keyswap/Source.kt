@@ -52,13 +52,20 @@ public class Source private constructor(private val shown: String, internal val 
          * A function of the program's own, which returns the set as it is now. One that throws, or does not
          * return in time, is a failed fetch, and displaces nothing. It is cancelled when nobody waits for it.
          */
-        public fun of(fetch: suspend () -> NewSet): Source = Source("function") {
-            NativeSource.function(Asking { fetch().json() })
-        }
+        public fun of(fetch: suspend () -> NewSet): Source = of(mints = false, fetch)
+
+        /**
+         * The same. One that [mints] makes a new credential with each call, as one that asks an OAuth2 server
+         * does: it is not polled, but called by the life of what it made.
+         */
+        public fun of(mints: Boolean, fetch: suspend () -> NewSet): Source = ofJson(mints) { fetch().json() }
 
         /** The same, where the set is JSON already. */
-        public fun ofJson(fetch: suspend () -> String): Source = Source("function") {
-            NativeSource.function(Asking(fetch))
+        public fun ofJson(fetch: suspend () -> String): Source = ofJson(mints = false, fetch)
+
+        /** The same, where the set is JSON already, and the function may mint. */
+        public fun ofJson(mints: Boolean, fetch: suspend () -> String): Source = Source("function") {
+            NativeSource.function(Asking(fetch), mints)
         }
     }
 }
@@ -71,7 +78,9 @@ public class Endpoint internal constructor() {
     private var isWithoutBootstrap = false
     private var isPushFollowed = true
     private var rootCertificates: String? = null
+    private var rootCertificatesFile: String? = null
     private var clientCertificate: NativeSecret? = null
+    private var clientCertificateFile: String? = null
     private var isPlainHttpAllowed = false
     private val regions = mutableListOf<String>()
 
@@ -83,6 +92,9 @@ public class Endpoint internal constructor() {
 
     /** The provider's public key: answers that it did not sign are refused. */
     public var signedBy: String? = null
+
+    /** The name of the set, where the last part of the URL is not that. An answer for another set is refused. */
+    public var setName: String? = null
 
     /** What the provider's operators see this program as. */
     public var app: String? = null
@@ -117,9 +129,19 @@ public class Endpoint internal constructor() {
         rootCertificates = pem
     }
 
+    /** The same, in a file that is read again when it changes: no restart is needed. */
+    public fun rootCertificatesFile(path: String) {
+        rootCertificatesFile = path
+    }
+
     /** PEM: a certificate, and its private key. */
     public fun clientCertificate(pem: String) {
         clientCertificate = NativeSecret(pem)
+    }
+
+    /** Both, in a file that is read again when it changes: for certificates that an agent renews. */
+    public fun clientCertificateFile(path: String) {
+        clientCertificateFile = path
     }
 
     /** Allows plain HTTP to another machine. Everything will be readable on the way. */
@@ -146,7 +168,10 @@ public class Endpoint internal constructor() {
         heartbeatMs = heartbeat?.inWholeMilliseconds?.toULong(),
         signedBy = signedBy,
         rootCertificates = rootCertificates,
+        rootCertificatesFile = rootCertificatesFile,
         clientCertificate = clientCertificate,
+        clientCertificateFile = clientCertificateFile,
+        setName = setName,
         app = app,
         plainHttpAllowed = isPlainHttpAllowed,
     )

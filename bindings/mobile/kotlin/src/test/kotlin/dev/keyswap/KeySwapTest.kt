@@ -99,6 +99,60 @@ class KeySwapTest {
     }
 
     @Test
+    fun `a source that mints is not polled, with or without a network to ask for`() = test {
+        val minted = AtomicInteger()
+        val read = AtomicInteger()
+        val often = Policy {
+            poll = 20.milliseconds
+            fetchFloor = 10.milliseconds
+            fetchFloorMin = 10.milliseconds
+        }
+        val minting = Source.of(mints = true) { NewSet(NewCredential("t${minted.incrementAndGet()}", "a")) }
+        KeySwap.follow(minting.whenReachable { true }, often).use {
+            val reading = Source.of {
+                read.incrementAndGet()
+                NewSet(NewCredential("k1", "a"))
+            }
+            KeySwap.follow(reading, often).use { while (read.get() < 20) kotlinx.coroutines.yield() }
+        }
+        assertEquals(1, minted.get())
+    }
+
+    @Test
+    fun `what an endpoint is told of its set and its certificates is heeded`() = World.start().use { world ->
+        test {
+            val named = Source.endpoint(world.setUrl) {
+                bootstrap(world.bootstrap)
+                setName = "of-somebody-else"
+            }
+            assertTrue(runCatching { KeySwap.follow(named, fast()).close() }.exceptionOrNull() is KeySwapException)
+            for (told in listOf<Endpoint.() -> Unit>({ clientCertificateFile("/nowhere") }, { rootCertificatesFile("/nowhere") })) {
+                val source = Source.endpoint("https://127.0.0.1:1/sets/a") { noBootstrap(); told() }
+                val thrown = runCatching { KeySwap.follow(source, fast()) }.exceptionOrNull()
+                assertTrue(thrown!!.message!!.contains("/nowhere"), "$thrown")
+            }
+        }
+    }
+
+    @Test
+    fun `an event says why, and what was never accepted`() = World.start().use { world ->
+        test {
+            val odd = KeySwap.follow(Source.of { NewSet(NewCredential("k1", "a\nb")) }, fast())
+            val wrong = KeySwap.follow(Source.of { NewSet(NewCredential("k1", "a")) }, fast())
+            for ((keys, name) in listOf(odd to "rejected", wrong to "exhausted")) {
+                kotlinx.coroutines.coroutineScope {
+                    val told = async(start = CoroutineStart.UNDISPATCHED) { keys.events.first { it.name == name } }
+                    Way.of("kotlin", keys, world.apiUrl).use { way -> runCatching { way.send(Sent("${world.apiUrl}/always-401")) } }
+                    val event = told.await()
+                    if (name == "rejected") assertFalse(event.reason.isNullOrEmpty()) else assertEquals(true, event.neverAccepted)
+                    assertNull(event.fromGeneration)
+                }
+                keys.close()
+            }
+        }
+    }
+
+    @Test
     fun `a failure displaces nothing`() = test {
         val calls = AtomicInteger()
         val keys = KeySwap.follow(Source.of { if (calls.incrementAndGet() > 1) error("no") else NewSet(NewCredential("k1", "a")) }, fast())
@@ -288,6 +342,13 @@ class KeySwapTest {
         keys.use {
             val scheme = Scheme.basic()
             val keyed = Keyed(keys, scheme, listOf("https://api.example.com"), null, false)
+            // Until the API has accepted the key, each request takes an attempt, and nothing is prepared.
+            keyed.begin("https://api.example.com/x", true, null).use { first ->
+                first.step()
+                first.apply("GET", "https://api.example.com/x")
+                first.response(Fine)
+            }
+            while (keyed.prepared() == null) kotlinx.coroutines.yield()
             val attempt = keyed.begin("https://api.example.com/x", true, null)
             val seen = keyed.prepared()!!
             assertTrue(seen.patch!!.headers.single().second.startsWith("Basic "))
@@ -308,5 +369,12 @@ class KeySwapTest {
         Logger.install(null)
         assertFalse(lines.any { "s3cr3t" in it })
         assertNull(lines.firstOrNull { it.isBlank() })
+    }
+
+    private object Fine : Answer {
+        override val status = 200
+        override val headers = emptyList<Pair<String, String>>()
+
+        override fun header(name: String): String? = null
     }
 }
