@@ -14,7 +14,7 @@ use fastrand::Rng;
 use keyswap::{
     Credential, Error, ErrorKind, Event, Moment, Policy, Snapshot, Verdict,
     engine::{
-        attempt::{Course, Next, Outcome},
+        attempt::{Course, MAX_SENDS, Next, Outcome},
         rotation::{Action, Evidence, Input, Rotation, Unfit, default_backoff},
     },
 };
@@ -615,10 +615,15 @@ impl Life {
         if is_probing && replayable && repeatable && transient {
             *self.seen.entry("trial without success").or_default() += 1;
             let request = &self.requests[at];
-            let is_new = |it: &Credential| !request.rejected.iter().any(|(old, ..)| **old == *it);
+            // A new set may tell of other times of the same key.
+            let is_same = |a: &Credential, b: &Credential| {
+                a.id() == b.id() && a.reveal("key") == b.reveal("key")
+            };
+            let is_new = |it| !request.rejected.iter().any(|(old, ..)| is_same(old, it));
             let could = snapshot.in_use().is_some_and(|in_use| {
                 !self.world.is_unfit(in_use) && is_new(in_use) && *in_use != *credential
-            }) && now < request.deadline;
+            }) && now < request.deadline
+                && request.course.as_ref().is_some_and(|it| it.sends() < MAX_SENDS);
             let asks_on = matches!(&next, Next::Send(_));
             must!(asks_on || !could, "a trial is not free for its caller");
         }

@@ -271,8 +271,10 @@ impl Oracle {
             .find(|(known, number, _)| *known == ids && *number == set.generation());
         let long_ago = before.is_some_and(|(_, _, at)| at + GO_BACK <= now.boot);
         must!(long_ago, "invariant 2: generation {} was not given before", set.generation());
+        // What fits on no request is as good as rejected.
         let is_good = self.surely_usable().find(|held| {
-            self.ids.get(held.id()).is_none_or(|known| known.rejected <= known.accepted)
+            !self.is_unfit(held)
+                && self.ids.get(held.id()).is_none_or(|known| known.rejected <= known.accepted)
         });
         must!(
             is_good.is_none(),
@@ -471,14 +473,21 @@ impl Oracle {
         for ends in self.ends.values_mut() {
             ends.reached |= now.wall >= ends.wall || now.boot >= ends.boot;
         }
+        // What need has cut short stays short.
+        if !self.is_calm() {
+            self.not_before = self.not_before.min(self.not_before_in_need);
+        }
+    }
+
+    /// Whether something works, as far as anybody knows.
+    fn is_calm(&self) -> bool {
+        self.rejections == 0 && self.surely_usable().any(|held| !self.is_unfit(held))
     }
 
     fn started(&mut self, ticket: u64, now: Moment, counts: Counts) -> Held {
         must!(self.live.is_none(), "invariant 4: two fetches are live");
         self.live = Some(ticket);
-        let is_calm = self.rejections == 0 && self.surely_usable().next().is_some();
-        let not_before = if is_calm { self.not_before } else { self.not_before_in_need };
-        must!(now.boot >= not_before, "invariant 5: Retry-After is not honoured");
+        must!(now.boot >= self.not_before, "invariant 5: Retry-After is not honoured");
         self.earn_tokens(now);
         self.is_forced = counts.forced > self.counts.forced;
         if self.is_forced {

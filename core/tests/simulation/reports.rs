@@ -115,6 +115,14 @@ impl Reports {
                 }
             }
             Input::ReportDeclined => (self.underway, self.declined) = (None, true),
+            // A request that fell back to it carried it, too.
+            Input::Rejected(evidence) | Input::Accepted(evidence)
+                if !self.settled.contains(&*evidence.credential) =>
+            {
+                if let Some(at) = self.carried.get_mut(&*evidence.credential) {
+                    *at = now;
+                }
+            }
             _ => {}
         }
     }
