@@ -194,7 +194,8 @@ async fn whatever_a_stream_of_events_says_fetches_go_on_at_their_pace() {
         while began.elapsed() < LIMIT {
             let asked = Instant::now();
             timeout(AT_MOST, keys.refresh()).await.expect(name).expect(name);
-            assert!(asked.elapsed() < LIMIT, "{name}: {:?}", asked.elapsed());
+            // Twelve floods at once are much for a machine; without their bounds it is never.
+            assert!(asked.elapsed() < AT_MOST / 2, "{name}: {:?}", asked.elapsed());
             tokio::time::sleep(tick).await;
         }
         let fetches = server.requests().iter().filter(|head| !head.contains("/events")).count();
