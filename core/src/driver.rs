@@ -233,7 +233,14 @@ impl Task {
         self.running = None;
     }
 
+    /// Whoever leaves this feature out passes a runtime that lasts.
+    #[cfg(not(feature = "own-runtime"))]
+    fn go_on(running: Running) {
+        running.driver.store.end(runtime_ended());
+    }
+
     /// Goes on where the runtime that ended left off.
+    #[cfg(feature = "own-runtime")]
     fn go_on(mut running: Running) {
         let store = running.driver.store.clone();
         let alone = std::thread::Builder::new().name("keyswap".into()).spawn(move || {
@@ -331,6 +338,7 @@ impl Running {
     }
 
     /// The runtime has ended, and what ran on it with it.
+    #[cfg(feature = "own-runtime")]
     fn leave_runtime(&mut self) {
         (self.fetches, self.reports) = (JoinSet::new(), JoinSet::new());
         if let Some((ticket, _)) = self.live.take() {

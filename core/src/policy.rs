@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use crate::error::{Error, ErrorKind};
+
+mod data;
 
 /// The numbers that the engine works with.
 ///
@@ -19,138 +19,101 @@ use crate::error::{Error, ErrorKind};
 /// ```
 ///
 /// As data (JSON and the other languages) durations are seconds: `{"poll": 60, "fetch_timeout": 2.5}`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Policy {
     /// Share of the remaining life, at the fetch, that is left when a refresh begins. 0.3: Vault and
     /// Kafka use a ratio too.
     pub soft_lead_ratio: f64,
     /// The most that a refresh runs ahead of the end. 20 min: what Databricks' clients use.
-    #[serde(with = "seconds")]
     pub soft_lead_max: Duration,
     /// Share of the life before its end in which requests wait for a running fetch. 0.1.
     pub hard_lead_ratio: f64,
     /// The most that this window lasts. 60 s: short enough for short lives.
-    #[serde(with = "seconds")]
     pub hard_lead_max: Duration,
     /// Time between fetches from a source that reads what stands somewhere, whatever the end that the set
     /// names. 300 s: the AWS secrets agent's. A source that [mints](crate::Source::mints) is not polled.
-    #[serde(with = "seconds")]
     pub poll: Duration,
     /// How far a poll may stray from its time, as a share, so that fleets do not march in step. 0.2.
     pub poll_spread: f64,
     /// The longest that anything a source says puts off the next fetch: `refresh_after`, a splay,
     /// `Retry-After`, an end. 1 h: a time that the other side names never silences a client.
-    #[serde(with = "seconds")]
     pub ceiling: Duration,
     /// The least time between two starts of a fetch, even after success. 5 s, less for short lives (a
     /// tenth of the life), but never less than [`fetch_floor_min`](Self::fetch_floor_min).
-    #[serde(with = "seconds")]
     pub fetch_floor: Duration,
     /// The floor of the floor. 1 s: short-lived tokens must not spin.
-    #[serde(with = "seconds")]
     pub fetch_floor_min: Duration,
     /// First delay after a failed fetch; it doubles, with full jitter. 1 s.
-    #[serde(with = "seconds")]
     pub backoff_min: Duration,
     /// The longest such delay. 60 s: peers use 5 s to 10 min.
-    #[serde(with = "seconds")]
     pub backoff_max: Duration,
     /// The longest wait for the next fetch while nothing is usable, whatever the failure is called and
     /// whatever `Retry-After` says. 15 s.
-    #[serde(with = "seconds")]
     pub backoff_max_urgent: Duration,
     /// A `Retry-After` is never taken as less than this. 1 s.
-    #[serde(with = "seconds")]
     pub retry_after_min: Duration,
     /// Nor as more than this. 5 min. A fetch comes at that time or up to as much later, and at most
     /// [`backoff_max`](Self::backoff_max) later: a fleet that was told one instant must not come at it.
-    #[serde(with = "seconds")]
     pub retry_after_max: Duration,
     /// First delay after a failure that looks permanent; it doubles and never stops. 60 s.
-    #[serde(with = "seconds")]
     pub slow_retry_min: Duration,
     /// The longest such delay. 5 min.
-    #[serde(with = "seconds")]
     pub slow_retry_max: Duration,
     /// Time for one whole fetch, whatever the source is. 10 s.
-    #[serde(with = "seconds")]
     pub fetch_timeout: Duration,
     /// How old the signature of an answer may be, where answers must be signed. 1 h: clocks that nobody looks
     /// after, and no more. The clock may also be slow, by 5 min.
-    #[serde(with = "seconds")]
     pub signature_age: Duration,
     /// How long a running fetch may hold up requests shortly before the end of a life. 1 s.
-    #[serde(with = "seconds")]
     pub hard_wait: Duration,
     /// The longest that a request waits for a fetch when it has nothing else to try. 10 s.
-    #[serde(with = "seconds")]
     pub wait: Duration,
     /// The same for a key that is simply wrong: nothing that this handle held was ever accepted, and one
     /// forced fetch has found nothing else. 2 s.
-    #[serde(with = "seconds")]
     pub wait_unproven: Duration,
     /// How far apart a source must have given the same older answer twice before it is believed, once the
     /// API has rejected all that is held. 10 s: longer than a region is wrong for a moment.
-    #[serde(with = "seconds")]
     pub go_back: Duration,
     /// Forced fetches at once. 2.
     pub forced_burst: u32,
     /// Time in which one more is earned. 5 s; Alamofire allows 5 in 30 s.
-    #[serde(with = "seconds")]
     pub forced_every: Duration,
     /// Delays between probes of a candidate that was rejected; the last one repeats. 1, 2, 4, 8, 15,
     /// 30 s: propagation takes 15 s to minutes.
-    #[serde(with = "seconds::list")]
     pub probe_delays: Vec<Duration>,
     /// How long one probe may hold the slot. 5 s.
-    #[serde(with = "seconds")]
     pub probe_timeout: Duration,
     /// When to probe again after an answer that said nothing about the credential. 1 s.
-    #[serde(with = "seconds")]
     pub probe_again: Duration,
     /// When a candidate is used unproven if nobody reports what the API says. 60 s.
-    #[serde(with = "seconds")]
     pub probe_unreported: Duration,
     /// The least life a credential must have left to stay in use while its successor is proven. 30 s.
-    #[serde(with = "seconds")]
     pub keep_in_use: Duration,
     /// How long before its end a credential whose successor is still rejected is given up. 10 s.
-    #[serde(with = "seconds")]
     pub give_up: Duration,
     /// Time between two episodes of one rejected credential; it doubles. 30 s.
-    #[serde(with = "seconds")]
     pub episode: Duration,
     /// The longest such time. 5 min: no storm, no silence.
-    #[serde(with = "seconds")]
     pub episode_max: Duration,
     /// How long after a swap, or after the first rejection, replicas may still disagree. 60 s.
-    #[serde(with = "seconds")]
     pub rotation_window: Duration,
     /// The pause before a credential is tried a second time. 200 ms, give or take half of it.
-    #[serde(with = "seconds")]
     pub rotation_pause: Duration,
     /// How long a previous credential is kept if the source says nothing. 10 min.
-    #[serde(with = "seconds")]
     pub previous_grace: Duration,
     /// How far past its end a credential is used while the source cannot be reached: at most this, and
     /// at most its own life. 15 min. Zero is strict.
-    #[serde(with = "seconds")]
     pub stale_grace: Duration,
     /// Everything is looked at again at least this often, whatever the timers say. 30 s.
-    #[serde(with = "seconds")]
     pub wake: Duration,
     /// How long a credential other than the newest may be in use before that is told. 60 s.
-    #[serde(with = "seconds")]
     pub lagging: Duration,
     /// For how long a report of the credentials in use holds; it is renewed each third of that. 900 s: the
     /// protocol's. Zero reports nothing.
-    #[serde(with = "seconds")]
     pub lease: Duration,
     /// How long after a credential was last handed out no request carries it any more. 30 s: the time that
     /// [`Client`](crate::Client) gives a request.
-    #[serde(with = "seconds")]
     pub drain: Duration,
 }
 
@@ -247,33 +210,6 @@ impl Policy {
             Some((_, rule)) => {
                 Err(Error::new(ErrorKind::InvalidConfig, format!("invalid policy: {rule}")))
             }
-        }
-    }
-}
-
-/// Durations as seconds, the unit of every language's policy.
-mod seconds {
-    use super::*;
-    use serde::{Deserializer, de::Error as _};
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        Duration::try_from_secs_f64(f64::deserialize(from)?)
-            .map_err(|_| D::Error::custom("a duration must be a number of seconds, zero or more"))
-    }
-
-    pub(super) mod list {
-        use super::*;
-
-        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-            from: D,
-        ) -> Result<Vec<Duration>, D::Error> {
-            Vec::<f64>::deserialize(from)?
-                .into_iter()
-                .map(|value| {
-                    Duration::try_from_secs_f64(value)
-                        .map_err(|_| D::Error::custom("a delay must be a number of seconds"))
-                })
-                .collect()
         }
     }
 }
