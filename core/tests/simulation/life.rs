@@ -97,7 +97,7 @@ pub(crate) struct Life {
     rotation: Rotation,
     oracle: Oracle,
     reports: Reports,
-    /// Since when, on the boot clock, every request ends in vain though all is well, and how many did.
+    /// Since when every request ends in vain though all is well, sleep not counted, and how many did.
     in_vain: Option<(u64, u32)>,
     now: u64,
     skew: i64,
@@ -286,6 +286,7 @@ impl Life {
             0 => {
                 let sleep = self.rng.u64(1_000..7_200_000);
                 self.now += sleep;
+                self.in_vain.iter_mut().for_each(|(since, _)| *since += sleep);
                 self.slept += if self.rng.bool() { sleep } else { 0 };
                 self.say(|| format!("the machine slept for {sleep} ms"));
             }
@@ -667,8 +668,10 @@ impl Life {
                 && !self.oracle.was_accepted_since(credential.id(), *sent)
         };
         must!(
-            request.begun_again || !request.rejected.iter().any(is_premature),
-            "invariant 8: {} is repeated without a pause, or news of it",
+            request.begun_again
+                || self.oracle.may_disagree()
+                || !request.rejected.iter().any(is_premature),
+            "invariant 8: {} is repeated without a pause, news of it, or replicas that disagree",
             credential.id()
         );
         must!(request.replayable || sends == 1, "a body that cannot be replayed is sent again");
@@ -712,7 +715,7 @@ impl Life {
 
     /// Invariant 14: while all is well, no answer that was given before keeps requests from getting through.
     fn check_way_back(&mut self) -> Held {
-        let now = self.moment().boot;
+        let now = self.now;
         if !self.world.is_well(self.now) {
             self.in_vain = None;
         }
@@ -726,7 +729,7 @@ impl Life {
     }
 
     fn count_vain(&mut self, at: usize, failed: bool) {
-        let (request, now) = (&self.requests[at], self.moment().boot);
+        let (request, now) = (&self.requests[at], self.now);
         match request.last {
             Verdict::Accepted => self.in_vain = None,
             Verdict::Rejected if request.hopeless => {}
