@@ -105,7 +105,8 @@ async fn what_the_credential_in_use_adds_can_be_prepared() {
     let unnamed = Authorizer::builder(&keys).allow_origin(HOME).unwrap().build().unwrap();
     let prepared = unnamed.prepare(&unnamed.snapshot()).unwrap();
     assert!(prepared.is_none(), "neither the program nor the set names one: an attempt says so");
-    let attempt = unnamed.begin(&home(), true, None).unwrap();
+    let mut attempt = unnamed.begin(&home(), true, None).unwrap();
+    attempt.wait().await;
     let Step::Fail(error) = attempt.step() else { panic!("{attempt:?}") };
     assert_eq!(error.kind(), ErrorKind::SchemeFailed);
 }
@@ -156,10 +157,14 @@ async fn a_key_that_no_request_can_carry_does_not_displace_one_that_works() {
 #[tokio::test(start_paused = true)]
 async fn with_no_other_key_the_error_says_why() {
     let (keys, _) = bare_keys("nö").await;
-    let attempt = authorizer(&keys).begin(&home(), true, None).unwrap();
+    let began = tokio::time::Instant::now();
+    let mut attempt = authorizer(&keys).begin(&home(), true, None).unwrap();
+    assert!(matches!(attempt.step(), Step::Wait), "the source may have another by now");
+    attempt.wait().await;
     let Step::Fail(error) = attempt.step() else { panic!("{attempt:?}") };
     assert_eq!(error.kind(), ErrorKind::SchemeFailed);
     assert_eq!(attempt.sends(), 0);
+    assert!(began.elapsed() < Duration::from_millis(100), "it is asked once");
 }
 
 #[tokio::test(start_paused = true)]
