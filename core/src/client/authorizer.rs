@@ -31,9 +31,9 @@ use crate::{
     error::{Error, ErrorKind},
     keyswap::KeySwap,
     moment::millis,
+    net::{is_loopback, retry_after},
     policy::Policy,
     scheme::{Patch, Scheme, Unsigned},
-    source::{is_loopback, retry_after},
 };
 
 /// Puts credentials on requests that some HTTP library sends, and learns from the responses. Cheap to

@@ -32,10 +32,8 @@ use crate::{
     policy::Policy,
 };
 
-pub use super::{
-    fetching::{Backoff, default_backoff},
-    input::{Action, Announcement, Counts, Evidence, Input, Unfit},
-};
+pub use super::input::{Action, Announcement, Counts, Evidence, Input, Unfit};
+pub use crate::backoff::{Backoff, default_backoff};
 
 mod answers;
 mod demand;

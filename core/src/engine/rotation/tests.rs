@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     credential::{Credential, NamedScheme},
     event::WentBack,
-    source::Report,
+    report::Report,
 };
 
 mod adoption;
