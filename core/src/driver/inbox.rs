@@ -10,24 +10,15 @@ use std::{
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::{
-    credential::CredentialId,
-    engine::rotation::{Announcement, Evidence, Unfit},
-    error::Error,
-    source::Hint,
-};
+use crate::{engine::rotation::Input, error::Error, source::Hint};
 
 /// The most evidence that waits for the driver.
 pub(super) const BACKLOG: usize = 1024;
 
 /// What a handle or a request tells the driver.
 pub(crate) enum Message {
-    Rejected(Evidence),
-    Accepted(Evidence),
-    Doubted(Evidence),
-    Unfit(Unfit),
-    /// The API says of this credential, beside its answer, that its time is coming.
-    Announced(CredentialId, Announcement),
+    /// What a request learnt of a credential. In a box, because some inputs hold a whole set.
+    Input(Box<Input>),
     /// Wake me when a fetch settles.
     Wait(Waiter),
     /// Wake me when a fetch settles or something newer than this epoch is published.
@@ -44,7 +35,10 @@ pub(crate) enum Message {
 
 impl Message {
     fn is_evidence(&self) -> bool {
-        matches!(self, Self::Rejected(_) | Self::Accepted(_) | Self::Announced(..))
+        use Input::{Accepted, Announced, Rejected};
+        let is_evidence =
+            |input: &Input| matches!(input, Rejected(_) | Accepted(_) | Announced { .. });
+        matches!(self, Self::Input(input) if is_evidence(input))
     }
 }
 

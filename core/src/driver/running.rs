@@ -125,14 +125,8 @@ impl Running {
 
     fn take(&mut self, message: Option<Message>) {
         match message {
-            Some(Message::Rejected(evidence)) => self.step(Input::Rejected(evidence)),
-            Some(Message::Accepted(evidence)) => self.step(Input::Accepted(evidence)),
-            Some(Message::Doubted(evidence)) => self.step(Input::Doubted(evidence)),
-            Some(Message::Unfit(unfit)) => self.step(Input::Unfit(unfit)),
+            Some(Message::Input(input)) => self.step(*input),
             Some(Message::Rest { seen, asks, waker }) => self.rest(seen, asks, waker),
-            Some(Message::Announced(credential, what)) => {
-                self.step(Input::Announced { credential, what });
-            }
             Some(Message::Wait(waiter)) => self.wait(waiter),
             Some(Message::Refresh(waiter)) => {
                 self.step(Input::RefreshRequested);
