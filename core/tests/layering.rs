@@ -22,7 +22,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("metrics", "credential engine moment store"),
     ("net", "clock error"),
     ("source", "backoff clock credential error moment net policy report secret structured_fields"),
-    ("driver", "clock credential engine error event metrics policy source store"),
+    ("driver", "clock engine error event metrics policy source store"),
     ("keyswap", "clock credential driver engine error event policy source store"),
     ("client", "credential driver engine error keyswap moment net policy scheme structured_fields"),
     ("integrations", "client engine error moment net scheme"),
