@@ -189,7 +189,7 @@ impl Error {
 
     /// Whether trying again soon is unlikely to help: such a failure is retried slowly, for ever. A source
     /// that does not understand the question (400) will not understand it in a second either.
-    pub(crate) fn is_lasting(&self) -> bool {
+    pub fn is_lasting(&self) -> bool {
         self.kind().is_lasting() || self.status() == Some(400)
     }
 

@@ -166,6 +166,11 @@ impl KeySwap {
         }
     }
 
+    /// Why the last fetch failed; none if it worked, or none has ended yet.
+    pub fn last_failure(&self) -> Option<Error> {
+        self.store.failure()
+    }
+
     /// Ends the background task now, for all clones. Afterwards nothing is usable.
     pub fn close(&self) {
         self.send(Message::Close);

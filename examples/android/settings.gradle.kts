@@ -12,6 +12,6 @@ dependencyResolutionManagement {
     }
 }
 rootProject.name = "prices"
-includeBuild("../../bindings/mobile/kotlin/android") {
+includeBuild("../../bindings/kotlin/android") {
     dependencySubstitution { substitute(module("dev.keyswap:keyswap-android")).using(project(":")) }
 }

@@ -7,6 +7,6 @@ let package = Package(
     name: "Prices",
     platforms: [.iOS(.v16)],
     products: [.library(name: "Prices", targets: ["Prices"])],
-    dependencies: [.package(path: "../../bindings/mobile/swift")],
+    dependencies: [.package(path: "../../bindings/swift")],
     targets: [.target(name: "Prices", dependencies: [.product(name: "Keyswap", package: "swift")])]
 )

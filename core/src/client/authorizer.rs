@@ -448,12 +448,7 @@ impl Attempt {
         headers: &HeaderMap,
         body: Option<&[u8]>,
     ) -> Result<Patch, Error> {
-        self.idempotent = method.is_idempotent();
-        self.at_home = {
-            let snapshot = self.parts.keys.store().snapshot();
-            self.parts.origins.admits(url, snapshot.set.as_deref())
-        };
-        if !self.at_home {
+        if !self.goes_home(method, url) {
             return Ok(Patch::default());
         }
         if let Some(patch) = self.patch.take() {
@@ -471,23 +466,45 @@ impl Attempt {
                 Ok(patch) => return Ok(patch),
                 Err(error) => error,
             };
-            // What a program's own signer says may quote what it was given.
-            let (id, code) = (credential.id(), error.code());
-            let what = format!("{id} could not sign a request: the signer failed with {code}");
-            parts.tell_unfit(
-                credential,
-                Error::new(ErrorKind::SchemeFailed, what),
-                Some(self.sent),
-            );
-            let next = self.decide(|course, now, snapshot, policy| {
-                course.unfit(now, snapshot, error.clone(), policy)
-            });
-            self.take(next);
+            self.signing_failed(error.clone());
             if !matches!(self.step, Step::Send) {
                 return Err(error);
             }
         }
         Ok(Patch::default())
+    }
+
+    /// For a signer that cannot be called in between: the credential that the send under way is to be signed with, in
+    /// place of [`apply`](Self::apply). None for a hop to an origin that is not allowed: nothing is added.
+    pub fn begin_signing(&mut self, method: &Method, url: &Url) -> Option<Arc<Credential>> {
+        if !self.goes_home(method, url) {
+            return None;
+        }
+        self.course.assigned().cloned()
+    }
+
+    /// That signer could not sign, which counts as a rejection of the credential. If the step is [`Step::Send`],
+    /// another one is to be signed with.
+    pub fn signing_failed(&mut self, error: Error) -> &Step {
+        if let Some(credential) = self.course.assigned() {
+            // What a program's own signer says may quote what it was given.
+            let (id, code) = (credential.id(), error.code());
+            let what = format!("{id} could not sign a request: the signer failed with {code}");
+            let why = Error::new(ErrorKind::SchemeFailed, what);
+            self.parts.tell_unfit(credential, why, Some(self.sent));
+        }
+        let next =
+            self.decide(|course, now, snapshot, policy| course.unfit(now, snapshot, error, policy));
+        self.take(next);
+        &self.step
+    }
+
+    /// Whether this hop goes where credentials may go.
+    fn goes_home(&mut self, method: &Method, url: &Url) -> bool {
+        self.idempotent = method.is_idempotent();
+        let snapshot = self.parts.keys.store().snapshot();
+        self.at_home = self.parts.origins.admits(url, snapshot.set.as_deref());
+        self.at_home
     }
 
     /// The response of this hop has come. `body` is what [`Step::NeedBody`] asked for.
@@ -497,13 +514,25 @@ impl Attempt {
         headers: &HeaderMap,
         body: Option<&[u8]>,
     ) -> &Step {
-        self.pass_on(headers);
-        let classifier = &self.parts.classifier;
         // What another origin says, says nothing of a credential that it was not sent.
         let verdict = match self.at_home {
-            true => classifier.classify(status, headers, body),
+            true => self.parts.classifier.classify(status, headers, body),
             false => Verdict::Other,
         };
+        self.response_judged(status, headers, body, verdict)
+    }
+
+    /// The same, where the caller has asked the classifier itself, and this is what it said.
+    pub fn response_judged(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Option<&[u8]>,
+        verdict: Verdict,
+    ) -> &Step {
+        self.pass_on(headers);
+        let verdict = if self.at_home { verdict } else { Verdict::Other };
+        let classifier = &self.parts.classifier;
         self.is_rejected = verdict == Verdict::Rejected;
         match verdict {
             Verdict::NeedBody if body.is_none() => {

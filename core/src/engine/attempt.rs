@@ -373,20 +373,30 @@ impl Course {
             }
             return self.rest(now, snapshot, policy);
         }
-        let is_pointless = self.has_news && !snapshot.wavers;
+        // Where replicas disagree, news that was wrong says nothing of this request.
+        self.has_news &= !snapshot.wavers;
+        let is_pointless = self.has_news;
         if let Some(proven) = self.proven_since(snapshot).filter(|_| !is_pointless) {
             self.has_news = true;
             return self.send(proven);
-        }
-        if !self.is_settled && now < self.limit {
-            // A fetch may bring something, which is better than anything that was rejected.
-            return self.stop(now, policy, Next::Wait(self.last_call.max(now + 1)));
         }
         // The last send is kept for news.
         let may_repeat = self.sends + 1 < MAX_SENDS
             && now < snapshot.window_until
             && !(is_last_call || is_pointless || self.has_repeated);
-        if let Some(credential) = self.rejected_last(snapshot).filter(|_| may_repeat) {
+        let repeated = self.rejected_last(snapshot).filter(|_| may_repeat);
+        if snapshot.disagree
+            && let Some(credential) = repeated
+        {
+            // In turn, the next replica is the one that knows it.
+            self.has_repeated = true;
+            return self.send(credential);
+        }
+        if !self.is_settled && now < self.limit {
+            // A fetch may bring something, which is better than anything that was rejected.
+            return self.stop(now, policy, Next::Wait(self.last_call.max(now + 1)));
+        }
+        if let Some(credential) = repeated {
             if now >= self.rests_until && self.may_try(now, snapshot, policy) {
                 self.has_repeated = true;
                 return self.send(credential);
@@ -441,7 +451,7 @@ impl Course {
 
     fn send(&mut self, credential: Arc<Credential>) -> Next {
         self.sends += 1;
-        if self.sends > 1 {
+        if self.sends > 1 || !self.tried.is_empty() {
             // A first send carries what is in use or the candidate. Any other is seen by this alone.
             credential.accepted().resend();
         }

@@ -15,8 +15,10 @@ use crate::{
 pub(super) const NEVER: Moment = Moment { wall: i64::MAX, boot: u64::MAX };
 
 /// How many acceptances in a row prove a credential on which replicas disagreed. Two of them that answer
-/// at random bring so many once in 256 times.
-const STEADY: u32 = 8;
+/// at random bring so many once in 65,536 times.
+const STEADY: u32 = 16;
+/// A credential that was accepted less often, and is rejected, is one that replicas disagree on.
+const YOUNG: u32 = 8;
 
 pub(super) struct Member {
     pub(super) credential: Arc<Credential>,
@@ -45,7 +47,7 @@ pub(super) struct Member {
     /// proves nothing.
     pub(super) wavers: bool,
     /// Whether it was accepted after a rejection.
-    returned: bool,
+    pub(super) returned: bool,
     /// The acceptances with no rejection between.
     streak: u32,
     pub(super) episode: Option<Episode>,
@@ -156,8 +158,8 @@ impl Member {
             self.proven = None;
             // A few acceptances after which it is rejected were those of some replicas. Most are not told, only
             // counted.
-            let is_young = self.credential.accepted().count() < STEADY.into();
-            self.wavers |= self.returned || (is_young && (1..STEADY).contains(&self.streak));
+            let is_young = self.credential.accepted().count() < YOUNG.into();
+            self.wavers |= self.returned || (is_young && (1..YOUNG).contains(&self.streak));
             self.streak = 0;
         }
         counts
@@ -262,7 +264,7 @@ mod tests {
     fn a_few_acceptances_before_a_rejection_were_those_of_some_replicas() {
         assert!(!wavers_after(0), "nobody knows it yet");
         assert!(wavers_after(1));
-        assert!(wavers_after(u64::from(STEADY) - 1));
-        assert!(!wavers_after(STEADY.into()), "it was proven, and is gone");
+        assert!(wavers_after(u64::from(YOUNG) - 1));
+        assert!(!wavers_after(YOUNG.into()), "it was proven, and is gone");
     }
 }

@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub(crate) suspect: bool,
     /// After a rotation: replicas disagree about the credential in use, or the API has yet to learn it.
     pub(crate) wavers: bool,
+    /// After a rotation: the API has accepted a key again that it had rejected, and rejected it anew.
+    pub(crate) disagree: bool,
     /// Everything was tried in vain: a rejection is the answer until the cooldown ends.
     pub(crate) exhausted: bool,
     /// How long a request waits for credentials after a rejection, where that is not the whole wait: nothing
@@ -119,6 +121,7 @@ impl Snapshot {
             hard: false,
             suspect: false,
             wavers: false,
+            disagree: false,
             exhausted: false,
             patience: None,
             evidence: false,
@@ -140,6 +143,7 @@ impl Snapshot {
             && self.hard == other.hard
             && self.suspect == other.suspect
             && self.wavers == other.wavers
+            && self.disagree == other.disagree
             && self.exhausted == other.exhausted
             && self.patience == other.patience
             && self.evidence == other.evidence

@@ -60,7 +60,7 @@ pub(crate) struct Life {
     rotation: Rotation,
     oracle: Oracle,
     reports: Reports,
-    /// Since when, on the boot clock, every request ends in vain though all is well, and how many did.
+    /// Since when every request ends in vain though all is well, sleep not counted, and how many did.
     in_vain: Option<(u64, u32)>,
     now: u64,
     skew: i64,
@@ -249,6 +249,7 @@ impl Life {
             0 => {
                 let sleep = self.rng.u64(1_000..7_200_000);
                 self.now += sleep;
+                self.in_vain.iter_mut().for_each(|(since, _)| *since += sleep);
                 self.slept += if self.rng.bool() { sleep } else { 0 };
                 self.say(|| format!("the machine slept for {sleep} ms"));
             }

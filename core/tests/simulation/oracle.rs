@@ -432,6 +432,12 @@ impl Oracle {
         self.ids.get(id).is_some_and(|known| known.accepted > sent)
     }
 
+    /// Whether the API both accepted and rejected a key that is held: its replicas may disagree.
+    pub(crate) fn may_disagree(&self) -> bool {
+        let known = |member: &Credential| self.ids.get(member.id());
+        self.members().filter_map(known).any(|known| known.accepted > 0 && known.rejected > 0)
+    }
+
     fn is_unfit(&self, credential: &Credential) -> bool {
         !self.unfit.is_empty() && self.unfit.contains(&key(credential))
     }

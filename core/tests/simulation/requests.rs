@@ -287,8 +287,10 @@ impl Life {
                 && !self.oracle.was_accepted_since(credential.id(), *sent)
         };
         must!(
-            request.begun_again || !request.rejected.iter().any(is_premature),
-            "invariant 8: {} is repeated without a pause, or news of it",
+            request.begun_again
+                || self.oracle.may_disagree()
+                || !request.rejected.iter().any(is_premature),
+            "invariant 8: {} is repeated without a pause, news of it, or replicas that disagree",
             credential.id()
         );
         must!(request.replayable || sends == 1, "a body that cannot be replayed is sent again");
@@ -332,7 +334,7 @@ impl Life {
 
     /// Invariant 14: while all is well, no answer that was given before keeps requests from getting through.
     pub(super) fn check_way_back(&mut self) -> Held {
-        let now = self.moment().boot;
+        let now = self.now;
         if !self.world.is_well(self.now) {
             self.in_vain = None;
         }
@@ -346,7 +348,7 @@ impl Life {
     }
 
     pub(super) fn count_vain(&mut self, at: usize, failed: bool) {
-        let (request, now) = (&self.requests[at], self.moment().boot);
+        let (request, now) = (&self.requests[at], self.now);
         match request.last {
             Verdict::Accepted => self.in_vain = None,
             Verdict::Rejected if request.hopeless => {}

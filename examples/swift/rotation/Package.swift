@@ -4,6 +4,6 @@ import PackageDescription
 let package = Package(
     name: "Rotation",
     platforms: [.macOS(.v13)],
-    dependencies: [.package(path: "../../../bindings/mobile/swift")],
+    dependencies: [.package(path: "../../../bindings/swift")],
     targets: [.executableTarget(name: "Rotation", dependencies: [.product(name: "Keyswap", package: "swift")])]
 )

@@ -28,9 +28,13 @@ impl Rotation {
             self.held.usable(self.now).filter(|member| !self.is_in_use(member.credential.id()));
         // What once was accepted is trusted until it is rejected.
         let known = |member: &Member| (member.run.is_none() && member.was_accepted()).then_some(0);
+        // Replicas that disagree on one key disagree on each: one that came back is not proven by that.
+        let is_rotating = self.rotated_until > self.now.boot;
+        let disagree = is_rotating && self.held.usable(self.now).any(|member| member.wavers);
+        let is_proof = |member: &Member| !(disagree && member.returned);
         let usable = |member: &Member| Usable {
             credential: member.credential.clone(),
-            proof: member.proven.or_else(|| known(member)),
+            proof: member.proven.or_else(|| known(member)).filter(|_| is_proof(member)),
             is_known: member.was_accepted(),
         };
         let is_in = |state| in_use.is_some_and(|used| used.is_in(state));
@@ -42,9 +46,8 @@ impl Rotation {
         // Whether a key was ever accepted, and whether one that has ended still is, tells what to do later.
         let untold =
             in_use.is_some_and(|used| !self.fetching.is_proven || used.has_ended(self.now));
-        let wavers = self.rotated_until > self.now.boot
-            && in_use
-                .is_some_and(|used| used.wavers || (used.run.is_some() && !used.was_accepted()));
+        let is_new = in_use.is_some_and(|used| used.run.is_some() && !used.was_accepted());
+        let wavers = disagree || (is_rotating && is_new);
         Snapshot {
             epoch: self.published.epoch + 1,
             set: self.held.set.clone(),
@@ -54,6 +57,7 @@ impl Rotation {
             hard: in_use.is_some() && self.held.hard_at.is_some_and(|at| at.reached(self.now)),
             suspect,
             wavers,
+            disagree,
             exhausted,
             evidence: candidate.is_some() || suspect || exhausted || listening || untold,
             patience: self.fetching.is_doubtful().then_some(self.fetching.wait()),

@@ -9,7 +9,7 @@ import PackageDescription
 let core = Target.systemLibrary(name: "KeySwapFFI", path: "Generated/FFI")
 let library = ProcessInfo.processInfo.environment["KEYSWAP_LIBRARY"] ?? "."
 let linked: [LinkerSetting] = [
-    .unsafeFlags(["-L", library]), .linkedLibrary("keyswap_mobile"), .linkedLibrary("m"), .linkedLibrary("dl"),
+    .unsafeFlags(["-L", library]), .linkedLibrary("keyswap_uniffi"), .linkedLibrary("m"), .linkedLibrary("dl"),
     .linkedLibrary("gcc_s"),
 ]
 #else

@@ -1,0 +1,311 @@
+//! Where sets come from, as a recipe: each handle, and each forked child, makes its own source from it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use keyswap::{Error, Source as CoreSource, source};
+
+use crate::{
+    error::invalid,
+    function::Function,
+    options::{EndpointOptions, EnvOptions, FileOptions},
+};
+
+/// How to make a source.
+#[derive(Clone)]
+pub struct Source(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    /// Regions, in the order in which they are asked.
+    Endpoints(Vec<Endpoint>),
+    File(FileOptions),
+    Env(EnvOptions),
+    Function(Function),
+    Own(Arc<dyn CoreSource>),
+}
+
+/// A rotation endpoint, with what its options cannot hold.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    options: EndpointOptions,
+    bootstrap: Option<Function>,
+}
+
+impl Source {
+    /// A rotation endpoint.
+    ///
+    /// # Errors
+    /// `invalid_config` for what is not valid, such as a URL that is none: it is told here, and not in the background.
+    pub fn endpoint(endpoint: Endpoint) -> Result<Self, Error> {
+        endpoint.build()?;
+        Ok(Self(Kind::Endpoints(vec![endpoint])))
+    }
+
+    /// This endpoint, and another one that is asked when all before it fail.
+    ///
+    /// # Errors
+    /// `invalid_config` unless both are endpoints.
+    pub fn or(&self, other: &Self) -> Result<Self, Error> {
+        let Kind::Endpoints(first) = &self.0 else {
+            return Err(invalid("only endpoints have regions"));
+        };
+        match &other.0 {
+            Kind::Endpoints(other) if other.len() == 1 => {
+                Ok(Self(Kind::Endpoints(first.iter().chain(other).cloned().collect())))
+            }
+            _ => Err(invalid("a region has no regions of its own: list them all in one place")),
+        }
+    }
+
+    /// A file or a folder that something else keeps fresh.
+    pub fn file(options: FileOptions) -> Self {
+        Self(Kind::File(options))
+    }
+
+    /// A variable of the environment.
+    pub fn env(options: EnvOptions) -> Self {
+        Self(Kind::Env(options))
+    }
+
+    /// The program's own function.
+    pub fn function(function: Function) -> Self {
+        Self(Kind::Function(function))
+    }
+
+    /// A source that the binding itself implements. All handles that follow it share it.
+    pub fn own(source: Arc<dyn CoreSource>) -> Self {
+        Self(Kind::Own(source))
+    }
+
+    /// The same for a forked child.
+    pub fn in_child(&self) -> Self {
+        Self(match &self.0 {
+            Kind::Function(function) => Kind::Function(function.in_child()),
+            Kind::Endpoints(all) => Kind::Endpoints(all.iter().map(Endpoint::in_child).collect()),
+            other => other.clone(),
+        })
+    }
+
+    /// A source made from it.
+    ///
+    /// # Errors
+    /// `invalid_config`.
+    pub fn build(&self, mints: bool) -> Result<Arc<dyn CoreSource>, Error> {
+        if mints && !matches!(self.0, Kind::Function(_)) {
+            let what = "mints is for a function: the other sources read what stands somewhere";
+            return Err(invalid(what));
+        }
+        Ok(match &self.0 {
+            Kind::Endpoints(all) => match all.as_slice() {
+                [one] => Arc::new(one.build()?),
+                all => regions(all)?,
+            },
+            Kind::File(options) => Arc::new(options.build()),
+            Kind::Env(options) => Arc::new(options.build()),
+            Kind::Function(function) => Arc::new(function.clone().minting(mints)),
+            Kind::Own(source) => source.clone(),
+        })
+    }
+}
+
+fn regions(all: &[Endpoint]) -> Result<Arc<dyn CoreSource>, Error> {
+    let [first, second, more @ ..] = all else { return Err(invalid("no endpoint is given")) };
+    let mut regions = first.build()?.or(second.build()?);
+    for region in more {
+        regions = regions.or(region.build()?);
+    }
+    Ok(Arc::new(regions))
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.build(false) {
+            Ok(source) => source.fmt(f),
+            Err(_) => f.write_str("Source(..)"),
+        }
+    }
+}
+
+impl Endpoint {
+    /// An endpoint; `bootstrap` is a function that returns its credential, called at first use and again once it is
+    /// rejected.
+    pub fn new(options: EndpointOptions, bootstrap: Option<Function>) -> Self {
+        Self { options, bootstrap }
+    }
+
+    fn in_child(&self) -> Self {
+        let bootstrap = self.bootstrap.as_ref().map(Function::in_child);
+        Self { options: self.options.clone(), bootstrap }
+    }
+
+    fn build(&self) -> Result<source::Endpoint, Error> {
+        let mut endpoint = self.options.build()?;
+        if let Some(function) = self.bootstrap.clone() {
+            self.options.check_bootstrap(true)?;
+            endpoint = endpoint.bootstrap_fn(move || {
+                let function = function.clone();
+                async move { function.call().await.map(|text| text.to_core()) }
+            });
+        }
+        Ok(endpoint)
+    }
+}
+
+impl EndpointOptions {
+    /// The endpoint.
+    ///
+    /// # Errors
+    /// `invalid_config`.
+    pub fn build(&self) -> Result<source::Endpoint, Error> {
+        self.check_bootstrap(false)?;
+        one_of("root_certificates", &self.root_certificates, &self.root_certificates_file)?;
+        one_of("client_certificate", &self.client_certificate, &self.client_certificate_file)?;
+        let mut endpoint = source::Endpoint::new(&self.url)?;
+        if self.plain_http_allowed {
+            endpoint = endpoint.plain_http_allowed();
+        }
+        if let Some(timeout) = seconds(self.timeout, "timeout")? {
+            endpoint = endpoint.timeout(timeout);
+        }
+        match (self.push, seconds(self.heartbeat, "heartbeat")?) {
+            (Some(false), _) => endpoint = endpoint.no_push(),
+            (_, Some(heartbeat)) => endpoint = endpoint.heartbeat(heartbeat),
+            _ => {}
+        }
+        if let Some(key) = &self.signed_by {
+            endpoint = endpoint.signed_by(key)?;
+        }
+        if let Some(name) = &self.set_name {
+            endpoint = endpoint.set_name(name);
+        }
+        if let Some(pem) = &self.root_certificates {
+            endpoint = endpoint.root_certificates(pem.as_bytes())?;
+        }
+        if let Some(path) = &self.root_certificates_file {
+            endpoint = endpoint.root_certificates_file(path);
+        }
+        if let Some(pem) = &self.client_certificate {
+            endpoint = endpoint.client_certificate(pem.reveal().as_bytes())?;
+        }
+        if let Some(path) = &self.client_certificate_file {
+            endpoint = endpoint.client_certificate_file(path);
+        }
+        if let Some(app) = &self.app {
+            endpoint = endpoint.app(app);
+        }
+        if let Some(secret) = &self.bootstrap {
+            endpoint = endpoint.bootstrap(secret.to_core());
+        }
+        if let Some(path) = &self.bootstrap_file {
+            endpoint = endpoint.bootstrap_file(path);
+        }
+        if self.no_bootstrap {
+            endpoint = endpoint.no_bootstrap();
+        }
+        Ok(endpoint)
+    }
+
+    fn check_bootstrap(&self, function: bool) -> Result<(), Error> {
+        let said =
+            [self.bootstrap.is_some(), self.bootstrap_file.is_some(), self.no_bootstrap, function];
+        match said.into_iter().filter(|said| *said).count() {
+            0 | 1 => Ok(()),
+            _ => Err(invalid("pass bootstrap or bootstrap_file, not both")),
+        }
+    }
+}
+
+impl FileOptions {
+    /// The source.
+    pub fn build(&self) -> source::File {
+        source::File::new(&self.path)
+    }
+}
+
+impl EnvOptions {
+    /// The source.
+    pub fn build(&self) -> source::Env {
+        let env = source::Env::new(&self.variable);
+        match &self.id {
+            Some(id) => env.id(id),
+            None => env,
+        }
+    }
+}
+
+fn one_of<A, B>(what: &str, given: &Option<A>, file: &Option<B>) -> Result<(), Error> {
+    match (given, file) {
+        (Some(_), Some(_)) => Err(invalid(format!("pass {what} or {what}_file, not both"))),
+        _ => Ok(()),
+    }
+}
+
+/// Seconds as options have them.
+pub(crate) fn seconds(seconds: Option<f64>, what: &str) -> Result<Option<Duration>, Error> {
+    let read = |seconds| {
+        Duration::try_from_secs_f64(seconds)
+            .map_err(|_| invalid(format!("{what} must be a duration of zero or more")))
+    };
+    seconds.map(read).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use keyswap::ErrorKind;
+
+    use super::*;
+
+    fn at(url: &str) -> EndpointOptions {
+        EndpointOptions { url: url.into(), ..EndpointOptions::default() }
+    }
+
+    fn endpoint(options: EndpointOptions) -> Result<Source, Error> {
+        Source::endpoint(Endpoint::new(options, None))
+    }
+
+    #[test]
+    fn what_is_not_valid_is_told_at_once() {
+        let odd = [
+            at("keys.example.com"),
+            EndpointOptions { timeout: Some(-1.0), ..at("https://keys.example.com/x") },
+            EndpointOptions { heartbeat: Some(f64::NAN), ..at("https://keys.example.com/x") },
+            EndpointOptions { signed_by: Some("x".into()), ..at("https://keys.example.com/x") },
+            EndpointOptions {
+                bootstrap: Some("a".into()),
+                bootstrap_file: Some("b".into()),
+                ..at("https://keys.example.com/x")
+            },
+            EndpointOptions {
+                client_certificate: Some("a".into()),
+                client_certificate_file: Some("b".into()),
+                ..at("https://keys.example.com/x")
+            },
+        ];
+        for options in odd {
+            let error = endpoint(options).expect_err("odd");
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        }
+    }
+
+    #[test]
+    fn regions_are_endpoints_in_one_list() {
+        let one = endpoint(at("https://a.example.com/x")).expect("a source");
+        let two = endpoint(at("https://b.example.com/x")).expect("a source");
+        let both = one.or(&two).expect("regions");
+        let three = both.or(&one).expect("regions");
+        assert!(three.build(false).is_ok() && three.in_child().build(false).is_ok());
+        assert!(one.or(&both).is_err(), "a region has none of its own");
+        let env = Source::env(EnvOptions { variable: "X".into(), id: None });
+        assert!(env.or(&one).is_err() && one.or(&env).is_err());
+        assert!(env.build(true).is_err(), "only a function mints");
+    }
+
+    #[test]
+    fn a_source_is_made_as_often_as_it_is_followed() {
+        let options =
+            EndpointOptions { bootstrap: Some("s3cr3t".into()), ..at("https://a.example.com/x") };
+        let source = endpoint(options).expect("a source");
+        assert!(source.build(false).is_ok() && source.build(false).is_ok());
+        assert!(!format!("{source:?}").contains("s3cr3t"));
+    }
+}
