@@ -20,7 +20,7 @@ use crate::{
     credential::{CredentialId, CredentialSet},
     driver::{self, Driver, GOODBYE, Message, Outbox, Waiter, Woken},
     engine::{
-        rotation::{self, Backoff, Counts, Rotation},
+        rotation::{self, Backoff, Counts, Input, Rotation},
         snapshot::Snapshot,
     },
     error::{Error, ErrorKind},
@@ -194,8 +194,13 @@ impl KeySwap {
         &self.store
     }
 
-    pub(crate) fn send(&self, message: Message) {
+    fn send(&self, message: Message) {
         self.shared.outbox.send(message);
+    }
+
+    /// What a request learnt of a credential.
+    pub(crate) fn send_input(&self, input: Input) {
+        self.send(Message::Input(Box::new(input)));
     }
 
     /// Sends a question and waits for a fetch to settle.

@@ -21,6 +21,7 @@
 //! Every error is an [`Error`] whose [`kind`](Error::kind) says what to do. Nothing here prints key
 //! material.
 
+mod backoff;
 mod client;
 mod clock;
 mod credential;
@@ -37,11 +38,14 @@ mod keyswap;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod moment;
+mod net;
 mod policy;
+mod report;
 mod scheme;
 mod secret;
 pub mod source;
 mod store;
+mod structured_fields;
 
 pub use client::{
     Attempt, Authorizer, AuthorizerBuilder, Client, ClientBuilder, RequestBuilder, Response, Step,

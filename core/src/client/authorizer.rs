@@ -20,10 +20,10 @@ use url::Url;
 use super::{origin::Origins, status};
 use crate::{
     credential::Credential,
-    driver::{Message, Woken},
+    driver::Woken,
     engine::{
         attempt::{Course, Next, Outcome, waits_until},
-        rotation::{Evidence, Unfit},
+        rotation::{Evidence, Input, Unfit},
         snapshot::Snapshot,
         throttle::Throttle,
         verdict::{Attention, Classifier, DefaultClassifier, Failure, Verdict},
@@ -31,9 +31,9 @@ use crate::{
     error::{Error, ErrorKind},
     keyswap::KeySwap,
     moment::millis,
+    net::{is_loopback, retry_after},
     policy::Policy,
     scheme::{Patch, Scheme, Unsigned},
-    source::{is_loopback, retry_after},
 };
 
 /// Puts credentials on requests that some HTTP library sends, and learns from the responses. Cheap to
@@ -307,7 +307,7 @@ impl Parts {
     /// What the client itself finds wrong with a credential is evidence about it.
     fn tell_unfit(&self, credential: &Arc<Credential>, why: Error, sent: Option<u64>) {
         let credential = credential.clone();
-        self.keys.send(Message::Unfit(Unfit { credential, why, sent }));
+        self.keys.send_input(Input::Unfit(Unfit { credential, why, sent }));
     }
 }
 
@@ -675,7 +675,7 @@ impl Attempt {
             && let Some((id, what)) = status::read(headers)
             && self.credential_id() == Some(&*id)
         {
-            self.parts.keys.send(Message::Announced(id, what));
+            self.parts.keys.send_input(Input::Announced { credential: id, what });
         }
     }
 
@@ -688,14 +688,14 @@ impl Attempt {
             let keys = &self.parts.keys;
             let evidence = || Evidence { credential: credential.shared_id(), sent: self.sent };
             match verdict {
-                Verdict::Rejected => keys.send(Message::Rejected(evidence())),
+                Verdict::Rejected => keys.send_input(Input::Rejected(evidence())),
                 // What was learnt on a way around is worth telling to those who wait, whoever asks.
                 Verdict::Accepted
                     if self.course.sends() > 1 || keys.store().snapshot().evidence =>
                 {
-                    keys.send(Message::Accepted(evidence()));
+                    keys.send_input(Input::Accepted(evidence()));
                     let trial = self.trial.take();
-                    trial.into_iter().for_each(|trial| keys.send(Message::Doubted(trial)));
+                    trial.into_iter().for_each(|trial| keys.send_input(Input::Doubted(trial)));
                 }
                 Verdict::Accepted => {}
                 _ if is_probing => self.trial = Some(evidence()),

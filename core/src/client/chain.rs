@@ -23,8 +23,8 @@ use super::{
 use crate::{
     engine::{attempt::MAX_SENDS, retry::Tried, verdict::Failure},
     error::{Error, ErrorKind},
+    net::{is_loopback, retry_after},
     scheme::Patch,
-    source::{is_loopback, retry_after},
 };
 
 pub(super) struct Chain<'a> {

@@ -47,8 +47,8 @@ use crate::{
     engine::{retry::RetryRule, verdict::Classifier},
     error::{Error, ErrorKind},
     keyswap::KeySwap,
+    net::{on_this_machine, tls_config},
     scheme::Scheme,
-    source::{on_this_machine, tls_config},
 };
 
 /// An HTTP client around a [`KeySwap`]. Cheap to clone; clones share connections.

@@ -8,7 +8,7 @@ use crate::{
     credential::CredentialSet,
     engine::throttle::Throttle,
     error::{Error, ErrorKind},
-    source::is_loopback,
+    net::is_loopback,
 };
 
 /// The origins that may be sent credentials.

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use crate::{
     credential::{CredentialId, is_valid_id},
     engine::rotation::Announcement,
-    source::structured::{Bare, Params, item},
+    structured_fields::{Bare, Params, item},
 };
 
 /// The header's name.

@@ -24,11 +24,12 @@ use jiff::Timestamp;
 
 use super::held::Held;
 use crate::{
+    backoff::doubled,
     credential::{Credential, CredentialId, Tally},
     error::Error,
     moment::{Moment, millis},
     policy::Policy,
-    source::{Adoption, Observation, Report},
+    report::{Adoption, Observation, Report},
 };
 
 /// The level of the protocol at which a source takes reports.
@@ -150,7 +151,7 @@ impl Reporting {
             Err(error) if matches!(error.status(), Some(404 | 405)) => self.declined = true,
             Err(error) => {
                 let policy = &self.policy;
-                let delay = RETRY.saturating_mul(1 << self.failures.min(16)).min(self.third());
+                let delay = doubled(RETRY, self.failures, self.third());
                 let asked = error.retry_after();
                 let asked =
                     asked.map(|it| it.clamp(policy.retry_after_min, policy.retry_after_max));

@@ -12,28 +12,15 @@
 use std::{sync::Arc, time::Duration};
 
 use super::bucket::Bucket;
-use crate::{error::Error, moment::millis, policy::Policy};
-
-/// A retry schedule: made anew after each success.
-pub type Backoff = Arc<dyn Fn(u64) -> Delays + Send + Sync>;
+use crate::{
+    backoff::{Backoff, Delays, doubled},
+    error::Error,
+    moment::millis,
+    policy::Policy,
+};
 
 /// A source that mints is asked this often at least: the life that it names may be wrong, too.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-type Delays = Box<dyn Iterator<Item = Duration> + Send>;
-
-/// The schedule that is used unless a program brings its own: exponential with full jitter.
-pub fn default_backoff(policy: &Policy) -> Backoff {
-    use backon::BackoffBuilder;
-    let builder = backon::ExponentialBuilder::default()
-        .with_min_delay(policy.backoff_min)
-        .with_max_delay(policy.backoff_max)
-        .without_max_times();
-    Arc::new(move |seed| {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        Box::new(builder.build().map(move |delay| delay.mul_f64(rng.f64())))
-    })
-}
 
 pub(super) struct Fetching {
     policy: Arc<Policy>,
@@ -184,9 +171,9 @@ impl Fetching {
     pub(super) fn failed(&mut self, now: u64, error: &Error, urgent: bool, seed: u64) -> u64 {
         let policy = &self.policy;
         let delay = if error.is_lasting() {
-            let delay = policy.slow_retry_min.saturating_mul(1 << self.slow_retries.min(16));
+            let delay = doubled(policy.slow_retry_min, self.slow_retries, policy.slow_retry_max);
             self.slow_retries += 1;
-            delay.min(policy.slow_retry_max)
+            delay
         } else {
             let retry = self.retry.get_or_insert_with(|| (self.backoff)(seed));
             retry.next().unwrap_or(policy.backoff_max)

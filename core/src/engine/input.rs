@@ -7,7 +7,7 @@ use crate::{
     credential::{Credential, CredentialId, CredentialSet},
     error::Error,
     event::Event,
-    source::Report,
+    report::Report,
 };
 
 /// What happened.

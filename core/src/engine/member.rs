@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    backoff::doubled,
     credential::Credential,
     error::Error,
     moment::{Moment, millis},
@@ -217,7 +218,7 @@ impl Member {
     pub(super) fn open_episode(&mut self, now: u64, policy: &Policy) -> bool {
         let cooldown = match &self.episode {
             Some(episode) if now < episode.cools_at() => return false,
-            Some(episode) => episode.cooldown.saturating_mul(2).min(policy.episode_max),
+            Some(episode) => doubled(episode.cooldown, 1, policy.episode_max),
             None => policy.episode,
         };
         self.episode = Some(Episode { opened: now, cooldown, state: EpisodeState::Open });

@@ -12,7 +12,7 @@ use std::{
 use http::{Method, StatusCode};
 
 use super::verdict::Failure;
-use crate::policy::Policy;
+use crate::{backoff::doubled, policy::Policy};
 
 /// What one retry costs, in the unit of the budget.
 const COST: u32 = 10;
@@ -20,8 +20,9 @@ const COST: u32 = 10;
 const EARNED: u32 = 1;
 /// A full budget: ten retries.
 const FULL: u32 = 10 * COST;
-/// Delay before the first retry; it doubles.
+/// Delay before the first retry, and the longest one: it doubles.
 const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_millis(6_400);
 
 /// How often and when a request is sent again for a reason that is not its credential.
 #[derive(Debug)]
@@ -92,7 +93,7 @@ impl RetryRule {
 
 /// Full jitter over a delay that doubles.
 fn delay(tried: Tried<'_>) -> Duration {
-    (FIRST * (1 << tried.retried.min(6))).mul_f64(tried.jitter.clamp(0.0, 1.0))
+    doubled(FIRST, tried.retried, LONGEST).mul_f64(tried.jitter.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]

@@ -9,8 +9,10 @@ use std::{
 };
 
 use crate::{
+    backoff::doubled,
     credential::{Credential, CredentialSet},
     error::Error,
+    moment::millis,
 };
 
 /// One published state. It changes only by being replaced, except for the probe slot.
@@ -203,7 +205,8 @@ impl ProbeSlot {
     /// time, up to `longest`.
     pub(crate) fn back_off(&self, until: u64, now: u64, pause: u64, longest: u64) {
         let failures = self.failures.load(Ordering::Relaxed);
-        let pause = pause.saturating_mul(1 << failures.min(16)).min(longest);
+        let pause =
+            millis(doubled(Duration::from_millis(pause), failures, Duration::from_millis(longest)));
         if self.open_at.load(Ordering::Relaxed) == until {
             self.failures.store(failures.saturating_add(1), Ordering::Relaxed);
         }

@@ -29,8 +29,8 @@ use crate::{
     engine::verdict::Failure,
     error::{self, ErrorKind},
     moment::millis,
+    net::{pin_localhost, tls_config},
     scheme::Patch,
-    source::{pin_localhost, tls_config},
 };
 
 /// A client whose requests live through rotations; further middleware can be attached to it.

@@ -34,6 +34,7 @@ use url::{Position, Url};
 use super::{Once, Peeked, RequireScopes};
 use crate::{
     client::{Authorizer, Step, hop::mask},
+    engine::verdict::Failure,
     error::{Error, ErrorKind},
     scheme::Patch,
 };
@@ -279,7 +280,7 @@ where
                         Ok(Response::from_parts(head, body))
                     }
                     Err(error) => {
-                        attempt.failed(crate::Failure::Other);
+                        attempt.failed(Failure::Other);
                         Err(error)
                     }
                 });

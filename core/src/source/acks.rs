@@ -15,10 +15,13 @@ use serde::Serialize;
 use url::Url;
 
 use super::{
-    BoxFuture, Endpoint, Report,
+    BoxFuture, Endpoint,
     line::{Head, Line, Question},
 };
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    report::Report,
+};
 
 /// What the endpoint is told that it speaks with.
 const SDK: &str = concat!("keyswap/", env!("CARGO_PKG_VERSION"));
@@ -170,7 +173,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::source::{Adoption, Observation};
+    use crate::report::{Adoption, Observation};
 
     fn report() -> Report {
         let observation = Observation {

@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::{File, push::events::Events, signature, structured, wire};
-use crate::moment::Moment;
+use super::{File, push::events::Events, signature, wire};
+use crate::{moment::Moment, structured_fields};
 
 /// The answer of an endpoint that was asked for this set.
 pub fn answer(body: &[u8], asked: Option<&str>, signed: bool) -> bool {
@@ -30,20 +30,19 @@ pub fn events(pieces: &[&[u8]]) -> Option<usize> {
 /// A structured field, as a dictionary and as an item. What is read must be read again from its canonical
 /// text, or this panics.
 pub fn structured_field(text: &str) -> bool {
-    let members = structured::dictionary(text);
+    let members = structured_fields::dictionary(text);
     for (_, member) in members.iter().flatten() {
-        if let structured::Member::List(list) = member {
+        if let structured_fields::Member::List(list) = member {
             let again = format!("x={}", list.text());
-            let read = structured::dictionary(&again);
-            let same =
-                matches!(read.as_deref(), Some([(_, structured::Member::List(it))]) if it == list);
+            let read = structured_fields::dictionary(&again);
+            let same = matches!(read.as_deref(), Some([(_, structured_fields::Member::List(it))]) if it == list);
             assert!(
-                same || again.len() > structured::MAX_FIELD,
+                same || again.len() > structured_fields::MAX_FIELD,
                 "the canonical text is another value"
             );
         }
     }
-    members.is_some() | structured::item(text).is_some()
+    members.is_some() | structured_fields::item(text).is_some()
 }
 
 /// The fields that sign an answer, by no key that this crate knows: it must never hold.

@@ -19,12 +19,13 @@ use zeroize::Zeroizing;
 use super::{
     Terms,
     bootstrap::{self, Bootstrap},
-    http::{client_for, date, is_loopback, retry_after},
+    http::client_for,
     tls::PrivateTls,
     wire,
 };
 use crate::{
     error::{Error, ErrorKind},
+    net::{date, is_loopback, retry_after},
     secret::Secret,
 };
 

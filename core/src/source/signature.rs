@@ -42,10 +42,10 @@ use ring::{
 };
 
 use self::fault::Fault;
-use super::structured::{Bare, Dictionary, InnerList, Item, MAX_FIELD, Member, dictionary};
 use crate::{
     error::{Error, ErrorKind},
     moment::Moment,
+    structured_fields::{Bare, Dictionary, InnerList, Item, MAX_FIELD, Member, dictionary},
 };
 
 const DIGEST: &str = "content-digest";

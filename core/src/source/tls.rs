@@ -22,11 +22,11 @@ use rustls::{
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{
-    http::{build, tls_config, tls_config_trusting},
-    reading::Reader,
+use super::{http::build, reading::Reader};
+use crate::{
+    error::{Error, ErrorKind},
+    net::{tls_config, tls_config_trusting},
 };
-use crate::error::{Error, ErrorKind};
 
 /// What a program said about the TLS of one endpoint. Not `Debug`: it holds a private key.
 #[derive(Clone, Default)]

@@ -11,6 +11,14 @@ use keyswap::{
     engine::rotation::{Action, Counts, Input, Rotation},
 };
 
+use self::{
+    ends::Ends,
+    fetches::{FLOOR_MIN, TOKENS},
+};
+
+mod ends;
+mod fetches;
+
 /// Fails with a sentence that says which invariant is broken.
 macro_rules! must {
     ($holds:expr, $($what:tt)*) => {
@@ -23,16 +31,8 @@ pub(crate) use must;
 
 pub(crate) type Held = Result<(), String>;
 
-const FLOOR_MIN: u64 = 1_000;
-const FLOOR: u64 = 5_000;
-const RETRY_AFTER_MAX: u64 = 300_000;
 const WAKE_MAX: u64 = 30_000;
-const TOKENS: f64 = 2.0;
-const TOKEN_EVERY: f64 = 5_000.0;
-const PREVIOUS_GRACE: u64 = 600_000;
 const CEILING: u64 = 3_600_000;
-const URGENT_MAX: u64 = 15_000;
-const GO_BACK: u64 = 10_000;
 const MAX_SENDS: u32 = 4;
 const PROBE_DELAYS: [u64; 6] = [1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
 
@@ -83,20 +83,6 @@ struct Known {
     since: u64,
     accepted: u64,
     rejected: u64,
-}
-
-/// When a credential of the set ends, as the client may believe at worst.
-struct Ends {
-    wall: i64,
-    boot: u64,
-    reached: bool,
-}
-
-impl Ends {
-    fn lower(&mut self, wall: i64, boot: u64) {
-        self.wall = self.wall.min(wall);
-        self.boot = self.boot.min(boot);
-    }
 }
 
 impl Oracle {
@@ -259,56 +245,6 @@ impl Oracle {
         Ok(())
     }
 
-    /// The way back is for those with nothing to lose, and to an answer that was given before.
-    fn check_way_back(&self, input: &Input, now: Moment) -> Held {
-        let Input::Fetched(_, set) = input else {
-            return Err(format!("invariant 2: {input:?} leads back"));
-        };
-        let ids: Vec<_> = members(set).map(|member| member.id().to_owned()).collect();
-        let before = self
-            .refused
-            .iter()
-            .find(|(known, number, _)| *known == ids && *number == set.generation());
-        let long_ago = before.is_some_and(|(_, _, at)| at + GO_BACK <= now.boot);
-        must!(long_ago, "invariant 2: generation {} was not given before", set.generation());
-        // What fits on no request is as good as rejected.
-        let is_good = self.surely_usable().find(|held| {
-            !self.is_unfit(held)
-                && self.ids.get(held.id()).is_none_or(|known| known.rejected <= known.accepted)
-        });
-        must!(
-            is_good.is_none(),
-            "invariant 2: it leads back, and {} was not rejected",
-            is_good.map_or("", Credential::id)
-        );
-        Ok(())
-    }
-
-    fn book_refusal(&mut self, input: &Input, counts: Counts, now: Moment) {
-        if counts.changed > self.counts.changed {
-            self.refused.clear();
-        }
-        let (Input::Fetched(_, set), true) = (input, counts.failed > self.counts.failed) else {
-            return;
-        };
-        let ids: Vec<_> = members(set).map(|member| member.id().to_owned()).collect();
-        let number = set.generation();
-        if !self.refused.iter().any(|(known, of, _)| *known == ids && *of == number) {
-            self.refused.push((ids, number, now.boot));
-        }
-    }
-
-    /// The outcome of the live fetch, if this input ends it.
-    fn end_of_fetch(&self, input: &Input) -> Option<Result<(), ErrorKind>> {
-        match input {
-            Input::Fetched(ticket, _) | Input::NotModified(ticket) => {
-                (self.live == Some(*ticket)).then_some(Ok(()))
-            }
-            Input::Failed(ticket, error) => (self.live == Some(*ticket)).then(|| Err(error.kind())),
-            _ => None,
-        }
-    }
-
     /// Evidence that counts, by the oracle's own book.
     fn hear(&mut self, input: &Input, was_void: bool) {
         if let Input::Fetched(ticket, _) | Input::NotModified(ticket) | Input::Failed(ticket, _) =
@@ -444,104 +380,9 @@ impl Oracle {
         Ok(())
     }
 
-    /// The worst that the client may believe of the ends of what it holds.
-    fn read_ends(&mut self, source_now: Option<i64>, now: Moment) {
-        let Some(held) = self.snapshot.set() else { return };
-        let source_now = source_now.unwrap_or(now.wall);
-        let left = |at: jiff::Timestamp| {
-            u64::try_from(at.as_millisecond().saturating_sub(source_now)).unwrap_or(0)
-        };
-        let forever = 1 << 50;
-        let primary = held.primary().map(|primary| (primary, false));
-        let previous = held.previous().map(|previous| (previous, true));
-        for (credential, is_previous) in primary.into_iter().chain(previous) {
-            let expires = credential.expires_at().map_or(forever, left);
-            let life = match credential.grace_expires_at() {
-                Some(grace) if is_previous => left(grace).min(expires),
-                None if is_previous => expires.min(PREVIOUS_GRACE),
-                _ => expires,
-            };
-            let (wall, boot) = (now.wall.saturating_add_unsigned(life), now.boot + life);
-            self.ends
-                .entry(credential.id().to_owned())
-                .or_insert(Ends { wall, boot, reached: false })
-                .lower(wall, boot);
-        }
-    }
-
-    fn pass_time(&mut self, now: Moment) {
-        for ends in self.ends.values_mut() {
-            ends.reached |= now.wall >= ends.wall || now.boot >= ends.boot;
-        }
-        // What need has cut short stays short.
-        if !self.is_calm() {
-            self.not_before = self.not_before.min(self.not_before_in_need);
-        }
-    }
-
     /// Whether something works, as far as anybody knows.
     fn is_calm(&self) -> bool {
         self.rejections == 0 && self.surely_usable().any(|held| !self.is_unfit(held))
-    }
-
-    fn started(&mut self, ticket: u64, now: Moment, counts: Counts) -> Held {
-        must!(self.live.is_none(), "invariant 4: two fetches are live");
-        self.live = Some(ticket);
-        must!(now.boot >= self.not_before, "invariant 5: Retry-After is not honoured");
-        self.earn_tokens(now);
-        self.is_forced = counts.forced > self.counts.forced;
-        if self.is_forced {
-            self.tokens -= 1.0;
-            must!(self.tokens > -0.001, "invariant 5: a forced fetch without a token");
-        } else if let Some(last) = self.last_start {
-            must!(
-                now.boot >= last + self.floor,
-                "invariant 5: {} ms between fetches, the floor is {}",
-                now.boot - last,
-                self.floor
-            );
-        }
-        self.last_start = Some(now.boot);
-        Ok(())
-    }
-
-    fn earn_tokens(&mut self, now: Moment) {
-        let earned = (now.boot - self.tokens_at) as f64 / TOKEN_EVERY;
-        self.tokens = (self.tokens + earned).min(TOKENS);
-        self.tokens_at = now.boot;
-    }
-
-    /// Books the answer to a fetch: the floor and the token that follow from it.
-    fn answered(
-        &mut self,
-        now: Moment,
-        counts: Counts,
-        ended: Option<Result<(), ErrorKind>>,
-        input: &Input,
-    ) {
-        if let (Some(_), Input::Failed(_, error)) = (ended, input)
-            && let Some(wait) = error.retry_after()
-        {
-            let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            let wait = wait.clamp(FLOOR_MIN, RETRY_AFTER_MAX);
-            self.not_before_in_need = now.boot + wait.min(URGENT_MAX);
-            let is_calm = self.rejections == 0 && self.lives_on(now);
-            self.not_before = if is_calm { now.boot + wait } else { self.not_before_in_need };
-        }
-        let worked =
-            counts.changed + counts.not_modified > self.counts.changed + self.counts.not_modified;
-        if worked {
-            let primary = self.snapshot.set().and_then(CredentialSet::primary);
-            let lives = primary.filter(|primary| primary.expires_at().is_some());
-            self.floor = match lives.and_then(|primary| self.ends.get(primary.id())) {
-                Some(ends) => {
-                    let wall = u64::try_from(ends.wall.saturating_sub(now.wall)).unwrap_or(0);
-                    let left = wall.min(ends.boot.saturating_sub(now.boot));
-                    (left / 10).clamp(FLOOR_MIN, FLOOR)
-                }
-                None => FLOOR,
-            };
-        }
     }
 
     fn told(&mut self, event: &Event, run: Run, input: &Input, now: Moment) -> Held {
@@ -615,15 +456,6 @@ impl Oracle {
             .into_iter()
             .chain(previous)
             .filter(|credential| self.ends.get(credential.id()).is_some_and(|ends| !ends.reached))
-    }
-
-    /// Whether what is in use has more than the last minute, or tenth, of its life left.
-    fn lives_on(&self, now: Moment) -> bool {
-        let primary = self.snapshot.set().and_then(CredentialSet::primary);
-        primary.and_then(|primary| self.ends.get(primary.id())).is_some_and(|ends| {
-            let wall = u64::try_from(ends.wall.saturating_sub(now.wall)).unwrap_or(0);
-            wall.min(ends.boot.saturating_sub(now.boot)) > 60_000
-        })
     }
 
     /// Checks one send of one request.

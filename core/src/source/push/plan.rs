@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::{
+    backoff::doubled,
     credential::CredentialSet,
     moment::millis,
     source::{Hint, Terms},
@@ -178,9 +179,9 @@ impl Plan {
     /// Whether it is news that the set is gone, and how long to wait before looking again.
     pub fn revoked(&mut self) -> (bool, Duration) {
         let policy = self.terms.policy();
-        let slow = policy.slow_retry_min.saturating_mul(1 << self.revoked.min(8));
+        let slow = doubled(policy.slow_retry_min, self.revoked, policy.slow_retry_max);
         self.revoked += 1;
-        (self.revoked == 1, slow.min(policy.slow_retry_max))
+        (self.revoked == 1, slow)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    backoff::doubled,
     credential::CredentialSet,
     error::{Error, ErrorKind},
     moment::millis,
@@ -25,9 +26,8 @@ struct Rest {
 
 impl Rest {
     fn fails(&mut self, now: u64, first: Duration, most: Duration) {
-        let rest = first.saturating_mul(1 << self.failures.min(8)).min(most);
+        self.until = now.saturating_add(millis(doubled(first, self.failures, most)));
         self.failures += 1;
-        self.until = now.saturating_add(millis(rest));
     }
 
     fn is_over(&self, now: u64) -> bool {

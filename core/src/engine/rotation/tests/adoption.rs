@@ -1,7 +1,7 @@
 //! What the provider is told of the credentials in use, and when.
 
 use super::*;
-use crate::source::Adoption::{self, Active, Drained, Received, Rejected};
+use crate::report::Adoption::{self, Active, Drained, Received, Rejected};
 
 impl Life {
     /// The report that is on its way reached the provider.

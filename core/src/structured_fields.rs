@@ -19,14 +19,14 @@ pub(crate) const MAX_FIELD: usize = 8 * 1024;
 const MAX_MEMBERS: usize = 32;
 
 /// A dictionary: its members in the order in which they first stood, the last one of a name winning.
-pub(super) type Dictionary<'a> = Vec<(&'a str, Member<'a>)>;
+pub(crate) type Dictionary<'a> = Vec<(&'a str, Member<'a>)>;
 
 /// Parameters, in their order.
 pub(crate) type Params<'a> = Vec<(&'a str, Bare<'a>)>;
 
 /// What a name in a dictionary stands for.
 #[derive(Debug, PartialEq)]
-pub(super) enum Member<'a> {
+pub(crate) enum Member<'a> {
     Item(Item<'a>),
     List(InnerList<'a>),
 }
@@ -40,9 +40,9 @@ pub(crate) struct Item<'a> {
 
 /// A list in parentheses, with the parameters of the whole.
 #[derive(Debug, PartialEq)]
-pub(super) struct InnerList<'a> {
-    pub(super) items: Vec<Item<'a>>,
-    pub(super) params: Params<'a>,
+pub(crate) struct InnerList<'a> {
+    pub(crate) items: Vec<Item<'a>>,
+    pub(crate) params: Params<'a>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -58,7 +58,7 @@ pub(crate) enum Bare<'a> {
 }
 
 /// Reads a dictionary. None if it is not one.
-pub(super) fn dictionary(text: &str) -> Option<Dictionary<'_>> {
+pub(crate) fn dictionary(text: &str) -> Option<Dictionary<'_>> {
     let mut input = Input::new(text)?;
     let mut members = Dictionary::new();
     while !input.0.is_empty() {
@@ -93,7 +93,7 @@ pub(crate) fn item(text: &str) -> Option<Item<'_>> {
 
 impl InnerList<'_> {
     /// The canonical text (RFC 9651, section 4.1.1.1): what a signature is over.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut out = String::from("(");
         for (index, item) in self.items.iter().enumerate() {
             if index > 0 {
@@ -107,7 +107,7 @@ impl InnerList<'_> {
         out
     }
 
-    pub(super) fn param(&self, name: &str) -> Option<&Bare<'_>> {
+    pub(crate) fn param(&self, name: &str) -> Option<&Bare<'_>> {
         self.params.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 }

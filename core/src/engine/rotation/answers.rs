@@ -1,0 +1,182 @@
+//! What the source answered, and what that makes of the set that is held.
+
+use std::{sync::Arc, time::Duration};
+
+use super::Rotation;
+use crate::{
+    credential::{CredentialId, CredentialSet},
+    engine::{
+        held::{Admitted, Standing},
+        member::{EpisodeState, Member},
+    },
+    error::{Error, ErrorKind},
+    event::{Event, WentBack},
+};
+
+impl Rotation {
+    /// A fetch has ended in some way. A failure is told and planned around; it displaces nothing.
+    pub(super) fn conclude(
+        &mut self,
+        ticket: u64,
+        outcome: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) {
+        let Some(live) = self.fetching.conclude(self.now.boot, ticket) else { return };
+        let changed = self.counts.changed;
+        let outcome = outcome(self);
+        if let Err(error) = &outcome {
+            self.failed(error);
+        }
+        let is_new = self.counts.changed > changed;
+        if is_new && !live.forced {
+            self.brought.clear();
+        }
+        if !is_new {
+            self.doubt(live.forced);
+        }
+        self.settle(outcome);
+    }
+
+    /// The source has nothing else than a key that was rejected. If nothing was ever accepted, waiting for
+    /// more than one forced fetch is in vain, unless the floor allows another one soon.
+    pub(super) fn doubt(&mut self, was_forced: bool) {
+        let is_open = |used: &Member| used.is_in(EpisodeState::Open) && used.run.is_some();
+        if !self.fetching.is_doubtful() || !self.used().is_some_and(is_open) {
+            return;
+        }
+        if !was_forced {
+            self.fetching.force(self.now.boot);
+        } else if !self.fetching.could_help(self.now.boot) {
+            self.end_episode();
+        }
+    }
+
+    pub(super) fn fetched(&mut self, mut set: CredentialSet) -> Result<(), Error> {
+        let working = self.used().filter(|used| used.is_usable(self.now) && used.run.is_none());
+        let working = working.map(|working| working.credential.shared_id());
+        let standing = Standing {
+            is_idle: self.in_use.is_none(),
+            is_lost: self.has_nothing_to_lose(),
+            working: working.as_deref(),
+        };
+        let admitted = self.held.admit(self.now, &mut set, &standing)?;
+        self.held.keep_counts(&mut set);
+        let set = Arc::new(set);
+        if admitted == Admitted::Same {
+            self.held.confirm(self.now, &set, self.sends);
+            self.renewed();
+        } else {
+            self.install(&set, admitted);
+        }
+        Ok(())
+    }
+
+    /// Whether a set is held of which the API accepts nothing: each is rejected, or has ended.
+    pub(super) fn is_lost(&self) -> bool {
+        let is_gone = |member: &Member| !member.is_usable(self.now) || member.run.is_some();
+        self.held.set.is_some()
+            && self.held.members.iter().all(is_gone)
+            && self.used().is_none_or(|used| used.run.is_some())
+    }
+
+    /// Whether an older answer can undo nothing.
+    pub(super) fn has_nothing_to_lose(&self) -> bool {
+        self.held.set.is_none() || self.is_lost()
+    }
+
+    /// Whether nothing is usable that should be. A set that was revoked is not looked for in haste.
+    pub(super) fn is_starving(&self) -> bool {
+        self.in_use.is_none() && self.cause.kind() != ErrorKind::SetRevoked
+    }
+
+    pub(super) fn not_modified(&mut self) -> Result<(), Error> {
+        let what = match self.held.primary() {
+            None => "the source says «not modified», but nothing is held",
+            Some(primary) if primary.has_ended(self.now) => {
+                "the source has nothing newer than a credential that has ended"
+            }
+            Some(_) => {
+                self.renewed();
+                return Ok(());
+            }
+        };
+        Err(Error::new(ErrorKind::Malformed, what))
+    }
+
+    /// The source has nothing newer: what is held is fresh again.
+    pub(super) fn renewed(&mut self) {
+        self.worked();
+        self.counts.not_modified += 1;
+        self.tell(Event::NotModified { generation: self.held.generation.unwrap_or(0) });
+        self.plan_next();
+    }
+
+    pub(super) fn worked(&mut self) {
+        self.counts.last_success = Some(self.now.wall);
+        if self.failure.take().is_some() {
+            self.tell(Event::Recovered { credential: self.in_use.clone(), went_back: None });
+        }
+    }
+
+    pub(super) fn plan_next(&mut self) {
+        let now = self.now;
+        let splay = self.held.splay().mul_f64(self.held.jitter);
+        let left = self.held.left(now);
+        // A wish that lies in the past is ignored.
+        let asked = self.held.refresh_at.filter(|at| !at.reached(now));
+        let asked = asked.map(|at| at.remaining(now).saturating_add(splay));
+        let generation = self.held.generation.unwrap_or(0);
+        self.fetching.worked(now.boot, generation, left, asked, self.held.jitter, self.rng.f64());
+    }
+
+    pub(super) fn failed(&mut self, error: &Error) {
+        self.counts.failed += 1;
+        self.failure = Some(error.clone());
+        if error.kind() == ErrorKind::SetRevoked {
+            self.revoke_all();
+            self.cause = error.clone();
+        } else if self.in_use.is_none() && self.cause.kind() != ErrorKind::SetRevoked {
+            self.cause = error.clone();
+        }
+        let urgent = self.is_starving() || self.is_lost() || self.published.hard;
+        let next = self.fetching.failed(self.now.boot, error, urgent, self.rng.u64(..));
+        let retry_in = Duration::from_millis(next.saturating_sub(self.now.boot));
+        self.tell(Event::FetchFailed { error: error.clone(), retry_in });
+    }
+
+    pub(super) fn install(&mut self, set: &Arc<CredentialSet>, admitted: Admitted) {
+        let jitter = self.rng.f64();
+        let held = |id: &CredentialId| self.held.member(id).is_some();
+        self.brought = set.members().map(|new| new.shared_id()).filter(|id| !held(id)).collect();
+        let change = self.held.install(self.now, set, self.sends, jitter, admitted);
+        // Other material under the id in use is a swap.
+        let is_rotation = self.in_use.is_some();
+        self.in_use.take_if(|id| change.replaced.contains(id));
+        self.open_window(is_rotation);
+        self.fetching.has_rotated |= is_rotation;
+        self.fetching.stop_forcing();
+        self.worked();
+        self.counts.changed += 1;
+        let primary = self.held.members[0].credential.shared_id();
+        self.tell(Event::Fetched { generation: set.generation(), primary });
+        if let Admitted::Back(from) = admitted {
+            let (credential, to) = (self.in_use.clone(), set.generation());
+            self.tell(Event::Recovered { credential, went_back: Some(WentBack { from, to }) });
+        }
+        if !change.revoked.is_empty() {
+            self.tell(Event::Revoked { credentials: change.revoked, set: false });
+        }
+        self.plan_next();
+        self.choose(self.policy.keep_in_use);
+        if self.in_use.is_none() {
+            self.cause = self.held.why_nothing(self.now);
+        }
+    }
+
+    pub(super) fn revoke_all(&mut self) {
+        if let Some(credentials) = self.held.revoke() {
+            (self.in_use, self.probation) = (None, None);
+            self.fetching.stop_forcing();
+            self.tell(Event::Revoked { credentials, set: true });
+        }
+    }
+}

@@ -1,0 +1,115 @@
+use super::*;
+
+fn apply(scheme: &Scheme, credential: &Credential) -> Result<(HeaderMap, Url), Error> {
+    let mut url: Url = "https://api.example.com/v1?a=1&api_key=old".parse().expect("url");
+    let mut headers = HeaderMap::new();
+    let request = Unsigned::new(&Method::GET, &url, &headers, None, Timestamp::UNIX_EPOCH);
+    let patch = scheme.apply(credential, &request)?;
+    assert!(!format!("{patch:?}").contains("s3cr3t"), "a patch must not print its values");
+    patch.apply_headers(&mut headers);
+    patch.apply_query(&mut url);
+    Ok((headers, url))
+}
+
+#[test]
+fn each_scheme_puts_the_key_where_it_belongs() {
+    let key = Credential::new("k1", "s3cr3t");
+    let (headers, _) = apply(&Scheme::header("X-Api-Key"), &key).expect("header");
+    assert_eq!(headers["x-api-key"], "s3cr3t");
+    assert!(headers["x-api-key"].is_sensitive());
+    let (headers, _) = apply(&Scheme::bearer(), &key).expect("bearer");
+    assert_eq!(headers["authorization"], "Bearer s3cr3t");
+    let pair = Credential::new("k1", "Aladdin").with_material("secret", "open sesame");
+    let (headers, _) = apply(&Scheme::basic(), &pair).expect("basic");
+    assert_eq!(headers["authorization"], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+    let (_, url) = apply(&Scheme::query("api_key"), &key).expect("query");
+    assert_eq!(url.query(), Some("a=1&api_key=s3cr3t"));
+}
+
+#[test]
+fn what_cannot_be_put_on_a_request_is_refused() {
+    for odd in ["good-2\nx", "a\r\nb", "a\0b", "a\tb", "s3é", "\u{feff}s3", "s3 ", " s3", ""] {
+        let odd = Credential::new("k1", odd);
+        for scheme in [Scheme::bearer(), Scheme::header("x-api-key")] {
+            let error = apply(&scheme, &odd).expect_err("odd");
+            assert_eq!(error.kind(), ErrorKind::SchemeFailed);
+            let material = odd.reveal("key").expect("a key");
+            assert!(material.is_empty() || !format!("{error:?}").contains(material.trim()));
+        }
+    }
+    // Where it is encoded, it may hold anything.
+    let odd = Credential::new("k1", "clé à vis\n");
+    let (headers, _) = apply(&Scheme::basic(), &odd).expect("basic");
+    assert_eq!(headers["authorization"], "Basic Y2zDqSDDoCB2aXMKOg==");
+    let (_, url) = apply(&Scheme::query("api_key"), &odd).expect("query");
+    assert_eq!(url.query(), Some("a=1&api_key=cl%C3%A9+%C3%A0+vis%0A"));
+    let bare = Credential::bare("k1").with_material("other", "x");
+    assert!(apply(&Scheme::bearer(), &bare).expect_err("bare").to_string().contains("\"key\""));
+    for name in [
+        "host",
+        "Cookie",
+        "content-length",
+        "transfer-encoding",
+        "a b",
+        "Connection",
+        "upgrade",
+        "TE",
+        "trailer",
+        "expect",
+        "keep-alive",
+        "proxy-authorization",
+        "Proxy-Connection",
+        "",
+        "x-a\r\nx-b",
+    ] {
+        assert_eq!(Scheme::header(name).check().expect_err(name).kind(), ErrorKind::InvalidConfig);
+    }
+}
+
+#[test]
+fn a_set_may_name_a_header_but_not_a_query() {
+    use crate::credential::NamedScheme;
+    let named = |name: &str, header: Option<&str>| {
+        let scheme = NamedScheme { name: name.into(), header: header.map(Into::into) };
+        Scheme::named_by(&Credential::new("k1", "x").with_scheme(scheme))
+    };
+    assert!(named("api_key", Some("x-key")).expect("scheme").check().is_ok());
+    for refused in [
+        "cookie",
+        "Connection",
+        "upgrade",
+        "te",
+        "trailer",
+        "expect",
+        "keep-alive",
+        "proxy-authorization",
+        "X-HTTP-Method-Override",
+        "x-method-override",
+        "x-forwarded-for",
+        "X-Forwarded-Host",
+        "forwarded",
+        "x-real-ip",
+        "x-original-url",
+        "x-rewrite-url",
+        "if-match",
+        "range",
+        "content-type",
+        "origin",
+        "referer",
+        "user-agent",
+        "sec-fetch-site",
+        "a b",
+        "x-a\r\nx-b",
+        "s3cr3t s3cr3t",
+    ] {
+        let error = named("api_key", Some(refused)).expect_err(refused);
+        assert_eq!(error.kind(), ErrorKind::SchemeFailed);
+        assert!(!error.to_string().contains("s3cr3t"), "{error}");
+    }
+    for header in ["authorization", "x-api-key", "Api-Key", "private-token", "x-auth-token"] {
+        named("api_key", Some(header)).expect("a scheme").check().expect(header);
+    }
+    assert!(Scheme::header("x-forwarded-access-token").check().is_ok(), "code may");
+    assert!(named("query", None).is_err());
+    assert!(Scheme::named_by(&Credential::new("k1", "x")).is_err());
+}
