@@ -10,6 +10,7 @@
 //! It never decides about credentials, never sends one anywhere else, and returns the API's own
 //! response, untouched, when all is in vain.
 
+mod attempt;
 mod authorizer;
 mod chain;
 pub(crate) mod hop;
@@ -38,7 +39,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use http::{HeaderMap, Method};
 use url::Url;
 
-pub use authorizer::{Attempt, Authorizer, AuthorizerBuilder, Step};
+pub use attempt::{Attempt, Step};
+pub use authorizer::{Authorizer, AuthorizerBuilder};
 pub use request::RequestBuilder;
 pub use response::Response;
 
