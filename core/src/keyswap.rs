@@ -223,6 +223,7 @@ impl fmt::Debug for KeySwap {
 }
 
 /// A source about to be followed. Await it, or [`start`](Self::start) it.
+#[must_use = "nothing is followed until it is awaited or started"]
 pub struct Follow {
     source: Arc<dyn Source>,
     policy: Policy,

@@ -21,6 +21,7 @@ mod data;
 /// As data (JSON and the other languages) durations are seconds: `{"poll": 60, "fetch_timeout": 2.5}`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[must_use]
 pub struct Policy {
     /// Share of the remaining life, at the fetch, that is left when a refresh begins. 0.3: Vault and
     /// Kafka use a ratio too.

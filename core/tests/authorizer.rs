@@ -131,7 +131,7 @@ async fn a_key_that_no_request_can_carry_does_not_displace_one_that_works() {
         let authorizer = authorizer(&keys);
         let mut attempt = authorizer.begin(&home(), true, None).unwrap();
         assert_eq!(carried(&mut attempt, &home()).as_deref(), Some("good-1"));
-        answered(&mut attempt, 200);
+        drop(answered(&mut attempt, 200));
         *shown.lock().unwrap() = unusable;
         keys.refresh().await.unwrap();
         for _ in 0..30 {
@@ -218,7 +218,7 @@ async fn when_all_is_in_vain_it_waits_for_the_fetch_that_it_forced() {
     let mut attempt = authorizer(&keys).begin(&home(), true, None).unwrap();
     generation.store(9, Relaxed);
     carried(&mut attempt, &home());
-    answered(&mut attempt, 401);
+    drop(answered(&mut attempt, 401));
     carried(&mut attempt, &home());
     assert!(matches!(answered(&mut attempt, 401), Step::Wait | Step::Send));
     while matches!(attempt.step(), Step::Wait) {
@@ -267,7 +267,7 @@ async fn an_announcement_is_heard_from_home_and_about_the_key_that_was_sent() {
     // The first acceptance is heard, and changes what requests report from then on.
     let mut first = authorizer.begin(&home(), true, None).unwrap();
     carried(&mut first, &home());
-    answered(&mut first, 200);
+    drop(answered(&mut first, 200));
     fetches(&keys).await;
     let before = keys.snapshot();
     let elsewhere = "https://elsewhere.example.com/".parse().unwrap();
@@ -328,7 +328,7 @@ async fn a_signature_covers_what_is_sent_and_is_made_anew() {
         headers["x-signature"].to_str().unwrap().to_owned()
     };
     assert_eq!(signed(&mut attempt), format!("k2 POST {HOME} 5 0"));
-    answered(&mut attempt, 401);
+    drop(answered(&mut attempt, 401));
     assert_eq!(signed(&mut attempt), format!("k1 POST {HOME} 5 1"));
 }
 
@@ -400,7 +400,7 @@ async fn a_trial_goes_on_behind_a_redirect() {
     assert!(matches!(answered(&mut order, 303), Step::Return), "it was answered");
     let mut behind = authorizer.begin(&home(), true, None).unwrap();
     assert_eq!(carried(&mut behind, &home()).as_deref(), Some("material-3"));
-    answered(&mut behind, 200);
+    drop(answered(&mut behind, 200));
     keys.refresh().await.unwrap();
     assert_eq!(keys.current().unwrap().id(), "k3", "the hop that answered has proven it");
 }
@@ -412,7 +412,7 @@ async fn a_wait_ends_before_the_callers_own_timer_strikes() {
     // A key that never worked would not be worth the wait.
     let mut before = authorizer(&keys).begin(&home(), true, None).unwrap();
     carried(&mut before, &home());
-    answered(&mut before, 200);
+    drop(answered(&mut before, 200));
     keys.refresh().await.unwrap();
     let mut attempt = authorizer(&keys).begin(&home(), true, Some(patience)).unwrap();
     let began = tokio::time::Instant::now();
@@ -421,7 +421,7 @@ async fn a_wait_ends_before_the_callers_own_timer_strikes() {
             match attempt.step() {
                 Step::Send => {
                     carried(&mut attempt, &home());
-                    answered(&mut attempt, 401);
+                    drop(answered(&mut attempt, 401));
                 }
                 _ => drop(attempt.wait().await),
             }

@@ -247,7 +247,7 @@ async fn a_classifier_reads_the_body_and_the_caller_still_gets_all_of_it() {
             }
         }
         fn attention(&self) -> Attention {
-            Attention { statuses: vec![200], body_limit: 64, ..Attention::default() }
+            Attention::new([200]).with_body_limit(64)
         }
     }
     let rig = Rig::new("{}").await;
@@ -429,7 +429,7 @@ async fn a_classifier_is_asked_before_a_redirect_is_followed() {
             }
         }
         fn attention(&self) -> Attention {
-            Attention { statuses: vec![302], ..Attention::default() }
+            Attention::new([302])
         }
     }
     let rig = Rig::new("{}").await;

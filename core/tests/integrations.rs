@@ -82,7 +82,7 @@ impl Classifier for CodeInBody {
     }
 
     fn attention(&self) -> Attention {
-        Attention { statuses: vec![200, 401], headers: Vec::new(), body_limit: 64 }
+        Attention::new([200, 401]).with_body_limit(64)
     }
 }
 

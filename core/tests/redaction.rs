@@ -20,9 +20,7 @@ const SECRET: &str = "MATERIAL-SECRET-9b1c";
 const BOOTSTRAP: &str = "MATERIAL-BOOTSTRAP-55d2";
 
 fn credential(id: &str) -> Credential {
-    Credential::new(id, KEY)
-        .with_material("secret", SECRET)
-        .with_scheme(NamedScheme { name: "bearer".into(), header: None })
+    Credential::new(id, KEY).with_material("secret", SECRET).with_scheme(NamedScheme::new("bearer"))
 }
 
 fn set() -> CredentialSet {

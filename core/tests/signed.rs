@@ -243,6 +243,6 @@ async fn endpoint_at(path: &str, answers: &[String]) -> Endpoint {
 fn fetched(outcome: Result<Fetched, Error>) -> CredentialSet {
     match outcome.unwrap() {
         Fetched::Set(set) => set,
-        Fetched::NotModified => panic!("not modified"),
+        other => panic!("{other:?}"),
     }
 }

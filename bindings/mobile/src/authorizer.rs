@@ -200,7 +200,7 @@ impl NativePatch {
         location: String,
     ) -> Result<Option<NativeNext>, NativeError> {
         let (method, url, status) = (method_of(&method)?, parse(&url)?, status_of(status)?);
-        let asked = Asked { method: &method, url: &url, patch: &self.0, replayable };
+        let asked = Asked::new(&method, &url, &self.0, replayable);
         Ok(asked.follow(status, &location).map(|next| NativeNext {
             method: next.method.to_string(),
             url: next.url.to_string(),

@@ -82,7 +82,7 @@ pub(crate) struct Judge(Attention);
 impl Judge {
     pub(crate) fn new(statuses: Vec<u16>, body_limit: u32) -> Self {
         let body_limit = body_limit as usize;
-        Self(Attention { statuses, body_limit, ..Attention::default() })
+        Self(Attention::new(statuses).with_body_limit(body_limit))
     }
 }
 

@@ -59,7 +59,7 @@ impl NativeAttempt {
     #[napi(getter)]
     pub fn body_limit(&self) -> Result<u32> {
         self.with(|attempt| match attempt.step() {
-            Step::NeedBody { max } => Ok(*max as u32),
+            Step::NeedBody { max, .. } => Ok(*max as u32),
             _ => Ok(0),
         })
     }

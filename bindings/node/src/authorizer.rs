@@ -130,7 +130,7 @@ impl NativeAuthorizer {
         };
         let patch = self.patch(&turns);
         // Whether there is a body that can be sent again is known to the library.
-        let asked = Asked { method: &method, url: &url, patch: &patch, replayable: true };
+        let asked = Asked::new(&method, &url, &patch, true);
         Ok(asked.follow(status, &location).map(|next| NextHop {
             method: next.method.to_string(),
             url: next.url.into(),

@@ -55,7 +55,7 @@ pub(crate) struct Judge {
 impl Judge {
     pub(crate) fn new(statuses: Vec<u16>, body_limit: u32, function: Option<Function>) -> Self {
         let body_limit = body_limit as usize;
-        Self { attention: Attention { statuses, body_limit, ..Attention::default() }, function }
+        Self { attention: Attention::new(statuses).with_body_limit(body_limit), function }
     }
 }
 

@@ -417,7 +417,7 @@ impl Patch {
         let Some(masked) = redirect::masked(&url, &self.inner, location) else {
             return Ok(Some(location.to_owned()));
         };
-        let asked = Asked { method: &Method::GET, url: &url, patch: &self.inner, replayable: true };
+        let asked = Asked::new(&Method::GET, &url, &self.inner, true);
         Ok(asked.follow(StatusCode::FOUND, location).map(|_| masked))
     }
 

@@ -103,7 +103,7 @@ impl Classifier {
             Some(limit) => limit.extract()?,
             None => 4096,
         };
-        let attention = Attention { statuses, body_limit, ..Attention::default() };
+        let attention = Attention::new(statuses).with_body_limit(body_limit);
         Ok(Self { function: function.clone().unbind(), attention })
     }
 

@@ -28,6 +28,7 @@ use crate::{
 };
 
 /// One request, that is one hop, on its way through a rotation. Dropping it, at any time, is fine.
+#[must_use = "an attempt says what to do with the request"]
 pub struct Attempt {
     course: Course,
     parts: Arc<Parts>,
@@ -59,6 +60,7 @@ pub struct Attempt {
 /// What to do next.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "a step is to be taken"]
 pub enum Step {
     /// Send the request, with what [`Attempt::apply`] adds, and report with [`Attempt::response`] or
     /// [`Attempt::failed`].
@@ -66,6 +68,7 @@ pub enum Step {
     /// Call [`Attempt::wait`]; keep the last response meanwhile.
     Wait,
     /// Call [`Attempt::response`] again, with the first bytes of the body, at most so many.
+    #[non_exhaustive]
     NeedBody {
         /// How many.
         max: usize,

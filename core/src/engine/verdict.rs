@@ -50,6 +50,8 @@ pub enum Failure {
 /// Which responses a foreign HTTP stack has to show to the core: those of one of these statuses, and those
 /// with one of these headers. All others say nothing that matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
 pub struct Attention {
     /// The statuses.
     pub statuses: Vec<u16>,
@@ -57,6 +59,26 @@ pub struct Attention {
     pub headers: Vec<Box<str>>,
     /// How many bytes of the body the classifier may ask for; zero if it judges by the head alone.
     pub body_limit: usize,
+}
+
+impl Attention {
+    /// Those of one of these statuses, judged by their heads.
+    pub fn new(statuses: impl IntoIterator<Item = u16>) -> Self {
+        Self { statuses: statuses.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Adds those with one of these headers.
+    pub fn with_headers<S: AsRef<str>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.headers
+            .extend(names.into_iter().map(|name| name.as_ref().to_ascii_lowercase().into()));
+        self
+    }
+
+    /// Says how many bytes of the body the classifier may ask for.
+    pub fn with_body_limit(mut self, limit: usize) -> Self {
+        self.body_limit = limit;
+        self
+    }
 }
 
 /// Judges responses. Implement it for an API that says "bad key" in a way of its own.
@@ -79,7 +101,7 @@ pub struct Attention {
 ///         }
 ///     }
 ///     fn attention(&self) -> Attention {
-///         Attention { statuses: vec![200], body_limit: 1024, ..Attention::default() }
+///         Attention::new([200]).with_body_limit(1024)
 ///     }
 /// }
 /// # assert_eq!(CodeInBody.classify(StatusCode::OK, &HeaderMap::new(), Some(br#"{"code":"bad_key"}"#)), Verdict::Rejected);
@@ -120,7 +142,7 @@ impl Classifier for DefaultClassifier {
     }
 
     fn attention(&self) -> Attention {
-        Attention { statuses: vec![401], ..Attention::default() }
+        Attention::new([401])
     }
 }
 

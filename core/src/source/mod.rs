@@ -58,6 +58,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What a fetch brought.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 #[expect(clippy::large_enum_variant, reason = "made once a fetch and moved twice")]
 pub enum Fetched {
     /// The full state.
@@ -256,6 +257,7 @@ pub(crate) enum Said {
 /// Something newer may be there.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
+#[must_use]
 pub struct Hint {
     /// The generation that is there, if the channel says.
     pub generation: Option<u64>,

@@ -216,7 +216,7 @@ impl Fleet {
 }
 
 fn moment(boot: u64) -> Moment {
-    Moment { wall: timestamp(boot).as_millisecond(), boot }
+    Moment::new(timestamp(boot).as_millisecond(), boot)
 }
 
 fn timestamp(boot: u64) -> Timestamp {

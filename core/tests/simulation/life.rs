@@ -765,5 +765,5 @@ fn verdict_name(verdict: Verdict) -> &'static str {
 
 fn moment(now: u64, skew: i64, slept: u64) -> Moment {
     let wall = i64::try_from(now).unwrap_or(i64::MAX).saturating_add(skew);
-    Moment { wall, boot: now - EPOCH + BOOT - slept }
+    Moment::new(wall, now - EPOCH + BOOT - slept)
 }

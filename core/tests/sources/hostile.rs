@@ -124,7 +124,7 @@ async fn a_stream_that_never_stops_talking_is_closed_and_told_and_rotation_goes_
     keys.ready().await.unwrap();
     let lost = async {
         loop {
-            if let Some(Event::PushLost { silent }) = events.next().await {
+            if let Some(Event::PushLost { silent, .. }) = events.next().await {
                 break silent;
             }
         }

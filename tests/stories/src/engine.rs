@@ -196,7 +196,7 @@ impl<'a> Play<'a> {
         let setup = Setup::of(story)?;
         let policy = Arc::new(setup.policy.clone());
         let world = World::new(story.world.clone(), Setting { seed, ..Setting::default() });
-        let start = Moment { wall: world.setting().wall_ms, boot: BOOT };
+        let start = Moment::new(world.setting().wall_ms, BOOT);
         let rotation = Rotation::new(start, seed, policy.clone(), default_backoff(&policy));
         let callers = story.callers.iter();
         let callers: Vec<_> =
@@ -298,7 +298,7 @@ impl<'a> Play<'a> {
 
     fn moment(&self) -> Moment {
         let start = Setting::default().wall_ms;
-        Moment { wall: start.saturating_add_unsigned(self.now), boot: BOOT + self.now }
+        Moment::new(start.saturating_add_unsigned(self.now), BOOT + self.now)
     }
 
     fn later(&mut self, wait: u64, what: Happening) {
@@ -502,6 +502,7 @@ impl<'a> Play<'a> {
         self.step(match outcome {
             Ok(Fetched::Set(set)) => Input::Fetched(ticket, set),
             Ok(Fetched::NotModified) => Input::NotModified(ticket),
+            Ok(other) => unreachable!("no story tells how a fetch brings {other:?}"),
             Err(error) => Input::Failed(ticket, error),
         });
         self.live.take_if(|(live, _)| *live == ticket);
@@ -796,7 +797,7 @@ impl<'a> Play<'a> {
         let scheme = self.setup.client.scheme().unwrap_or_else(|| Scheme::header("x-api-key"));
         let patch = scheme.apply(request.course.assigned()?, &unsigned).ok()?;
         let (method, url, replayable) = (&hop.method, &hop.url, hop.replayable);
-        let next = Asked { method, url, patch: &patch, replayable }.follow(*status, location)?;
+        let next = Asked::new(method, url, &patch, replayable).follow(*status, location)?;
         (request.hops < MAX_HOPS).then(|| Hop {
             at_home: hop.at_home && next.url.origin() == hop.url.origin(),
             replayable: hop.replayable || next.drops_body,

@@ -146,6 +146,6 @@ impl Classifier for CodeInBody {
     }
 
     fn attention(&self) -> Attention {
-        Attention { statuses: vec![200, 401], body_limit: 256, ..Attention::default() }
+        Attention::new([200, 401]).with_body_limit(256)
     }
 }

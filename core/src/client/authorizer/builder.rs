@@ -13,6 +13,7 @@ use crate::{
 
 /// Configures an [`Authorizer`].
 #[derive(Debug)]
+#[must_use = "it does nothing until it is built"]
 pub struct AuthorizerBuilder(pub(super) Parts);
 
 impl AuthorizerBuilder {
