@@ -11,8 +11,8 @@ use std::{
 
 use http::{HeaderMap, Method, StatusCode};
 use keyswap::{
-    Attempt, Authorizer, Clock, Credential, CredentialSet, ErrorKind, Failure, KeySwap, Scheme,
-    Sign, Step, Unsigned, source,
+    Attempt, Attention, Authorizer, Classifier, Clock, Credential, CredentialSet, ErrorKind,
+    Failure, KeySwap, ResponseView, Scheme, Sign, Step, Unsigned, Verdict, source,
 };
 use url::Url;
 
@@ -87,11 +87,61 @@ async fn a_send_that_a_host_made_from_its_cache_goes_on_with_what_is_new() {
     assert_eq!(authorizer.attention().statuses, [401]);
     let headers = ["credential-status", "retry-after"].map(Into::into);
     assert_eq!(authorizer.attention().headers, headers);
-    let mut attempt = authorizer.begin_after(&cached, &home(), true, None).unwrap();
+    let mut attempt = authorizer.begin_after(&cached, &Method::GET, &home(), true, None).unwrap();
     assert_eq!(attempt.credential_id(), Some("k2"));
     assert!(matches!(answered(&mut attempt, 401), Step::Send));
     assert_eq!(carried(&mut attempt, &home()).as_deref(), Some("material-5"));
     assert!(matches!(answered(&mut attempt, 200), Step::Return));
+}
+
+/// Writes down what it is shown, and calls a 404 to a POST a rejection.
+#[derive(Clone, Debug, Default)]
+struct Witness(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl Classifier for Witness {
+    fn classify(&self, response: &ResponseView<'_>) -> Verdict {
+        let (method, url, status) = (response.method(), response.url(), response.status());
+        self.0.lock().unwrap().push(format!("{method} {url} {}", status.as_u16()));
+        match (method, status) {
+            (&Method::POST, StatusCode::NOT_FOUND) => Verdict::Rejected,
+            _ => Verdict::Accepted,
+        }
+    }
+
+    fn attention(&self) -> Attention {
+        Attention::new([404])
+    }
+}
+
+#[tokio::test]
+async fn a_classifier_sees_the_request_but_not_its_key() {
+    let keys = keys(&Arc::new(AtomicU64::new(2))).await;
+    let witness = Witness::default();
+    let authorizer = Authorizer::builder(&keys)
+        .scheme(Scheme::query("api_key"))
+        .classifier(witness.clone())
+        .allow_origin(HOME)
+        .unwrap()
+        .build()
+        .unwrap();
+    let at = |path: &str| Url::parse(HOME).unwrap().join(path).unwrap();
+    let mut attempt = authorizer.begin(&home(), true, None).unwrap();
+    attempt.apply(&Method::GET, &at("/v1/orders?page=2"), &HeaderMap::new(), None).unwrap();
+    assert!(matches!(answered(&mut attempt, 404), Step::Return), "no such page");
+    attempt.apply(&Method::POST, &home(), &HeaderMap::new(), None).unwrap();
+    assert!(matches!(answered(&mut attempt, 404), Step::Send), "this API's way to reject a key");
+    let (method, url) = (Method::DELETE, at("/v1/orders/7"));
+    let mut attempt =
+        authorizer.begin_after(&authorizer.snapshot(), &method, &url, true, None).unwrap();
+    assert!(matches!(answered(&mut attempt, 200), Step::Return));
+    let api = "https://api.example.com/v1";
+    let seen = witness.0.lock().unwrap().clone();
+    let expected = [
+        format!("GET {api}/orders?page=2 404"),
+        format!("POST {api} 404"),
+        format!("DELETE {api}/orders/7 200"),
+    ];
+    assert_eq!(seen, expected);
 }
 
 #[tokio::test]

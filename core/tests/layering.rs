@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 /// The layers, from the left. A module may import from its own layer and from those before it.
 const LAYERS: &[&[&str]] = &[
     &["error", "secret", "moment"],
-    &["credential", "policy", "event"],
+    &["credential", "policy", "event", "response_view"],
     &["engine", "store", "scheme", "source", "clock"],
     &["driver", "metrics"],
     &["keyswap"],

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 use keyswap::{
     Authorizer, Client, Credential, CredentialSet, Error, ErrorKind, KeySwap, NamedScheme, Policy,
-    Scheme, Unsigned, source,
+    ResponseView, Scheme, Unsigned, source,
 };
 
 /// Material that would be noticed anywhere.
@@ -60,7 +60,11 @@ async fn no_public_type_prints_material() {
     let mut attempt = authorizer.begin(&url, true, None).unwrap();
     let headers = HeaderMap::new();
     let patch = attempt.apply(&Method::GET, &url, &headers, None).unwrap();
+    let told = HeaderMap::from_iter([(http::header::LOCATION, KEY.parse().unwrap())]);
+    let hop = format!("https://u:{SECRET}@api.example.com/{KEY}?k={KEY}#{KEY}").parse().unwrap();
+    let view = ResponseView::new(&Method::GET, &hop, StatusCode::FOUND, &told);
     let shown = [
+        ("ResponseView", format!("{:#?}", view.with_body(KEY.as_bytes()))),
         ("Credential", format!("{:?}", credential("k1"))),
         ("Material", format!("{:#?}", credential("k1").material())),
         ("CredentialSet", format!("{:#?}", set())),

@@ -130,7 +130,9 @@ impl NativeAuthorizer {
     ) -> Result<Arc<NativeAttempt>, NativeError> {
         let deadline = deadline_ms.map(Duration::from_millis);
         let url = parse(&url)?;
-        let attempt = self.0.begin_after(&snapshot.inner, &url, replayable, deadline)?;
+        // The host does not say the method yet: the one that is repeated least.
+        let attempt =
+            self.0.begin_after(&snapshot.inner, &Method::POST, &url, replayable, deadline)?;
         Ok(NativeAttempt::new(attempt))
     }
 }

@@ -2,8 +2,7 @@
 
 use std::cell::Cell;
 
-use http::{HeaderMap, StatusCode};
-use keyswap::{Attention, Classifier, DefaultClassifier, Scheme, Verdict};
+use keyswap::{Attention, Classifier, DefaultClassifier, ResponseView, Scheme, Verdict};
 
 /// How a credential goes onto a request.
 #[derive(Clone, Debug, uniffi::Enum)]
@@ -87,11 +86,11 @@ impl Judge {
 }
 
 impl Classifier for Judge {
-    fn classify(&self, status: StatusCode, headers: &HeaderMap, _: Option<&[u8]>) -> Verdict {
-        if self.0.statuses.contains(&status.as_u16()) {
+    fn classify(&self, response: &ResponseView<'_>) -> Verdict {
+        if self.0.statuses.contains(&response.status().as_u16()) {
             return SAID.take().unwrap_or(Verdict::Other);
         }
-        DefaultClassifier::unasked(status, headers)
+        DefaultClassifier::unasked(response)
     }
 
     fn attention(&self) -> Attention {

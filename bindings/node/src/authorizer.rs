@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::Method;
 use keyswap::redirect::{Asked, MAX_HOPS};
 use napi::bindgen_prelude::{Function as JsFunction, *};
 use napi_derive::napi;
@@ -168,7 +169,9 @@ impl NativeAuthorizer {
         deadline: Option<f64>,
     ) -> Result<NativeAttempt> {
         let (url, deadline) = (parse(&url)?, limit(deadline)?);
-        let attempt = self.0.begin_after(&snapshot.inner, &url, replayable, deadline);
+        // The host does not say the method yet: the one that is repeated least.
+        let attempt =
+            self.0.begin_after(&snapshot.inner, &Method::POST, &url, replayable, deadline);
         attempt.map(NativeAttempt::new).map_err(|error| raise(&error))
     }
 }

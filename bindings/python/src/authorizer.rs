@@ -293,7 +293,8 @@ impl Authorizer {
         let Some(snapshot) = &patch.get().snapshot else {
             return Err(invalid(py, "not the patch of a snapshot"));
         };
-        let attempt = live.inner.begin_after(snapshot, &url, replayable, deadline);
+        // The host does not say the method yet: the one that is repeated least.
+        let attempt = live.inner.begin_after(snapshot, &Method::POST, &url, replayable, deadline);
         let attempt = attempt.map_err(|error| raise(py, &error))?;
         Ok(Attempt::new(self.0.clone(), attempt, url, replayable, deadline))
     }

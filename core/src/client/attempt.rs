@@ -23,6 +23,7 @@ use crate::{
     error::{Error, ErrorKind},
     moment::millis,
     policy::Policy,
+    response_view::ResponseView,
     scheme::{Patch, Unsigned},
     source::retry_after,
 };
@@ -47,8 +48,9 @@ pub struct Attempt {
     trial: Option<Evidence>,
     /// What the send under way adds, until it is asked for.
     patch: Option<Patch>,
-    /// Whether to do twice what it asks for is to do it once.
-    idempotent: bool,
+    /// The method of the send under way, and where that goes if it is not where the attempt was begun.
+    method: Method,
+    elsewhere: Option<Url>,
     at_home: bool,
     step: Step,
     wait: Option<Waiting>,
@@ -111,7 +113,8 @@ impl Attempt {
             sent: 0,
             trial: None,
             patch: None,
-            idempotent: false,
+            method: Method::GET,
+            elsewhere: None,
             at_home: false,
             step: Step::Return,
             wait: None,
@@ -137,7 +140,8 @@ impl Attempt {
     }
 
     /// Goes on after a first send that was made without an attempt, with the credential of a snapshot.
-    pub(super) fn begin_after(mut self, snapshot: &Snapshot) -> Self {
+    pub(super) fn begin_after(mut self, snapshot: &Snapshot, method: &Method) -> Self {
+        self.method = method.clone();
         if let Some(credential) = &snapshot.in_use {
             self.course = self.course.sent(credential.clone());
             // The true number is not known; the lowest that it can have makes the evidence as old as
@@ -168,7 +172,8 @@ impl Attempt {
         headers: &HeaderMap,
         body: Option<&[u8]>,
     ) -> Result<Patch, Error> {
-        self.idempotent = method.is_idempotent();
+        self.method = method.clone();
+        self.elsewhere = (*url != self.url).then(|| url.clone());
         self.at_home = {
             let snapshot = self.parts.keys.store().snapshot();
             self.parts.origins.admits(url, snapshot.set.as_deref())
@@ -221,7 +226,11 @@ impl Attempt {
         let classifier = &self.parts.classifier;
         // What another origin says, says nothing of a credential that it was not sent.
         let verdict = match self.at_home {
-            true => classifier.classify(status, headers, body),
+            true => {
+                let url = self.elsewhere.as_ref().unwrap_or(&self.url);
+                let head = ResponseView::new(&self.method, url, status, headers);
+                classifier.classify(&body.map_or(head, |body| head.with_body(body)))
+            }
             false => Verdict::Other,
         };
         self.is_rejected = verdict == Verdict::Rejected;
@@ -242,7 +251,7 @@ impl Attempt {
             _ => {}
         }
         // What was refused was not done. What else came may have been.
-        let repeatable = self.at_home && (self.idempotent || status.is_client_error());
+        let repeatable = self.at_home && (self.method.is_idempotent() || status.is_client_error());
         let is_told = verdict != Verdict::NeedBody;
         self.judged(if is_told { verdict } else { Verdict::Other }, repeatable);
         &self.step

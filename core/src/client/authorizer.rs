@@ -15,7 +15,7 @@ mod builder;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderName, Method, header::RETRY_AFTER};
 use url::Url;
 
 pub use self::builder::AuthorizerBuilder;
@@ -227,11 +227,12 @@ impl Authorizer {
     pub fn begin_after(
         &self,
         snapshot: &Snapshot,
+        method: &Method,
         url: &Url,
         replayable: bool,
         deadline: Option<Duration>,
     ) -> Result<Attempt, Error> {
-        Ok(self.attempt(url, replayable, self.now(), deadline)?.begin_after(snapshot))
+        Ok(self.attempt(url, replayable, self.now(), deadline)?.begin_after(snapshot, method))
     }
 
     fn attempt(

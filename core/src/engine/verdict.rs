@@ -1,6 +1,8 @@
 //! What a response says about the credential that the request carried.
 
-use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
+use http::{HeaderMap, header::WWW_AUTHENTICATE};
+
+use crate::response_view::ResponseView;
 
 /// What a response says about the credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,16 +86,15 @@ impl Attention {
 /// Judges responses. Implement it for an API that says "bad key" in a way of its own.
 ///
 /// ```
-/// use http::{HeaderMap, StatusCode};
-/// use keyswap::{Attention, Classifier, Verdict};
+/// use keyswap::{Attention, Classifier, ResponseView, Verdict};
 ///
 /// /// Says "bad key" with HTTP 200 and a code in the body.
 /// #[derive(Debug)]
 /// struct CodeInBody;
 ///
 /// impl Classifier for CodeInBody {
-///     fn classify(&self, status: StatusCode, _: &HeaderMap, body: Option<&[u8]>) -> Verdict {
-///         match (status.as_u16(), body) {
+///     fn classify(&self, response: &ResponseView<'_>) -> Verdict {
+///         match (response.status().as_u16(), response.body()) {
 ///             (200, None) => Verdict::NeedBody,
 ///             (200, Some(body)) if body.windows(8).any(|part| part == b"bad_key\"") => Verdict::Rejected,
 ///             (200, Some(_)) => Verdict::Accepted,
@@ -104,12 +105,15 @@ impl Attention {
 ///         Attention::new([200]).with_body_limit(1024)
 ///     }
 /// }
-/// # assert_eq!(CodeInBody.classify(StatusCode::OK, &HeaderMap::new(), Some(br#"{"code":"bad_key"}"#)), Verdict::Rejected);
+/// # use http::{HeaderMap, Method, StatusCode};
+/// # let (url, headers) = ("https://api.example.com".parse().unwrap(), HeaderMap::new());
+/// # let response = ResponseView::new(&Method::GET, &url, StatusCode::OK, &headers);
+/// # assert_eq!(CodeInBody.classify(&response.with_body(br#"{"code":"bad_key"}"#)), Verdict::Rejected);
 /// ```
 pub trait Classifier: std::fmt::Debug + Send + Sync + 'static {
-    /// Judges one response. `body` is `None` at first; after [`Verdict::NeedBody`] it is asked again
-    /// with as much of the body as there is, up to [`Attention::body_limit`].
-    fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> Verdict;
+    /// Judges one response. It has no body at first; after [`Verdict::NeedBody`] it is asked again with as
+    /// much of the body as there is, up to [`Attention::body_limit`].
+    fn classify(&self, response: &ResponseView<'_>) -> Verdict;
 
     /// The responses that it could call rejected.
     fn attention(&self) -> Attention;
@@ -123,8 +127,8 @@ pub struct DefaultClassifier;
 impl DefaultClassifier {
     /// The verdict on a response that a program's own classifier did not ask to be shown: what it does not
     /// want to see it cannot call rejected.
-    pub fn unasked(status: StatusCode, headers: &HeaderMap) -> Verdict {
-        match Self.classify(status, headers, None) {
+    pub fn unasked(response: &ResponseView<'_>) -> Verdict {
+        match Self.classify(response) {
             Verdict::Rejected => Verdict::Other,
             verdict => verdict,
         }
@@ -132,10 +136,10 @@ impl DefaultClassifier {
 }
 
 impl Classifier for DefaultClassifier {
-    fn classify(&self, status: StatusCode, headers: &HeaderMap, _: Option<&[u8]>) -> Verdict {
-        match status.as_u16() {
+    fn classify(&self, response: &ResponseView<'_>) -> Verdict {
+        match response.status().as_u16() {
             101 | 200..=299 | 304 => Verdict::Accepted,
-            401 if !lacks_scope(headers) => Verdict::Rejected,
+            401 if !lacks_scope(response.headers()) => Verdict::Rejected,
             429 | 503 => Verdict::Throttled,
             _ => Verdict::Other,
         }
@@ -157,14 +161,24 @@ fn lacks_scope(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use http::{HeaderValue, Method, StatusCode};
+
+    fn answer(
+        status: u16,
+        headers: &HeaderMap,
+        of: impl FnOnce(&ResponseView<'_>) -> Verdict,
+    ) -> Verdict {
+        let url = "https://api.example.com".parse().expect("a URL");
+        let status = StatusCode::from_u16(status).expect("a status");
+        of(&ResponseView::new(&Method::GET, &url, status, headers))
+    }
 
     fn judge(status: u16, challenge: Option<&'static str>) -> Verdict {
         let mut headers = HeaderMap::new();
         if let Some(challenge) = challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        DefaultClassifier.classify(StatusCode::from_u16(status).expect("status"), &headers, None)
+        answer(status, &headers, |response| DefaultClassifier.classify(response))
     }
 
     #[test]
@@ -184,10 +198,10 @@ mod tests {
 
     #[test]
     fn what_was_not_asked_for_is_no_rejection() {
-        let unasked = |status| DefaultClassifier::unasked(status, &HeaderMap::new());
-        assert_eq!(unasked(StatusCode::UNAUTHORIZED), Verdict::Other);
-        assert_eq!(unasked(StatusCode::OK), Verdict::Accepted);
-        assert_eq!(unasked(StatusCode::TOO_MANY_REQUESTS), Verdict::Throttled);
+        let unasked = |status| answer(status, &HeaderMap::new(), DefaultClassifier::unasked);
+        assert_eq!(unasked(401), Verdict::Other);
+        assert_eq!(unasked(200), Verdict::Accepted);
+        assert_eq!(unasked(429), Verdict::Throttled);
     }
 
     #[test]

@@ -25,8 +25,8 @@ use http::{
 };
 use jiff::Timestamp;
 use keyswap::{
-    Classifier, Credential, CredentialSet, Error, ErrorKind, Failure, Moment, Policy, Scheme,
-    Unsigned, Verdict,
+    Classifier, Credential, CredentialSet, Error, ErrorKind, Failure, Moment, Policy, ResponseView,
+    Scheme, Unsigned, Verdict,
     engine::{
         attempt::{Course, Next, Outcome as Judged, waits_until},
         retry::{RetryRule, Tried},
@@ -684,7 +684,8 @@ impl<'a> Play<'a> {
             return;
         }
         let now = self.moment().boot;
-        let (status, verdict) = self.classify(&reply);
+        let Some(request) = self.requests.get(&turn.request) else { return };
+        let (status, verdict) = self.classify(&request.hop, &reply);
         let Some(request) = self.requests.get_mut(&turn.request) else { return };
         if verdict == Verdict::Throttled
             && let Some(seconds) = reply.retry_after
@@ -698,16 +699,17 @@ impl<'a> Play<'a> {
         self.judged(turn, Last::Answer { status, location, retry_after }, verdict);
     }
 
-    fn classify(&self, reply: &ApiReply) -> (StatusCode, Verdict) {
+    fn classify(&self, hop: &Hop, reply: &ApiReply) -> (StatusCode, Verdict) {
         let status = StatusCode::from_u16(reply.status).unwrap_or_default();
         let mut headers = HeaderMap::new();
         let challenge = reply.challenge.and_then(|text| text.parse().ok());
         headers.extend(challenge.map(|challenge| (WWW_AUTHENTICATE, challenge)));
         headers.extend(reply.retry_after.map(|seconds| (RETRY_AFTER, seconds.into())));
-        let verdict = match self.judge.classify(status, &headers, None) {
+        let head = ResponseView::new(&hop.method, &hop.url, status, &headers);
+        let verdict = match self.judge.classify(&head) {
             Verdict::NeedBody => {
                 let limit = self.judge.attention().body_limit.min(reply.body.len());
-                self.judge.classify(status, &headers, Some(&reply.body[..limit]))
+                self.judge.classify(&head.with_body(&reply.body[..limit]))
             }
             verdict => verdict,
         };
