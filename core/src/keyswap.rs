@@ -1,5 +1,7 @@
 //! The running handle.
 
+mod events;
+
 use std::{
     fmt,
     future::{Future, IntoFuture},
@@ -15,6 +17,7 @@ use tokio::{
     sync::{broadcast, oneshot, watch},
 };
 
+pub use self::events::Events;
 use crate::{
     clock::Clock,
     credential::{CredentialId, CredentialSet},
@@ -141,7 +144,7 @@ impl KeySwap {
 
     /// What happens from now on.
     pub fn events(&self) -> Events {
-        Events(self.shared.events.upgrade().map(|sender| sender.subscribe()))
+        Events::new(self.shared.events.upgrade().map(|sender| sender.subscribe()))
     }
 
     /// What was counted so far.
@@ -393,31 +396,6 @@ impl IntoFuture for Follow {
 impl fmt::Debug for Follow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Follow").field("source", &self.source).finish_non_exhaustive()
-    }
-}
-
-/// The events of one handle, from the time it was made. Bounded: an observer that is too slow is told
-/// how many it [missed](Event::Lagged), and delays nobody.
-#[derive(Debug)]
-pub struct Events(Option<broadcast::Receiver<Event>>);
-
-impl Events {
-    /// The next event; none once the handle is closed or dropped.
-    pub async fn next(&mut self) -> Option<Event> {
-        match self.0.as_mut()?.recv().await {
-            Ok(event) => Some(event),
-            Err(broadcast::error::RecvError::Lagged(missed)) => Some(Event::Lagged { missed }),
-            Err(broadcast::error::RecvError::Closed) => None,
-        }
-    }
-
-    /// An event that is there already.
-    pub fn try_next(&mut self) -> Option<Event> {
-        match self.0.as_mut()?.try_recv() {
-            Ok(event) => Some(event),
-            Err(broadcast::error::TryRecvError::Lagged(missed)) => Some(Event::Lagged { missed }),
-            Err(_) => None,
-        }
     }
 }
 

@@ -12,9 +12,10 @@ mod data;
 ///
 /// ```
 /// # use std::time::Duration;
-/// let mut policy = keyswap::Policy::default();
-/// policy.poll = Duration::from_secs(60);
+/// use keyswap::Policy;
+/// let policy = Policy::default().poll(Duration::from_secs(60)).forced_burst(3);
 /// policy.validate()?;
+/// assert_eq!((policy.poll.as_secs(), policy.forced_burst), (60, 3));
 /// # Ok::<(), keyswap::Error>(())
 /// ```
 ///

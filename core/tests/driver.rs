@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
+use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use keyswap::{
     Clock, Credential, CredentialSet, Error, ErrorKind, Event, KeySwap, Policy, Source,
-    source::{BoxFuture, Fetched, Hint},
+    source::{self, BoxFuture, Fetched, Hint},
 };
 use tokio::runtime::Runtime;
 
@@ -293,10 +294,36 @@ async fn a_bad_first_outcome_fails_the_start() {
     let script = Script::new([Answer::Fail(rejected)]);
     let error = KeySwap::follow(script.clone()).clock(Clock::tokio()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BootstrapRejected);
-    let mut policy = Policy::default();
-    policy.poll = Duration::ZERO;
+    let policy = Policy::default().poll(Duration::ZERO);
     let error = KeySwap::follow(script).policy(policy).start().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_gives_up_waiting_loses_nothing() {
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let vault = source::from_fn({
+        let gate = gate.clone();
+        move || {
+            let gate = gate.clone();
+            async move {
+                gate.notified().await;
+                Ok(CredentialSet::new(Credential::new("k1", "material")))
+            }
+        }
+    });
+    let keys = KeySwap::follow(vault).clock(Clock::tokio()).start().unwrap();
+    let mut events = keys.events();
+    let patience = Duration::from_millis(10);
+    assert!(tokio::time::timeout(patience, events.next()).await.is_err());
+    assert!(events.try_next().is_none());
+    gate.notify_one();
+    keys.ready().await.unwrap();
+    let first = events.try_next().unwrap();
+    keys.close();
+    let mut names = vec![first.name()];
+    names.extend(events.map(|event| event.name()).collect::<Vec<_>>().await);
+    assert_eq!(names, ["fetched", "swapped"], "and it ends with the handle");
 }
 
 #[test]
@@ -309,8 +336,7 @@ fn outside_a_runtime_it_says_so() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_observer_is_told_what_it_missed() {
     let script = Script::new([Answer::Set(set(1))]);
-    let mut policy = Policy::default();
-    policy.poll = Duration::from_secs(5);
+    let policy = Policy::default().poll(Duration::from_secs(5));
     let keys = KeySwap::follow(script).clock(Clock::tokio()).policy(policy).start().unwrap();
     let mut events = keys.events();
     keys.ready().await.unwrap();
@@ -363,9 +389,7 @@ async fn a_flood_of_hints_is_one_hint() {
     advance(60.0).await;
     // Nothing of it is heard before this task lets go: it stands in one place.
     for generation in 0..1_000_000 {
-        let mut hint = Hint::default();
-        hint.generation = Some(generation);
-        keys.hint(hint);
+        keys.hint(Hint::new().generation(generation));
     }
     advance(0.1).await;
     assert_eq!(script.fetches(), 2);
@@ -392,11 +416,10 @@ fn beyond_its_runtime(make: impl FnOnce() -> (Runtime, KeySwap, Script)) {
 }
 
 fn quick() -> Policy {
-    let mut policy = Policy::default();
-    policy.fetch_floor_min = Duration::from_millis(10);
-    policy.fetch_floor = Duration::from_millis(10);
-    policy.backoff_min = Duration::from_millis(10);
-    policy
+    Policy::default()
+        .fetch_floor_min(Duration::from_millis(10))
+        .fetch_floor(Duration::from_millis(10))
+        .backoff_min(Duration::from_millis(10))
 }
 
 #[test]

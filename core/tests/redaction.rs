@@ -142,9 +142,9 @@ async fn no_log_line_and_no_event_prints_material() {
     let (url, bootstrap) = (running.set_url(), running.bootstrap());
     let endpoint = source::Endpoint::new(&url).unwrap().bootstrap(bootstrap.as_str());
     assert!(!format!("{endpoint:#?}").contains(&bootstrap));
-    let mut policy = Policy::default();
-    policy.fetch_floor_min = Duration::from_millis(1);
-    policy.fetch_floor = Duration::from_millis(1);
+    let policy = Policy::default()
+        .fetch_floor_min(Duration::from_millis(1))
+        .fetch_floor(Duration::from_millis(1));
     let keys = KeySwap::follow(endpoint).policy(policy).await.unwrap();
     let mut events = keys.events();
     let client = Client::builder(&keys)

@@ -178,10 +178,7 @@ impl NativeKeySwap {
 
     /// Says that something newer may be there.
     pub fn hint(&self, generation: Option<u64>, immediate: bool) {
-        let mut hint = Hint::default();
-        hint.generation = generation;
-        hint.immediate = immediate;
-        self.0.hint(hint);
+        self.0.hint(Hint::new().generation(generation).immediate(immediate));
     }
 
     /// The application is in the foreground again: the clocks are looked at, and what is due is done.

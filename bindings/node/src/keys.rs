@@ -155,10 +155,8 @@ impl NativeKeySwap {
     /// Says that something newer may be there.
     #[napi]
     pub fn hint(&self, generation: Option<f64>, immediate: bool) {
-        let mut hint = Hint::default();
-        hint.generation = generation.map(|generation| generation as u64);
-        hint.immediate = immediate;
-        self.keys.hint(hint);
+        let generation = generation.map(|generation| generation as u64);
+        self.keys.hint(Hint::new().generation(generation).immediate(immediate));
     }
 
     /// Looks at the clocks at once.

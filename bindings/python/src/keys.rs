@@ -266,9 +266,7 @@ impl KeySwap {
     /// `immediate` it is fetched at once, without spreading the fleet.
     #[pyo3(signature = (generation = None, *, immediate = true))]
     fn hint(&self, py: Python<'_>, generation: Option<u64>, immediate: bool) -> PyResult<()> {
-        let mut hint = Hint::default();
-        hint.generation = generation;
-        hint.immediate = immediate;
+        let hint = Hint::new().generation(generation).immediate(immediate);
         self.handle.live(py)?.keys.hint(hint);
         Ok(())
     }

@@ -265,6 +265,30 @@ pub struct Hint {
     pub immediate: bool,
 }
 
+impl Hint {
+    /// Something newer may be there; each program of a fleet may take its time to look.
+    ///
+    /// ```
+    /// # fn example(keys: &keyswap::KeySwap) {
+    /// use keyswap::source::Hint;
+    /// keys.hint(Hint::new().generation(7).immediate(true));
+    /// # }
+    /// ```
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says which generation is there. One that is held already makes the hint no news.
+    pub fn generation(self, generation: impl Into<Option<u64>>) -> Self {
+        Self { generation: generation.into(), ..self }
+    }
+
+    /// Says whether to fetch at once, without spreading the fleet.
+    pub fn immediate(self, immediate: bool) -> Self {
+        Self { immediate, ..self }
+    }
+}
+
 impl Hints {
     pub(crate) fn new(take: impl Fn(Said) + Send + Sync + 'static) -> Self {
         Self(Arc::new(take))
@@ -272,7 +296,7 @@ impl Hints {
 
     /// Something changed: fetch at once.
     pub fn changed(&self) {
-        self.send(Hint { generation: None, immediate: true });
+        self.send(Hint::new().immediate(true));
     }
 
     /// Passes on a hint.
