@@ -99,10 +99,8 @@ impl KeySwap {
         Arc::clone(&self.store.snapshot())
     }
 
-    /// The [epoch](Snapshot::epoch) of what was published last, for caches: cheaper to read than
-    /// [`snapshot`](Self::snapshot), which is then of this epoch or a newer one.
     #[inline]
-    pub fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         self.store.epoch()
     }
 
@@ -291,27 +289,14 @@ impl Follow {
         self
     }
 
-    /// Begins with a set that another handle held, and fetches at once all the same: for a process that
-    /// was forked from one that held it. A set that has ended is passed over.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), keyswap::Error> {
-    /// # use keyswap::{KeySwap, source, CredentialSet, Credential};
-    /// # let down = || source::from_fn(|| std::future::pending());
-    /// let held = CredentialSet::new(Credential::new("k2", "material"));
-    /// let keys = KeySwap::follow(down()).inherit(held).start()?;
-    /// assert_eq!(keys.current()?.id(), "k2", "before anything was fetched");
-    /// # Ok(()) }
-    /// ```
-    pub fn inherit(mut self, set: CredentialSet) -> Self {
+    #[cfg(feature = "host")]
+    pub(crate) fn inherit(mut self, set: CredentialSet) -> Self {
         self.inherited = Some(set);
         self
     }
 
-    /// A function that is told each new [epoch](KeySwap::epoch) once it can be read, for languages that
-    /// keep what they made of the snapshot. It runs on the background task: it must be quick, and must
-    /// not wait.
-    pub fn on_publish(mut self, watcher: impl Fn(u64) + Send + Sync + 'static) -> Self {
+    #[cfg(feature = "host")]
+    pub(crate) fn on_publish(mut self, watcher: impl Fn(u64) + Send + Sync + 'static) -> Self {
         self.watcher = Some(Watcher(Box::new(watcher)));
         self
     }

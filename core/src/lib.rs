@@ -25,12 +25,18 @@ mod client;
 mod clock;
 mod credential;
 mod driver;
+#[cfg(feature = "unstable")]
 pub mod engine;
+#[cfg(not(feature = "unstable"))]
+#[allow(dead_code, unreachable_pub, reason = "what is public there is for the feature `unstable`")]
+mod engine;
 mod error;
 mod event;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "host")]
+pub mod host;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 pub mod integrations;
 mod keyswap;

@@ -10,6 +10,8 @@ use std::{
 
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
+#[cfg(feature = "host")]
+use keyswap::host;
 use keyswap::{
     Clock, Credential, CredentialSet, Error, ErrorKind, Event, KeySwap, Policy, Source,
     source::{self, BoxFuture, Fetched, Hint},
@@ -142,11 +144,12 @@ async fn a_refresh_comes_before_the_end_and_a_failure_displaces_nothing() {
     assert_eq!(keys.stats().counts.failed, 2);
 }
 
+#[cfg(feature = "host")]
 #[tokio::test(start_paused = true)]
 async fn an_inherited_set_serves_while_the_first_fetch_runs() {
     let follow = |script: &Script, set| {
         let follow = KeySwap::follow(script.clone()).clock(Clock::tokio()).seed(7);
-        follow.inherit(set).start().unwrap()
+        host::inherit(follow, set).start().unwrap()
     };
     let script = Script::new([Answer::After(Duration::from_secs(2), set(3))]);
     let keys = follow(&script, set(2));
@@ -247,28 +250,26 @@ async fn dropping_the_last_handle_ends_the_task_even_in_a_fetch() {
     assert_eq!(script.handles(), 1, "the driver, its fetch and its source are gone");
 }
 
+#[cfg(feature = "host")]
 #[tokio::test(start_paused = true)]
 async fn each_epoch_is_told_once_it_can_be_read_and_the_end_is_one() {
     let script = Script::new([Answer::Set(set(1)), Answer::Set(set(2))]);
     let told = Arc::new(Mutex::new(Vec::new()));
-    let keys = KeySwap::follow(script)
-        .on_publish({
-            let told = told.clone();
-            move |epoch| told.lock().unwrap().push(epoch)
-        })
-        .start()
-        .unwrap();
-    assert_eq!(keys.epoch(), keys.snapshot().epoch());
+    let write = told.clone();
+    let follow = KeySwap::follow(script);
+    let follow = host::on_publish(follow, move |epoch| write.lock().unwrap().push(epoch));
+    let keys = follow.start().unwrap();
+    assert_eq!(host::epoch(&keys), keys.snapshot().epoch());
     keys.ready().await.unwrap();
     advance(6.0).await;
     keys.refresh().await.unwrap();
-    assert_eq!(keys.epoch(), keys.snapshot().epoch());
+    assert_eq!(host::epoch(&keys), keys.snapshot().epoch());
     keys.shutdown().await;
     let told = told.lock().unwrap().clone();
     assert!(told.len() >= 3, "{told:?}");
     assert!(told.is_sorted_by(|a, b| a < b), "{told:?}");
-    assert_eq!(told.last(), Some(&keys.epoch()));
-    assert_eq!(keys.snapshot().epoch(), keys.epoch(), "the end is published as well");
+    assert_eq!(told.last(), Some(&host::epoch(&keys)));
+    assert_eq!(keys.snapshot().epoch(), host::epoch(&keys), "the end is published as well");
 }
 
 #[tokio::test(start_paused = true)]

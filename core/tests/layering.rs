@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["driver", "metrics"],
     &["keyswap"],
     &["client"],
-    &["integrations"],
+    &["integrations", "host"],
     &["fuzzing"],
 ];
 

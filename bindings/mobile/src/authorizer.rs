@@ -7,7 +7,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, StatusCode};
-use keyswap::redirect::{Asked, masked};
+use keyswap::{
+    host,
+    redirect::{Asked, masked},
+};
 use url::Url;
 
 use crate::{
@@ -68,7 +71,7 @@ impl NativeAuthorizer {
     /// `scheme_failed` if the credential cannot be put on a request.
     pub fn snapshot(&self) -> Result<Arc<NativeSnapshot>, NativeError> {
         let inner = self.0.snapshot();
-        let patch = self.0.prepare(&inner)?.filter(|_| !inner.is_probing());
+        let patch = host::prepare(&self.0, &inner).filter(|_| !inner.is_probing());
         Ok(Arc::new(NativeSnapshot { patch: patch.map(NativePatch::new), inner }))
     }
 
@@ -132,7 +135,7 @@ impl NativeAuthorizer {
         let url = parse(&url)?;
         // The host does not say the method yet: the one that is repeated least.
         let attempt =
-            self.0.begin_after(&snapshot.inner, &Method::POST, &url, replayable, deadline)?;
+            host::begin_after(&self.0, &snapshot.inner, &Method::POST, &url, replayable, deadline)?;
         Ok(NativeAttempt::new(attempt))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use keyswap::{Attention, Classifier, DefaultClassifier, ResponseView, Scheme, Verdict};
+use keyswap::{Attention, Classifier, ResponseView, Scheme, Verdict, host};
 
 /// How a credential goes onto a request.
 #[derive(Clone, Debug, uniffi::Enum)]
@@ -90,7 +90,7 @@ impl Classifier for Judge {
         if self.0.statuses.contains(&response.status().as_u16()) {
             return SAID.take().unwrap_or(Verdict::Other);
         }
-        DefaultClassifier::unasked(response)
+        host::unasked(response)
     }
 
     fn attention(&self) -> Attention {

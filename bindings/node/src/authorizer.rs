@@ -7,7 +7,10 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Method;
-use keyswap::redirect::{Asked, MAX_HOPS};
+use keyswap::{
+    host,
+    redirect::{Asked, MAX_HOPS},
+};
 use napi::bindgen_prelude::{Function as JsFunction, *};
 use napi_derive::napi;
 use url::Url;
@@ -83,7 +86,7 @@ impl NativeAuthorizer {
     #[napi]
     pub fn snapshot(&self) -> NativeSnapshot {
         let inner = self.0.snapshot();
-        let patch = self.0.prepare(&inner).ok().flatten();
+        let patch = host::prepare(&self.0, &inner);
         let headers = patch.filter(|_| !inner.is_probing()).map(|patch| shown(&patch));
         NativeSnapshot { inner, headers }
     }
@@ -171,7 +174,7 @@ impl NativeAuthorizer {
         let (url, deadline) = (parse(&url)?, limit(deadline)?);
         // The host does not say the method yet: the one that is repeated least.
         let attempt =
-            self.0.begin_after(&snapshot.inner, &Method::POST, &url, replayable, deadline);
+            host::begin_after(&self.0, &snapshot.inner, &Method::POST, &url, replayable, deadline);
         attempt.map(NativeAttempt::new).map_err(|error| raise(&error))
     }
 }

@@ -3,7 +3,7 @@
 use std::{cell::Cell, fmt, time::Duration};
 
 use http::HeaderMap;
-use keyswap::{Attention, Classifier, DefaultClassifier, ResponseView, Verdict};
+use keyswap::{Attention, Classifier, ResponseView, Verdict, host};
 use napi_derive::napi;
 
 use crate::{errors::invalid, function::Function};
@@ -63,7 +63,7 @@ impl Classifier for Judge {
     fn classify(&self, response: &ResponseView<'_>) -> Verdict {
         let status = response.status().as_u16();
         if !self.attention.statuses.contains(&status) {
-            return DefaultClassifier::unasked(response);
+            return host::unasked(response);
         }
         if let Some(said) = SAID.take() {
             return said;
@@ -74,7 +74,7 @@ impl Classifier for Judge {
         });
         // A thread of the runtime must not be held up by a program's function.
         let said = tokio::task::block_in_place(|| function.ask(shown.to_string(), PATIENCE));
-        said.as_deref().and_then(Verdict::named).unwrap_or(Verdict::Other)
+        said.as_deref().and_then(host::verdict).unwrap_or(Verdict::Other)
     }
 
     fn attention(&self) -> Attention {

@@ -1,6 +1,6 @@
 //! How credentials go onto requests, and what responses say of them.
 
-use keyswap::{Attention, Classifier as Judge, DefaultClassifier, ResponseView, Verdict};
+use keyswap::{Attention, Classifier as Judge, ResponseView, Verdict, host};
 use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict},
@@ -125,7 +125,7 @@ impl Classifier {
             log::write(Level::ERROR, "classifier", message);
             Verdict::Other
         };
-        match answer.as_deref().map(Verdict::named) {
+        match answer.as_deref().map(host::verdict) {
             Ok(Some(verdict)) => verdict,
             Ok(None) => odd("returned a word that it must not".into()),
             Err(error) => odd(format!("raised {}", describe(py, error))),
@@ -136,7 +136,7 @@ impl Classifier {
 impl Judge for Classifier {
     fn classify(&self, response: &ResponseView<'_>) -> Verdict {
         if !self.attention.statuses.contains(&response.status().as_u16()) {
-            return DefaultClassifier::unasked(response);
+            return host::unasked(response);
         }
         // A thread of the runtime must not be held up by a program's function.
         let ask = || Python::try_attach(|py| self.ask(py, response));

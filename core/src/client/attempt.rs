@@ -139,6 +139,7 @@ impl Attempt {
         self
     }
 
+    #[cfg(feature = "host")]
     /// Goes on after a first send that was made without an attempt, with the credential of a snapshot.
     pub(super) fn begin_after(mut self, snapshot: &Snapshot, method: &Method) -> Self {
         self.method = method.clone();

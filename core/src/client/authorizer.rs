@@ -15,7 +15,7 @@ mod builder;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, Method, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderName, header::RETRY_AFTER};
 use url::Url;
 
 pub use self::builder::AuthorizerBuilder;
@@ -135,22 +135,14 @@ impl Authorizer {
         &self.0.keys.shared().policy
     }
 
-    /// What the credential in use of this snapshot adds to any request, to be kept as long as the
-    /// snapshot. None if each request is to begin an attempt: nothing is in use, the scheme signs and so
-    /// depends on the request, or the credential cannot be put on one. That is told, and an attempt goes on
-    /// with the next credential.
-    ///
-    /// # Errors
-    /// None at present.
-    pub fn prepare(&self, snapshot: &Snapshot) -> Result<Option<Patch>, Error> {
-        let Some(credential) = &snapshot.in_use else { return Ok(None) };
-        match self.0.prepare(credential) {
-            Ok(patch) => Ok(patch),
-            Err(why) => {
-                self.0.tell_unfit(credential, why, None);
-                Ok(None)
-            }
-        }
+    #[cfg(feature = "host")]
+    pub(crate) fn prepare(&self, snapshot: &Snapshot) -> Option<Patch> {
+        let credential = snapshot.in_use.as_ref()?;
+        let prepared = self.0.prepare(credential);
+        prepared.unwrap_or_else(|why| {
+            self.0.tell_unfit(credential, why, None);
+            None
+        })
     }
 
     /// Whether credentials may go to this URL now.
@@ -202,7 +194,7 @@ impl Authorizer {
     }
 
     /// The same, for a request that only a credential with these scopes may be sent with. If there is none,
-    /// the step is [`Step::Fail`], with [`ErrorKind::MissingScope`].
+    /// the step is [`Step::Fail`](crate::Step::Fail), with [`ErrorKind::MissingScope`].
     ///
     /// # Errors
     /// [`ErrorKind::OriginNotAllowed`] if credentials may not go to this URL.
@@ -217,17 +209,11 @@ impl Authorizer {
         Ok(self.attempt(url, replayable, now, deadline)?.begin(scopes, now))
     }
 
-    /// A request was sent, once and as one hop, with a credential of a cached snapshot, and the response
-    /// matches [`attention`](Self::attention). Only if it did carry that credential: what a caller's own
-    /// header, a `.netrc` or another origin brought about is no evidence. `deadline` is as for
-    /// [`begin`](Self::begin).
-    ///
-    /// # Errors
-    /// [`ErrorKind::OriginNotAllowed`] if credentials may not go to this URL.
-    pub fn begin_after(
+    #[cfg(feature = "host")]
+    pub(crate) fn begin_after(
         &self,
         snapshot: &Snapshot,
-        method: &Method,
+        method: &http::Method,
         url: &Url,
         replayable: bool,
         deadline: Option<Duration>,

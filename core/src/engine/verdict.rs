@@ -21,21 +21,6 @@ pub enum Verdict {
     NeedBody,
 }
 
-impl Verdict {
-    /// The verdict of this name: `accepted`, `rejected`, `throttled`, `other` or `need_body`, as functions in
-    /// other languages return it.
-    pub fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "accepted" => Self::Accepted,
-            "rejected" => Self::Rejected,
-            "throttled" => Self::Throttled,
-            "other" => Self::Other,
-            "need_body" => Self::NeedBody,
-            _ => return None,
-        })
-    }
-}
-
 /// What went wrong with a send that got no response. It says nothing of the credential; it decides
 /// whether the request may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,17 +109,6 @@ pub trait Classifier: std::fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultClassifier;
 
-impl DefaultClassifier {
-    /// The verdict on a response that a program's own classifier did not ask to be shown: what it does not
-    /// want to see it cannot call rejected.
-    pub fn unasked(response: &ResponseView<'_>) -> Verdict {
-        match Self.classify(response) {
-            Verdict::Rejected => Verdict::Other,
-            verdict => verdict,
-        }
-    }
-}
-
 impl Classifier for DefaultClassifier {
     fn classify(&self, response: &ResponseView<'_>) -> Verdict {
         match response.status().as_u16() {
@@ -163,22 +137,14 @@ mod tests {
     use super::*;
     use http::{HeaderValue, Method, StatusCode};
 
-    fn answer(
-        status: u16,
-        headers: &HeaderMap,
-        of: impl FnOnce(&ResponseView<'_>) -> Verdict,
-    ) -> Verdict {
-        let url = "https://api.example.com".parse().expect("a URL");
-        let status = StatusCode::from_u16(status).expect("a status");
-        of(&ResponseView::new(&Method::GET, &url, status, headers))
-    }
-
     fn judge(status: u16, challenge: Option<&'static str>) -> Verdict {
         let mut headers = HeaderMap::new();
         if let Some(challenge) = challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        answer(status, &headers, |response| DefaultClassifier.classify(response))
+        let url = "https://api.example.com".parse().expect("a URL");
+        let status = StatusCode::from_u16(status).expect("a status");
+        DefaultClassifier.classify(&ResponseView::new(&Method::GET, &url, status, &headers))
     }
 
     #[test]
@@ -194,22 +160,5 @@ mod tests {
         assert_eq!(judge(101, None), Verdict::Accepted, "a WebSocket begins");
         assert_eq!(judge(100, None), Verdict::Other);
         assert_eq!(judge(302, None), Verdict::Other, "a login page is a redirect too");
-    }
-
-    #[test]
-    fn what_was_not_asked_for_is_no_rejection() {
-        let unasked = |status| answer(status, &HeaderMap::new(), DefaultClassifier::unasked);
-        assert_eq!(unasked(401), Verdict::Other);
-        assert_eq!(unasked(200), Verdict::Accepted);
-        assert_eq!(unasked(429), Verdict::Throttled);
-    }
-
-    #[test]
-    fn verdicts_have_names() {
-        let names = ["accepted", "rejected", "throttled", "other", "need_body"];
-        let verdicts = names.map(|name| Verdict::named(name).expect(name));
-        assert_eq!(verdicts[4], Verdict::NeedBody);
-        assert!(verdicts[..4].iter().all(|verdict| *verdict != Verdict::NeedBody));
-        assert_eq!(Verdict::named("Rejected"), None);
     }
 }

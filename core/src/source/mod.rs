@@ -9,8 +9,10 @@ mod file;
 pub(crate) mod fuzzing;
 mod http;
 mod line;
+#[cfg_attr(not(feature = "unstable"), allow(dead_code, unreachable_pub, reason = "for `rules`"))]
 mod push;
 mod reading;
+#[cfg_attr(not(feature = "unstable"), allow(dead_code, unreachable_pub, reason = "for `rules`"))]
 mod regions;
 mod signature;
 pub(crate) mod structured;
@@ -21,12 +23,14 @@ mod wire;
 #[cfg(feature = "reqwest-middleware")]
 pub(crate) use self::http::pin_localhost;
 pub(crate) use self::http::{is_loopback, on_this_machine, retry_after, tls_config};
+#[cfg(feature = "host")]
+pub(crate) use self::wire::parse_short;
 pub use self::{
     endpoint::Endpoint,
     env::Env,
     file::File,
     regions::{RegionHealth, Regions},
-    wire::{parse, parse_short},
+    wire::parse,
 };
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -41,6 +45,7 @@ use crate::{
 };
 
 /// What regions and push decide, apart from how it is performed: the stories run it in virtual time.
+#[cfg(feature = "unstable")]
 #[doc(hidden)]
 pub mod rules {
     pub use super::{
