@@ -201,6 +201,12 @@ func read(_ name: String) throws -> [String: Any] {
     return try JSONSerialization.jsonObject(with: data) as! [String: Any]
 }
 
+/// How many requests a story has at once, at most.
+func callers(_ name: String) throws -> Int {
+    let callers = try read(name)["callers"] as? [[String: Any]] ?? []
+    return callers.reduce(0) { $0 + ($1["count"] as? Int ?? 1) }
+}
+
 /// The stories that are played over sockets.
 func names() throws -> [String] {
     let folder = tests.appendingPathComponent("scenarios").path
