@@ -97,7 +97,9 @@ struct Play: Sendable {
         }
         let source = try region(urls[0], urls.dropFirst().map { try region($0, []) })
         let json = try JSONSerialization.data(withJSONObject: policy)
-        return try KeySwap(source, policy: String(decoding: json, as: UTF8.self))
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return try KeySwap(source, policy: decoder.decode(Policy.self, from: json))
     }
 
     private func start() async throws -> ContinuousClock.Instant {
