@@ -15,7 +15,7 @@ import okhttp3.Request;
 import okhttp3.Response;
 import org.junit.jupiter.api.Test;
 
-/** What a Java program writes: no `Companion`, and no argument that it does not care for. That it compiles is half of it. */
+/** What a Java program writes: no `Companion`, and no argument that it does not care for. */
 class JavaTest {
     @Test
     void aRequestCarriesTheKey() throws Exception {
@@ -47,10 +47,12 @@ class JavaTest {
     @Test
     void whatIsOptionalMayBeLeftOut() {
         Source.endpoint("https://keys.example.com/sets/a");
-        assertThrows(KeySwapException.InvalidConfig.class, () -> Source.endpoint("https://keys.example.com/sets/a", endpoint -> {
-            endpoint.clientCertificate("not a certificate");
-            return Unit.INSTANCE;
-        }));
+        assertThrows(
+            KeySwapException.InvalidConfig.class,
+            () -> Source.endpoint("https://keys.example.com/sets/a", endpoint -> {
+                endpoint.clientCertificate("not a certificate");
+                return Unit.INSTANCE;
+            }));
         Source.file("/var/run/secrets/trading");
         Source.storage(() -> null);
         new Classifier(Set.of(401, 403), response -> Verdict.REJECTED);
