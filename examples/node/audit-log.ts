@@ -11,6 +11,9 @@ keys.on('event', (event: Event) => {
   console.log(JSON.stringify({ at: new Date().toISOString(), ...event }))
 })
 
+// The name of an event says which fields it has.
+keys.on('swapped', ({ from, to }) => console.log(from === undefined ? `${to} is in use` : `${to} replaces ${from}`))
+
 async function main(): Promise<void> {
   await keys.ready({ timeout: 5000 })
   version = 2

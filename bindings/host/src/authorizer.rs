@@ -6,7 +6,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use keyswap::{Attention, Error, Scheme, Snapshot, host};
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     patch::Patch,
     sign::{ForeignSign, signing},
     source::seconds,
-    text::{header_map, header_pairs, method_of, url_of},
+    text::{header_map, header_pairs, url_of},
 };
 
 /// The most origins that a language notes as admitted in one epoch, for programs that send to many.
@@ -183,14 +183,15 @@ impl Authorizer {
     pub fn begin_after(
         &self,
         prepared: &Prepared,
-        method: &str,
         url: &str,
         replayable: bool,
         deadline: Option<f64>,
     ) -> Result<Attempt, Error> {
-        let (method, url) = (method_of(method)?, url_of(url)?);
-        let (of, deadline) = (&prepared.snapshot, seconds(deadline, "the deadline")?);
-        let attempt = host::begin_after(&self.inner, of, &method, &url, replayable, deadline)?;
+        let (url, deadline) = (url_of(url)?, seconds(deadline, "the deadline")?);
+        let of = &prepared.snapshot;
+        // The method of what was sent is not told. Until it is sent again: the one that is repeated least.
+        let attempt =
+            host::begin_after(&self.inner, of, &Method::POST, &url, replayable, deadline)?;
         Ok(Attempt::new(attempt, self.attention()))
     }
 

@@ -53,7 +53,9 @@ impl Body {
 
     /// The body ends here: whole, or broken off. Only the first call counts.
     pub fn close(&self, is_whole: bool) {
-        if lock(&self.0.parts).take().is_some() {
+        // Kept until it is said how the body ends: the reader asks once the last sender is gone.
+        let parts = lock(&self.0.parts).take();
+        if parts.is_some() {
             self.0.is_whole.store(is_whole, Ordering::Release);
         }
     }
@@ -197,4 +199,31 @@ impl fmt::Debug for Reply {
 
 fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use futures_util::{FutureExt, StreamExt};
+
+    use super::*;
+
+    #[test]
+    fn a_body_that_ends_whole_never_seems_broken() {
+        for _ in 0..10_000 {
+            let body = Body::new();
+            let mut stream = Box::pin(body.stream().expect("a stream"));
+            let reader = thread::spawn(move || {
+                // Asked all the time, it may see the end between any two steps of the other thread.
+                loop {
+                    if let Some(end) = stream.next().now_or_never() {
+                        return end.is_none();
+                    }
+                }
+            });
+            body.close(true);
+            assert!(reader.join().expect("no panic"), "it broke off");
+        }
+    }
 }

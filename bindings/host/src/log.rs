@@ -23,8 +23,8 @@ use tracing::{
 /// Records that may wait.
 const QUEUE: usize = 1024;
 
-/// How much a record matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How much a record matters; the first the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// Something does not work.
     Error,
@@ -37,6 +37,11 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
+    /// The level of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Error, Self::Warn, Self::Info, Self::Debug].into_iter().find(|it| it.name() == name)
+    }
+
     /// Its name: `error`, `warn`, `info` or `debug`.
     pub fn name(self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use keyswap::{Credential, CredentialSet, Event, Stats, WentBack};
 use serde::Serialize;
 
 /// What is known of a credential, without its material.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CredentialRecord {
     /// Its id.
     pub id: String,
@@ -77,7 +77,7 @@ impl From<&CredentialSet> for SetRecord {
 }
 
 /// What was counted so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StatsRecord {
     /// The generation that is held.
     pub generation: Option<u64>,

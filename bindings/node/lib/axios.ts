@@ -9,6 +9,7 @@ import {
 } from './flow'
 import { isHere, unwrapped } from './here'
 import type { KeySwap } from './keys'
+import { bytesOf, rawOf } from './options'
 import { forget, lookupHere, straight } from './wire'
 
 type Config = InternalAxiosRequestConfig
@@ -116,6 +117,7 @@ function hopOf(plain: Config, url: URL, replayable: boolean, patience: Patience)
     },
     // With a user and a password, axios replaces the header.
     sets: (name) => plain.headers.has(name) || (name === 'authorization' && (plain.auth != null || url.username !== '')),
+    unsigned: async () => ({ headers: rawOf(plain.headers.toJSON(true) as Record<string, string>), body: await bytesOf(plain.data) }),
   }
 }
 

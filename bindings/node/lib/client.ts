@@ -1,12 +1,12 @@
 import { inspect } from 'node:util'
 
 import * as native from '../native'
-import { calling, fromNative, givenUpBy, KeyswapError, settled } from './errors'
-import { type KeyedOptions, specOf } from './flow'
-import type { KeySwap } from './keys'
-import { asRecord, type Classifier, judge } from './schemes'
+import { type KeyedOptions, writtenFor } from './authorizer'
+import { fromNative, givenUpBy, KeyswapError, settled, told } from './errors'
+import { Credential, type KeySwap } from './keys'
+import { asRecord, type HeaderInput, rawOf, seconds, written } from './options'
+import { type Classifier, judge, type SignFunction, signed } from './schemes'
 
-type HeaderInput = Headers | Readonly<Record<string, string>> | Iterable<readonly [string, string]>
 type BodyInput =
   | string | Uint8Array | ArrayBuffer | URLSearchParams | Blob
   | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array | string>
@@ -56,25 +56,22 @@ export class Client {
   readonly #timeout: number | null
 
   constructor(keys: KeySwap, options: ClientOptions = {}) {
-    const { classifier, named = {}, timeout = 30_000 } = options
+    const { classifier, scheme, named = {}, timeout = 30_000, baseURL, retries, maxRedirects } = options
     this.#timeout = timeout
-    const spec: native.ClientSpec = {
-      ...(options.baseURL !== undefined && { baseUrl: String(options.baseURL) }),
-      headers: turnsOf(options.headers),
-      retries: options.retries ?? 2,
-      redirects: options.maxRedirects ?? 10,
-    }
+    const spec = written({ baseUrl: baseURL === undefined ? undefined : String(baseURL), retries, maxRedirects })
+    const raw = rawOf(options.headers)
+    spec['headers'] = raw.flatMap((name, at) => (at % 2 === 0 ? [[name, raw[at + 1]]] : []))
     const names = Object.keys(named)
-    this.#native = calling(
-      () =>
-        new native.NativeClient(
-          keys.native,
-          specOf(options),
-          spec,
-          names,
-          names.map((name) => named[name]!.native),
-          classifier === undefined ? null : judging(classifier),
-        ),
+    this.#native = told(
+      native.NativeClient.of(
+        keys.native,
+        writtenFor(options),
+        JSON.stringify(spec),
+        names,
+        names.map((name) => named[name]!.native),
+        classifier === undefined ? null : judging(classifier),
+        scheme?.make === undefined ? null : signing(scheme.make),
+      ),
     )
   }
 
@@ -82,7 +79,7 @@ export class Client {
   async request(method: string, url: string | URL, options: RequestOptions = {}): Promise<ClientResponse> {
     const { json, query, signal, scopes = [] } = options
     let { body } = options
-    const headers = turnsOf(options.headers)
+    const headers = rawOf(options.headers)
     const has = (name: string): boolean =>
       headers.some((turn, at) => at % 2 === 0 && turn.toLowerCase() === name)
     if (json !== undefined) {
@@ -101,7 +98,7 @@ export class Client {
       method: method.toUpperCase(),
       url: withQuery(String(url), query),
       headers,
-      ...(timeout !== null && { timeout }),
+      ...(timeout !== null && { timeout: seconds(timeout)! }),
       ...(options.keys !== undefined && { keys: options.keys }),
       scopes: [...scopes],
       resend: options.resend ?? true,
@@ -109,7 +106,7 @@ export class Client {
     const whole = wholeOf(body)
     const stream = body == null || whole !== null ? null : pumped(body as AsyncIterable<Uint8Array | string>)
     try {
-      const reply = await givenUpBy<native.Reply>(signal, new native.Job(), (job) =>
+      const reply = await givenUpBy<native.NativeReply>(signal, new native.Job(), (job) =>
         this.#native.send(order, whole, stream?.body ?? null, job),
       )
       return new ClientResponse(reply, signal)
@@ -149,7 +146,7 @@ export class Client {
 
 /** What the API answered; its body is read once. */
 export class ClientResponse {
-  readonly #native: native.Reply
+  readonly #native: native.NativeReply
   readonly #signal: AbortSignal | undefined
   #headers: Headers | undefined
   #body: ReadableStream<Uint8Array> | undefined
@@ -157,7 +154,7 @@ export class ClientResponse {
   readonly status: number
 
   /** @internal */
-  constructor(reply: native.Reply, signal: AbortSignal | undefined) {
+  constructor(reply: native.NativeReply, signal: AbortSignal | undefined) {
     this.#native = reply
     this.#signal = signal
     this.status = reply.status
@@ -255,22 +252,23 @@ export class ClientResponse {
 }
 
 /** A classifier as the core asks it, from another thread. */
-function judging(classifier: Classifier): (answer: native.Answer) => void {
-  return (answer) => {
-    const { status, headers, body } = JSON.parse(answer.question) as {
-      status: number
-      headers: string[]
-      body: number[] | null
-    }
-    const shown = body === null ? undefined : Uint8Array.from(body)
-    answer.returned(judge(classifier, { status, headers: asRecord(headers), body: shown }))
+function judging(classifier: Classifier): (asked: native.Judging) => void {
+  return (asked) => {
+    const { status, headers, body } = asked
+    asked.said(judge(classifier, { status, headers: asRecord(headers), body: body ?? undefined }))
   }
 }
 
-function turnsOf(headers: HeaderInput | undefined): string[] {
-  if (headers === undefined) return []
-  const pairs = Symbol.iterator in headers ? [...headers] : Object.entries(headers)
-  return pairs.flatMap(([name, value]) => [String(name), String(value)])
+/** A signature as the core asks for it, from another thread. */
+function signing(make: SignFunction): (asked: native.Signing) => void {
+  return (asked) => {
+    const { method, url, headers, body, now } = asked
+    const request = { method, url, headers: asRecord(headers), body: body ?? undefined, now: new Date(now) }
+    void signed(make, new Credential(asked.credential), request).then(({ headers, query, failed }) => {
+      if (failed !== null) asked.failed(failed)
+      else asked.signed(headers, query)
+    })
+  }
 }
 
 function withQuery(url: string, query: RequestOptions['query']): string {
@@ -293,12 +291,12 @@ function wholeOf(body: unknown): Uint8Array | null {
 }
 
 interface Pumped {
-  readonly body: native.Body
+  readonly body: native.NativeBody
   failed: unknown
 }
 
 function pumped(parts: AsyncIterable<Uint8Array | string>): Pumped {
-  const pump: Pumped = { body: new native.Body(), failed: undefined }
+  const pump: Pumped = { body: new native.NativeBody(), failed: undefined }
   void (async () => {
     try {
       for await (const part of parts) {

@@ -33,16 +33,19 @@ export class KeyswapError extends Error {
   readonly status: number | undefined
   /** How long to stay away, in milliseconds, if that was said. */
   readonly retryAfterMs: number | undefined
+  /** Whether trying again soon is unlikely to help. */
+  readonly lasting: boolean
 
   constructor(
     code: ErrorCode,
     message: string,
-    options: { status?: number | undefined; retryAfterMs?: number | undefined; cause?: unknown } = {},
+    options: { status?: number | undefined; retryAfterMs?: number | undefined; lasting?: boolean; cause?: unknown } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code
     this.status = options.status
     this.retryAfterMs = options.retryAfterMs
+    this.lasting = options.lasting ?? false
   }
 }
 
@@ -51,40 +54,29 @@ function isThrown(value: unknown): value is native.Thrown {
 }
 
 export function fromNative(thrown: native.Thrown, cause?: KeyswapError): KeyswapError {
-  const { keyswapCode, message, status, retryAfterMs } = thrown
+  const { keyswapCode, message, status, retryAfterMs, lasting } = thrown
   return new KeyswapError(keyswapCode as ErrorCode, message, {
     status: status ?? undefined,
     retryAfterMs: retryAfterMs ?? undefined,
+    lasting,
     cause,
   })
 }
 
-/** Calls into the core. What it throws there is a `KeyswapError` here. */
-export function calling<T>(work: () => T): T {
-  try {
-    return work()
-  } catch (error) {
-    throw translated(error)
-  }
+/** An error of the program's own making. */
+export function invalid(message: string): KeyswapError {
+  return new KeyswapError('invalid_config', message, { lasting: true })
 }
 
-export function translated(error: unknown): unknown {
-  if (error instanceof Error && error.message.startsWith('{')) {
-    try {
-      const thrown: unknown = JSON.parse(error.message)
-      if (isThrown(thrown)) return fromNative(thrown)
-    } catch {
-      // It was not one of the core's.
-    }
-  }
-  return error
+/** What a call into the core returned. An error there is thrown here. */
+export function told<T>(outcome: T | native.Thrown): T {
+  if (isThrown(outcome)) throw fromNative(outcome)
+  return outcome
 }
 
 /** Waits for the core's work. `async`, so that the stack of an error shows who waited. */
 export async function settled<T>(work: Promise<unknown>): Promise<T> {
-  const outcome = await work
-  if (isThrown(outcome)) throw fromNative(outcome)
-  return outcome as T
+  return told(await work) as T
 }
 
 /** Starts work of the core that a signal may give up. */
@@ -97,7 +89,7 @@ export async function givenUpBy<T>(
   const giveUp = (): void => job.abort()
   signal?.addEventListener('abort', giveUp, { once: true })
   try {
-    return await settled<T>(calling(() => start(job)))
+    return await settled<T>(start(job))
   } catch (error) {
     signal?.throwIfAborted()
     throw error

@@ -1,25 +1,61 @@
-/** Something that happened to the credentials: its name, and fields that are ids and numbers. */
-export interface Event {
-  /** Its stable name, the same in every language. */
-  readonly name: EventName
-  /** The same in a sentence. */
-  readonly text: string
-  readonly generation?: number
-  readonly from?: string | null
-  readonly to?: string | null
-  readonly credential?: string
-  /** Of `rejected`: why it could not be put on a request. Absent if it was sent, and the API rejected it. */
-  readonly reason?: string
+import type { ErrorCode } from './errors'
+
+/** What each event tells beside its name: ids, numbers, and times in milliseconds unless the name says otherwise. */
+export interface EventFields {
+  /** A new generation arrived. `primary` is the id of its newest credential. */
+  fetched: { generation: number; primary: string }
+  /** The source has nothing newer. */
+  not_modified: { generation: number }
+  /** A fetch failed, and is tried again by itself. What is held stays in use. */
+  fetch_failed: { error: ErrorCode; retry_in_ms: number }
+  /** A newer credential was taken into use at once. `from` is absent at the start. */
+  swapped: { from?: string; to: string; generation: number }
+  /** A newer credential is there, and is tried by one request at a time. */
+  candidate: { credential: string; in_use: string }
+  /** The candidate is now in use; `proven` says whether the API was seen to accept it. */
+  promoted: { from: string; to: string; proven: boolean }
   /**
-   * Of `exhausted`: that the API never accepted anything of this handle. Then look at the key, at the set that the source
-   * was asked for, and at the scheme and the header that the API wants.
+   * The API rejected a credential; or it could not be put on a request, and `reason` says why. The candidate is tried again
+   * in `probe_in_ms`.
    */
-  readonly never_accepted?: boolean
-  /** Of `recovered`, if the source went back to an older generation. */
-  readonly from_generation?: number
-  readonly to_generation?: number
-  readonly [field: string]: unknown
+  rejected: { credential: string; candidate: boolean; probe_in_ms?: number; reason?: string }
+  /** The credential in use was rejected again and again while an older one was accepted. */
+  fell_back: { from: string; to: string }
+  /** The provider went back to a credential that was in use before. */
+  rolled_back: { from: string; to: string }
+  /** The credential in use ended, and nothing else is usable. */
+  expired: { credential: string }
+  /** The provider revoked credentials, or the whole `set`. */
+  revoked: { credentials: readonly string[]; set: boolean }
+  /**
+   * Every credential was rejected, and nothing newer could be had: requests fail fast for so long. If the API never accepted
+   * anything, look at the key, at the set that the source was asked for, and at the scheme and the header that the API wants.
+   */
+  exhausted: { credential: string; for_ms: number; never_accepted: boolean }
+  /** It works again. The generations are there if the source went back to an older one. */
+  recovered: { credential?: string; from_generation?: number; to_generation?: number }
+  /** The newest credential has been there for so long, and is still not in use. */
+  lagging: { credential: string; seconds: number }
+  /** The push channel was silent for so long, or was closed because it sent too much. Polling goes on. */
+  push_lost: { seconds: number }
+  /** The machine slept, or its wall clock was set. */
+  clock_jumped: { by_ms: number }
+  /** This observer was too slow. */
+  lagged: { missed: number }
 }
+
+/** The event of this name. */
+export type EventOf<N extends EventName> = N extends EventName
+  ? Readonly<EventFields[N]> & {
+      /** Its stable name, the same in every language. */
+      readonly name: N
+      /** The same in a sentence. */
+      readonly text: string
+    }
+  : never
+
+/** Something that happened to the credentials: its `name` says which fields it has. */
+export type Event = EventOf<EventName>
 
 export type EventName =
   | 'fetched'

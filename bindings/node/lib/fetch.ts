@@ -2,6 +2,7 @@ import type { KeyswapError } from './errors'
 import { type AdapterOptions, type Answer, BRIEF, type Hop, Keyed, MOST_HOPS, Patience, type Prepared, refuseQuery, type Sender, SMALL } from './flow'
 import { unwrapped } from './here'
 import type { KeySwap } from './keys'
+import { bytesOf, rawOf } from './options'
 
 export interface FetchOptions extends AdapterOptions {
   /** What relative URLs are added to, and the first allowed origin. */
@@ -80,6 +81,7 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
           return patience.left
         },
         sets: (name) => plain.headers != null && setsHeader(plain.headers, name),
+        unsigned: async () => ({ headers: rawOf(new Headers(plain.headers)), body: await bytesOf(plain.body) }),
       }
       // Behind a hop that must not carry a credential, none does.
       isAstray ||= !keyed.lists(url.origin)

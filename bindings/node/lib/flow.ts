@@ -6,26 +6,16 @@
  */
 
 import * as native from '../native'
-import { calling, fromNative, givenUpBy, KeyswapError } from './errors'
+import type { Attempt, Patch, Step } from './attempt'
+import { Authorizer, type KeyedOptions, type Prepared } from './authorizer'
+import { invalid, KeyswapError, told } from './errors'
 import { keepHere } from './here'
 import type { KeySwap } from './keys'
-import { asRecord, type Classifier, judge, type Scheme } from './schemes'
+import { asRecord, namesOf } from './options'
+import type { Scheme } from './schemes'
 
-/** What the adapters have in common. */
-export interface KeyedOptions {
-  /** How credentials go onto requests; without it, as the set says. */
-  scheme?: Scheme
-  /** Where they may go, and nowhere else: requests to other origins pass without. */
-  allowedOrigins?: readonly (string | URL)[]
-  classifier?: Classifier
-  /** Plain HTTP to other machines: credentials can be read on the way. */
-  plainHttpAllowed?: boolean
-  /**
-   * A request that sets the header of the scheme itself is an error, unless it is to win: then it is sent as it is, and
-   * what the API says of it is no evidence about the credential.
-   */
-  ownHeaderWins?: boolean
-}
+export { namesOf } from './options'
+export type { Prepared } from './authorizer'
 
 /** What the adapters have in common, beyond what `Client` has too. */
 export interface AdapterOptions extends KeyedOptions {
@@ -67,83 +57,45 @@ export interface Hop {
   readonly left?: number | undefined
   /** Whether the program set this header itself; the name is in lower case. */
   sets(name: string): boolean
+  /** The raw headers and the body that the program gave, for a signature. */
+  unsigned(): Promise<{ headers: readonly string[]; body: Uint8Array | undefined }>
 }
-
-const [SEND, WAIT, NEED_BODY, , FAIL] = [0, 1, 2, 3, 4]
-
-interface Seen {
-  readonly epoch: number
-  readonly snapshot: native.NativeSnapshot
-  /** None if a request has to begin an attempt. */
-  readonly headers: readonly string[] | null
-  readonly admitted: Set<string>
-}
-
-/** What a request is sent with, without an attempt; kept by a caller that may have to `conclude`. */
-export interface Prepared extends Seen {
-  readonly headers: readonly string[]
-}
-
-/** The most origins that are noted in an epoch. */
-const MOST_ORIGINS = 64
 
 /** Keys, where they may go, and what says that one was rejected. */
 export class Keyed {
-  readonly #keys: KeySwap
-  readonly #authorizer: native.NativeAuthorizer
-  readonly #statuses: ReadonlySet<number>
-  readonly #headers: readonly string[]
-  readonly #classifier: Classifier | undefined
+  readonly #authorizer: Authorizer
+  readonly #scheme: Scheme | undefined
   readonly #resend: boolean
   readonly #listed: ReadonlySet<string>
-  #isThrottled = false
-  #seen: Seen | undefined
-  /** The headers that hold a credential, in lower case. Without a scheme they are known once one was seen. */
-  names: readonly string[]
 
   constructor(keys: KeySwap, options: AdapterOptions, further: readonly string[] = []) {
-    const { resend = true, scheme } = options
-    this.#keys = keys
-    this.#classifier = options.classifier
+    const { resend = true, allowedOrigins = [] } = options
     this.#resend = resend
-    this.names = scheme === undefined ? [] : [(scheme.spec.name ?? 'authorization').toLowerCase()]
-    this.#authorizer = calling(
-      () => new native.NativeAuthorizer(keys.native, specOf(options, further)),
-    )
-    this.#listed = new Set([...further, ...(options.allowedOrigins ?? [])].map((url) => new URL(url).origin))
-    this.#statuses = new Set(this.#authorizer.attention)
-    this.#headers = this.#authorizer.attentionHeaders
+    this.#scheme = options.scheme
+    this.#authorizer = new Authorizer(keys, { ...options, allowedOrigins: listed(further, allowedOrigins) })
+    this.#listed = new Set([...further, ...allowedOrigins].map((url) => new URL(url).origin))
   }
 
   /** What a request to this origin is sent with, without an attempt. Undefined where it takes one. */
   prepared(origin: string): Prepared | undefined {
-    // Only what an attempt was shown can begin that, and only time ends it.
-    if (this.#isThrottled && (this.#isThrottled = this.#authorizer.isThrottled)) return undefined
-    const seen = this.#look()
-    if (seen.headers === null) return undefined
-    if (!seen.admitted.has(origin)) {
-      if (!this.lists(origin) || !calling(() => this.#authorizer.admits(`${origin}/`))) return undefined
-      if (seen.admitted.size < MOST_ORIGINS) seen.admitted.add(origin)
-      keepHere(origin, seen.headers)
-    }
-    return seen as Prepared
+    return this.#authorizer.prepared(origin)
   }
 
   /** Whether a hop goes as it is, because the program set the header itself in which it would carry this. */
   yields(hop: Hop, turns: readonly string[]): boolean {
     const name = namesOf(turns).find((name) => hop.sets(name))
-    return name !== undefined && calling(() => this.#authorizer.yields(turns as string[], [name, '']))
+    return name !== undefined && told(this.#authorizer.native.yields(turns as string[], [name, '']))
   }
 
   /** Where a response leads to which a request with these headers led. */
   follow(hop: Hop, status: number, location: unknown, turns: readonly string[]): Next | undefined {
     if (typeof location !== 'string' || status < 300 || status > 399) return undefined
     const { method, url } = hop
-    const next = calling(() => this.#authorizer.follow(method, url, status, location, turns as string[]))
+    const next = told(this.#authorizer.native.follow(method, url, status, location, turns as string[]))
     if (next == null) return undefined
     const to = new URL(next.url)
     // What the program sets in that place is for the same origin.
-    const drops = to.origin === hop.origin ? next.drops : [...next.drops, ...this.names]
+    const drops = to.origin === hop.origin ? next.drops : [...next.drops, ...this.#authorizer.names]
     return { method: next.method, url: to, drops, dropsBody: next.dropsBody }
   }
 
@@ -159,7 +111,7 @@ export class Keyed {
 
   /** Whether an attempt has to be shown this response. */
   attends(status: number, has: (name: string) => boolean): boolean {
-    return this.#statuses.has(status) || this.#headers.some(has)
+    return this.#authorizer.attends(status, has)
   }
 
   /** Sends one hop; as it is, if there is none that may carry a credential. */
@@ -179,20 +131,16 @@ export class Keyed {
 
   /** Sends one hop to an allowed origin, from the beginning. */
   begin<R>(hop: Hop, sender: Sender<R>): Promise<R> {
-    const attempt = calling(() => this.#authorizer.begin(hop.url, hop.replayable, hop.left ?? null))
-    return this.#drive(attempt, hop, sender)
+    return this.#drive(this.#authorizer.begin(hop.url, limitsOf(hop)), hop, sender)
   }
 
   /** Goes on from a response that has to be shown to an attempt. */
   conclude<R>(prepared: Prepared, hop: Hop, sender: Sender<R>, response: R): Promise<R> {
-    const attempt = calling(() =>
-      this.#authorizer.beginAfter(prepared.snapshot, hop.url, hop.replayable, hop.left ?? null),
-    )
-    return this.#drive(attempt, hop, sender, response)
+    return this.#drive(this.#authorizer.beginAfter(prepared, hop.url, limitsOf(hop)), hop, sender, response)
   }
 
   async #drive<R>(
-    attempt: native.NativeAttempt,
+    attempt: Attempt,
     hop: Hop,
     sender: Sender<R>,
     first?: R,
@@ -201,11 +149,13 @@ export class Keyed {
     // The first rejection is about the credential that was in use: it is the one to return if all is in vain.
     let rejected: R | undefined
     try {
-      let step = first === undefined ? attempt.step : this.#show(attempt, sender.answer(first))
+      let step = first === undefined ? attempt.step : shown(attempt, sender.answer(first))
       for (;;) {
-        if (step === SEND) {
-          const headers = calling(() => attempt.apply(hop.method, hop.url))
-          this.names = namesOf(headers)
+        if (step === 'send') {
+          const make = this.#scheme?.make
+          const patch = make === undefined ? attempt.put(hop.method, hop.url) : await signedFor(attempt, make, hop)
+          const headers = patch.raw
+          this.#authorizer.names = namesOf(headers)
           if (this.yields(hop, headers)) return await sender.send([])
           keepHere(hop.origin, headers)
           const earlier: R | undefined = response
@@ -216,29 +166,27 @@ export class Keyed {
           }
           response = await sender.send(headers)
           const answer = sender.answer(response)
-          step = this.#show(attempt, answer)
+          step = shown(attempt, answer)
           // The program has the connection.
           if (answer.status === 101) return response
-        } else if (step === NEED_BODY && response !== undefined) {
+        } else if (step === 'need_body' && response !== undefined) {
           const peeked = await sender.peek(response, attempt.bodyLimit)
           response = peeked.response
-          step = this.#show(attempt, sender.answer(response), peeked.body)
-        } else if (step === WAIT) {
-          step = await givenUpBy<number>(hop.signal, new native.Job(), (job) => attempt.wait(job))
-        } else if (step === FAIL || response === undefined) {
+          step = shown(attempt, sender.answer(response), peeked.body)
+        } else if (step === 'wait') {
+          step = await attempt.wait({ signal: hop.signal })
+        } else if (step === 'fail' || response === undefined) {
           const { error } = attempt
           // The core ends a wait shortly before the limit. If there is no more to say of it, the error is the library's.
           const isLate = hop.left !== undefined && hop.left <= LAST
-          if (isLate && error?.keyswapCode === 'not_ready') await struck(hop.signal)
-          throw error == null
-            ? new KeyswapError('transport', 'there is no response')
-            : fromNative(error)
+          if (isLate && error?.code === 'not_ready') await struck(hop.signal)
+          throw error ?? new KeyswapError('transport', 'there is no response')
         } else {
           if (!attempt.isRejected) return response
           const { cause } = attempt
           if (rejected !== undefined) await sender.discard(response)
           const answer = rejected ?? response
-          if (cause != null) sender.blame?.(answer, fromNative(cause))
+          if (cause !== undefined) sender.blame?.(answer, cause)
           return answer
         }
       }
@@ -247,31 +195,24 @@ export class Keyed {
       throw error
     } finally {
       attempt.close()
-      this.#isThrottled = this.#authorizer.isThrottled
     }
   }
+}
 
-  #show(attempt: native.NativeAttempt, { status, headers }: Answer, body?: Uint8Array): number {
-    const classifier = this.#classifier
-    const said =
-      classifier !== undefined && (classifier.statuses ?? [401]).includes(status)
-        ? judge(classifier, { status, headers: asRecord(headers), body })
-        : null
-    return calling(() => attempt.response(status, headers as string[], body ?? null, said))
-  }
+function shown(attempt: Attempt, { status, headers }: Answer, body?: Uint8Array): Step {
+  return attempt.show(status, headers, body)
+}
 
-  #look(): Seen {
-    const epoch = this.#keys.epoch
-    const seen = this.#seen
-    if (seen !== undefined && seen.epoch === epoch) return seen
-    const snapshot = calling(() => this.#authorizer.snapshot())
-    const headers = snapshot.reveal() ?? null
-    if (headers !== null) this.names = namesOf(headers)
-    const looked = { epoch, snapshot, headers, admitted: new Set<string>() }
-    // One that was published meanwhile is looked at again next time.
-    this.#seen = snapshot.epoch === epoch ? looked : undefined
-    return looked
-  }
+function limitsOf({ replayable, left }: Hop): { replayable: boolean; timeout?: number } {
+  return left === undefined ? { replayable } : { replayable, timeout: left }
+}
+
+/** What a signature puts on a hop: headers, because a library shows URLs. */
+async function signedFor(attempt: Attempt, make: NonNullable<Scheme['make']>, hop: Hop): Promise<Patch> {
+  const { headers, body } = await hop.unsigned()
+  const patch = await attempt.sign(make, hop.method, hop.url, { headers: asRecord(headers), body })
+  if (patch.revealURL(hop.url) === hop.url) return patch
+  throw new KeyswapError('scheme_failed', 'a signature in a query shows in the URLs of this library: use Client')
 }
 
 /** In milliseconds, a little more than what the core leaves of a limit at most. */
@@ -284,11 +225,6 @@ function struck(signal: AbortSignal | undefined): Promise<void> {
     else if (signal.aborted) reject(signal.reason)
     else signal.addEventListener('abort', () => reject(signal.reason), { once: true })
   })
-}
-
-/** The names among headers by turns. */
-export function namesOf(turns: readonly string[]): string[] {
-  return turns.filter((_, at) => at % 2 === 0)
 }
 
 /** What may end the waits of a request, which count against the library's own limit of time, too. */
@@ -332,37 +268,18 @@ export interface Next {
 /** The most redirects that one request follows. */
 export const MOST_HOPS = native.mostHops()
 
+const [small, brief] = native.smallAndBrief() as [number, number]
 /** Bytes of a rejection that are read to keep its connection: less costly than to open another. */
-export const SMALL = 64 * 1024
+export const SMALL = small
 /** In milliseconds, how long that may take. */
-export const BRIEF = 1000
+export const BRIEF = brief
 
-export function specOf(options: KeyedOptions, further: readonly string[] = []): native.AuthorizerSpec {
-  const { scheme, classifier, allowedOrigins = [], plainHttpAllowed } = options
-  if (typeof allowedOrigins === 'string' || !Array.isArray(allowedOrigins)) {
-    throw new TypeError('allowedOrigins is an array of URLs')
-  }
-  if (classifier !== undefined && typeof classifier !== 'function') {
-    throw new TypeError('a classifier is a function')
-  }
-  return {
-    ...(scheme !== undefined && { scheme: scheme.spec }),
-    allowedOrigins: [...further, ...allowedOrigins.map(String)],
-    ...(plainHttpAllowed !== undefined && { plainHttpAllowed }),
-    ...(options.ownHeaderWins !== undefined && { ownHeaderWins: options.ownHeaderWins }),
-    ...(classifier !== undefined && {
-      judged: [...(classifier.statuses ?? [401])],
-      bodyLimit: classifier.bodyLimit ?? 4096,
-    }),
-  }
+function listed(further: readonly string[], allowed: KeyedOptions['allowedOrigins']): readonly (string | URL)[] {
+  // What is no array is told so where all origins are read.
+  return Array.isArray(allowed) ? [...further, ...allowed] : (allowed as never)
 }
 
 /** A key in a query would show in what the library shows of URLs. */
 export function refuseQuery(scheme: Scheme | undefined, library: string): void {
-  if (scheme?.spec.kind === 'query') {
-    throw new KeyswapError(
-      'invalid_config',
-      `a key in a query shows in the URLs of ${library}: use Client`,
-    )
-  }
+  if (scheme?.kind === 'query') throw invalid(`a key in a query shows in the URLs of ${library}: use Client`)
 }

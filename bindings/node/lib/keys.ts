@@ -2,8 +2,9 @@ import { EventEmitter } from 'node:events'
 import { inspect } from 'node:util'
 
 import * as native from '../native'
-import { calling, givenUpBy, KeyswapError, settled } from './errors'
-import { type Event, type EventName, Events } from './events'
+import { givenUpBy, KeyswapError, settled, told } from './errors'
+import { type Event, type EventName, type EventOf, Events } from './events'
+import { read, seconds, written } from './options'
 import { type Source, type SourceFunction, sourceOf } from './sources'
 
 /**
@@ -67,6 +68,9 @@ export interface KeySwapOptions {
   mints?: boolean
 }
 
+/** What is called at events of that name, or at every one for `event`. */
+export type Listener<N extends EventName | 'event'> = (event: N extends EventName ? EventOf<N> : Event) => void
+
 export interface WaitOptions {
   /** In milliseconds; by default there is no limit. */
   timeout?: number
@@ -93,6 +97,18 @@ export interface Stats {
   readonly waiting: number
 }
 
+/** What the core says of a credential. */
+interface Facts {
+  readonly id: string
+  readonly version: string | null
+  readonly scopes: readonly string[]
+  readonly createdAt: Date | null
+  readonly notBefore: Date | null
+  readonly activateAt: Date | null
+  readonly expiresAt: Date | null
+  readonly graceExpiresAt: Date | null
+}
+
 /** One usable credential. Neither `console.log` nor JSON shows its material. */
 export class Credential {
   readonly #native: native.NativeCredential
@@ -109,15 +125,15 @@ export class Credential {
   /** @internal */
   constructor(from: native.NativeCredential) {
     this.#native = from
-    this.id = from.id
-    this.version = from.version ?? undefined
-    this.scopes = from.scopes
-    const times = from.times.map((at) => (at == null ? undefined : new Date(at)))
-    this.createdAt = times[0]
-    this.notBefore = times[1]
-    this.activateAt = times[2]
-    this.expiresAt = times[3]
-    this.graceExpiresAt = times[4]
+    const facts = read(from.facts()) as unknown as Facts
+    this.id = facts.id
+    this.version = facts.version ?? undefined
+    this.scopes = facts.scopes
+    this.createdAt = facts.createdAt ?? undefined
+    this.notBefore = facts.notBefore ?? undefined
+    this.activateAt = facts.activateAt ?? undefined
+    this.expiresAt = facts.expiresAt ?? undefined
+    this.graceExpiresAt = facts.graceExpiresAt ?? undefined
   }
 
   /** A piece of material, in the clear: for the request, and nothing else. Throws a RangeError if it has none of that name. */
@@ -138,6 +154,10 @@ export interface CredentialSet {
   readonly previous: readonly Credential[]
   readonly next: Credential | undefined
   readonly revoked: readonly string[]
+  /** What the whole set may be used for. */
+  readonly scopes: readonly string[]
+  /** The origins that the provider narrows its use to; empty means no narrowing. */
+  readonly audience: readonly string[]
 }
 
 /**
@@ -171,11 +191,10 @@ export class KeySwap implements AsyncDisposable, Disposable {
   constructor(source: string | URL | Source | SourceFunction, options: KeySwapOptions = {}) {
     this.#epochs = new Int32Array(new SharedArrayBuffer(4))
     this.#name = options.name
-    const policy = options.policy === undefined ? null : toJson(options.policy)
-    const made = sourceOf(source, options.mints).make()
-    this.native = calling(
-      () => new native.NativeKeySwap(made, policy, options.name ?? null, this.#epochs),
-    )
+    const { policy = {}, name, mints } = options
+    const made = sourceOf(source, mints)
+    const json = JSON.stringify({ policy: written(policy, (name) => !PLAIN.has(name)), name, mints })
+    this.native = told(native.NativeKeySwap.follow(made.native, json, this.#epochs))
     this.key = () => this.current.reveal()
     this.akey = async () => {
       if (this.#seen === undefined) await this.ready({ timeout: 10_000 })
@@ -211,30 +230,27 @@ export class KeySwap implements AsyncDisposable, Disposable {
 
   /** The set that is held; undefined before the first fetch, and after the provider revoked it. */
   get credentials(): CredentialSet | undefined {
-    const shown = this.native.set()
-    if (shown == null) return undefined
-    const all = this.native.credentials().map((each) => new Credential(each))
-    const previous = this.native.previousCount()
+    const set = this.native.set()
+    if (set == null) return undefined
+    const shown = (one: native.NativeCredential | null | undefined): Credential | undefined =>
+      one == null ? undefined : new Credential(one)
     return {
-      generation: shown.generation,
-      primary: all[0],
-      previous: all.slice(1, 1 + previous),
-      next: all[1 + previous],
-      revoked: shown.revoked,
+      ...set,
+      primary: shown(set.primary),
+      previous: set.previous.map((each) => new Credential(each)),
+      next: shown(set.next),
     }
   }
 
   get stats(): Stats {
-    const stats = JSON.parse(this.native.stats()) as Stats
-    const date = (at: unknown): Date | null => (typeof at === 'number' ? new Date(at) : null)
-    return { ...stats, expiresAt: date(stats.expiresAt), lastSuccess: date(stats.lastSuccess) }
+    return read(this.native.stats()) as unknown as Stats
   }
 
   /** Waits until a credential is usable. Rejects with the error of the fetch that runs, should it fail. */
   async ready(options: WaitOptions = {}): Promise<void> {
     this.#check()
     await givenUpBy(options.signal, new native.Job(), (job) =>
-      this.native.ready(options.timeout ?? null, job),
+      this.native.ready(seconds(options.timeout), job),
     )
   }
 
@@ -242,7 +258,7 @@ export class KeySwap implements AsyncDisposable, Disposable {
   async refresh(options: WaitOptions = {}): Promise<void> {
     this.#check()
     await givenUpBy(options.signal, new native.Job(), (job) =>
-      this.native.refresh(options.timeout ?? null, job),
+      this.native.refresh(seconds(options.timeout), job),
     )
   }
 
@@ -259,22 +275,22 @@ export class KeySwap implements AsyncDisposable, Disposable {
   /** What happens from now on: `for await (const event of keys.events())`. It does not keep the process alive. */
   events(): Events {
     const events = new Events()
-    calling(() => this.native.onEvent((told) => events.take(told == null ? undefined : parsed(told))))
+    this.native.onEvent((event) => events.take(event == null ? undefined : Object.freeze(event as Event)))
     return events
   }
 
   /** Calls the listener at each event of that name, or at every one for `event`. */
-  on(name: EventName | 'event', listener: (event: Event) => void): this {
+  on<N extends EventName | 'event'>(name: N, listener: Listener<N>): this {
     this.#emitting().on(name, listener)
     return this
   }
 
-  once(name: EventName | 'event', listener: (event: Event) => void): this {
+  once<N extends EventName | 'event'>(name: N, listener: Listener<N>): this {
     this.#emitting().once(name, listener)
     return this
   }
 
-  off(name: EventName | 'event', listener: (event: Event) => void): this {
+  off<N extends EventName | 'event'>(name: N, listener: Listener<N>): this {
     this.#emitter?.off(name, listener)
     return this
   }
@@ -314,7 +330,7 @@ export class KeySwap implements AsyncDisposable, Disposable {
   #look(): Credential {
     this.#check()
     const seen = Atomics.load(this.#epochs, 0)
-    const current = new Credential(calling(() => this.native.current()))
+    const current = new Credential(told(this.native.current()))
     // Before the first snapshot the word is as it was made, and means nothing yet.
     this.#seen = seen === this.native.epoch() ? seen : undefined
     this.#current = current
@@ -328,32 +344,13 @@ export class KeySwap implements AsyncDisposable, Disposable {
   #emitting(): EventEmitter {
     if (this.#emitter === undefined) {
       const emitter = (this.#emitter = new EventEmitter())
-      calling(() =>
-        this.native.onEvent((told) => {
-          if (told == null) return
-          const event = parsed(told)
-          emitter.emit(event.name, event)
-          emitter.emit('event', event)
-        }),
-      )
+      this.native.onEvent((value) => {
+        if (value == null) return
+        const event = Object.freeze(value as Event)
+        emitter.emit(event.name, event)
+        emitter.emit('event', event)
+      })
     }
     return this.#emitter
   }
-}
-
-function parsed(told: string): Event {
-  return Object.freeze(JSON.parse(told) as Event)
-}
-
-/** The policy as the core reads it: names with underscores, times in seconds. */
-function toJson(policy: Policy): string {
-  const numbers: Record<string, unknown> = {}
-  for (const [name, value] of Object.entries(policy)) {
-    if (value === undefined) continue
-    const seconds = (each: unknown): unknown =>
-      typeof each === 'number' && !PLAIN.has(name) ? each / 1000 : each
-    const written = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
-    numbers[written] = Array.isArray(value) ? value.map(seconds) : seconds(value)
-  }
-  return JSON.stringify(numbers)
 }

@@ -1,21 +1,26 @@
 import { inspect } from 'node:util'
 
-import type * as native from '../native'
+import type { Credential } from './keys'
 
-/** How a credential goes onto a request: made by `header`, `bearer`, `basic` or `query`. */
+/** How a credential goes onto a request: made by `header`, `bearer`, `basic`, `query` or `sign`. */
 export class Scheme {
   /** @internal */
-  readonly spec: native.SchemeSpec
+  readonly kind: string
+  /** @internal */
+  readonly name: string | undefined
+  /** @internal */
+  readonly make: SignFunction | undefined
 
   /** @internal */
-  constructor(kind: string, name?: string) {
-    this.spec = name === undefined ? { kind } : { kind, name }
+  constructor(kind: string, name?: string, make?: SignFunction) {
+    this.kind = kind
+    this.name = name
+    this.make = make
     Object.freeze(this)
   }
 
   [inspect.custom](): string {
-    const { kind, name } = this.spec
-    return `Scheme { ${kind}${name === undefined ? '' : ` ${name}`} }`
+    return `Scheme { ${this.kind}${this.name === undefined ? '' : ` ${this.name}`} }`
   }
 }
 
@@ -40,6 +45,70 @@ export function basic(): Scheme {
  */
 export function query(name: string): Scheme {
   return new Scheme('query', name)
+}
+
+/** A request that is about to be sent, as a signature sees it. */
+export interface Unsigned {
+  readonly method: string
+  /** The whole URL. */
+  readonly url: string
+  /** Names in lower case, without what the signature adds. */
+  readonly headers: Readonly<Record<string, string>>
+  /** Undefined if there is none, or if it is a stream. */
+  readonly body: Uint8Array | undefined
+  readonly now: Date
+}
+
+/** What a signature adds to a request, in place of what is there of the same name. */
+export interface Signature {
+  readonly headers?: Readonly<Record<string, string>>
+  /** Parameters of the query: for `Client` and `Attempt`, because the adapters show URLs. */
+  readonly query?: Readonly<Record<string, string>>
+}
+
+export type SignFunction = (credential: Credential, request: Unsigned) => Signature | Promise<Signature>
+
+/**
+ * A signature of your own, for an API that wants each request signed: a function, which may be asynchronous, of the
+ * credential and the request, that returns the headers to add. It is called before each send. What it throws counts as a
+ * rejection of the credential, and the request goes on with the next one; if there is none, it fails with the code
+ * `scheme_failed`, before anything is sent.
+ *
+ * ```ts
+ * const scheme = sign((credential, { method, url, body, now }) => {
+ *   const text = `${method}\n${new URL(url).pathname}\n${now.getTime()}\n${Buffer.from(body ?? '').toString('hex')}`
+ *   const mac = createHmac('sha256', credential.reveal('secret')).update(text).digest('hex')
+ *   return { headers: { 'x-api-key': credential.reveal(), 'x-time': String(now.getTime()), 'x-sign': mac } }
+ * })
+ * ```
+ */
+export function sign(make: SignFunction): Scheme {
+  if (typeof make !== 'function') throw new TypeError('a signature is made by a function')
+  return new Scheme('sign', undefined, make)
+}
+
+/** What the function made, as the core takes it: raw headers, raw parameters, or what the function did instead. */
+export async function signed(
+  make: SignFunction,
+  credential: Credential,
+  request: Unsigned,
+): Promise<{ headers: string[]; query: string[]; failed: string | null }> {
+  const nothing = { headers: [], query: [] }
+  let made: Signature
+  try {
+    made = await make(credential, request)
+  } catch (error) {
+    // Its words may hold a key.
+    return { ...nothing, failed: `it threw ${error instanceof Error ? error.constructor.name : typeof error}` }
+  }
+  const parts = typeof made === 'object' && made !== null ? [made.headers ?? {}, made.query ?? {}] : []
+  const isFit = (part: unknown): part is Record<string, string> =>
+    typeof part === 'object' && part !== null && Object.values(part).every((value) => typeof value === 'string')
+  const [headers, query] = parts
+  if (!isFit(headers) || !isFit(query)) {
+    return { ...nothing, failed: 'it must return an object such as {headers: {...}}, whose values are strings' }
+  }
+  return { headers: Object.entries(headers).flat(), query: Object.entries(query).flat(), failed: null }
 }
 
 /** What a response says of the credential; `need_body` asks to be asked again with the body. */
@@ -73,15 +142,4 @@ export function judge(classifier: Classifier, response: Judged): Verdict {
     })
     return 'other'
   }
-}
-
-/** Headers by turns, as an object; those that stand several times are joined. */
-export function asRecord(turns: readonly string[]): Record<string, string> {
-  const record: Record<string, string> = {}
-  for (let at = 0; at + 1 < turns.length; at += 2) {
-    const name = turns[at]!.toLowerCase()
-    const value = turns[at + 1]!
-    record[name] = name in record ? `${record[name]}, ${value}` : value
-  }
-  return record
 }

@@ -1,7 +1,8 @@
 import { inspect } from 'node:util'
 
 import * as native from '../native'
-import { calling } from './errors'
+import { told } from './errors'
+import { written } from './options'
 
 /** A credential as a source's function writes it. Further names in `material` are for schemes of your own. */
 export interface CredentialDocument {
@@ -40,20 +41,14 @@ export type SourceFunction = () => Document | Promise<Document>
 
 /** Where sets come from: made by `endpoint`, `file` or `env`. */
 export class Source {
-  readonly #make: () => native.NativeSource
+  /** @internal */
+  readonly native: native.NativeSource
   readonly #shown: string
 
   /** @internal */
-  constructor(shown: string, make: () => native.NativeSource) {
-    this.#make = make
+  constructor(shown: string, made: native.NativeSource) {
+    this.native = made
     this.#shown = shown
-    // A bad URL is told here and not in the background.
-    calling(make)
-  }
-
-  /** @internal */
-  make(): native.NativeSource {
-    return calling(this.#make)
   }
 
   [inspect.custom](): string {
@@ -109,32 +104,19 @@ export function endpoint(url: string | URL, options: EndpointOptions = {}): Sour
       throw new TypeError(`pass ${name} or ${name}File, not both`)
     }
   }
-  const spec: native.EndpointSpec = {
+  const { regions: _, bootstrap: __, ...rest } = options
+  const spec = {
+    ...rest,
     url: String(url),
     ...(typeof bootstrap === 'string' && { bootstrap }),
-    ...(bootstrapFile !== undefined && { bootstrapFile }),
     ...(bootstrap === false && { noBootstrap: true }),
-    ...(options.timeout !== undefined && { timeout: options.timeout }),
-    ...(options.push !== undefined && { push: options.push }),
-    ...(options.heartbeat !== undefined && { heartbeat: options.heartbeat }),
-    ...(options.signedBy !== undefined && { signedBy: options.signedBy }),
-    ...(options.setName !== undefined && { setName: options.setName }),
-    ...(options.rootCertificates !== undefined && { rootCertificates: options.rootCertificates }),
-    ...(options.rootCertificatesFile !== undefined && { rootCertificatesFile: options.rootCertificatesFile }),
-    ...(options.clientCertificate !== undefined && { clientCertificate: options.clientCertificate }),
-    ...(options.clientCertificateFile !== undefined && { clientCertificateFile: options.clientCertificateFile }),
-    ...(options.app !== undefined && { app: options.app }),
-    ...(options.plainHttpAllowed !== undefined && { plainHttpAllowed: options.plainHttpAllowed }),
   }
+  const json = JSON.stringify(written(spec, (name) => name === 'timeout' || name === 'heartbeat'))
   const asked = typeof bootstrap === 'function' ? answering(bootstrap, asText) : undefined
   const others = regions.map((region) => (region instanceof Source ? region : endpoint(region, options_of(options))))
   const shown = URL.canParse(spec.url) ? new URL(spec.url).host : 'endpoint'
-  return new Source(shown, () =>
-    others.reduce(
-      (made, other) => made.or(other.make()),
-      native.NativeSource.endpoint(spec, asked ?? null),
-    ),
-  )
+  const first = told(native.NativeSource.endpoint(json, asked ?? null))
+  return new Source(shown, others.reduce((made, other) => told(made.or(other.native)), first))
 }
 
 /** A region that is given by its URL alone is like the first one. */
@@ -144,12 +126,12 @@ function options_of({ regions: _, ...options }: EndpointOptions): EndpointOption
 
 /** A file or a folder that something else keeps fresh: a key, a folder of pieces, or a document. */
 export function file(path: string): Source {
-  return new Source(path, () => native.NativeSource.file(path))
+  return new Source(path, told(native.NativeSource.file(JSON.stringify({ path }))))
 }
 
 /** A key in an environment variable, for development. It never rotates. */
 export function env(variable: string, options: { id?: string } = {}): Source {
-  return new Source(variable, () => native.NativeSource.env(variable, options.id ?? null))
+  return new Source(variable, told(native.NativeSource.env(JSON.stringify({ variable, ...options }))))
 }
 
 /** @internal */
@@ -160,7 +142,7 @@ export function sourceOf(source: string | URL | Source | SourceFunction, mints =
   if (source instanceof Source) return source
   if (typeof source === 'string' || source instanceof URL) return endpoint(source)
   if (typeof source === 'function') {
-    return new Source('function', () => native.NativeSource.function(answering(source, asDocument), mints))
+    return new Source('function', native.NativeSource.function(answering(source, asDocument)))
   }
   throw new TypeError('a source is a URL, or made by endpoint, file or env, or a function')
 }

@@ -4,6 +4,7 @@ import { type AdapterOptions, type Answer, type Hop, Keyed, Patience, refuseQuer
 import { type Controller, fieldsOf, type Handler, type Head, Held, isNamed, OlderController } from './held'
 import { unwrapped } from './here'
 import type { KeySwap } from './keys'
+import { bytesOf } from './options'
 
 type Dispatch = Dispatcher['dispatch']
 type Options = Dispatcher.DispatchOptions & { resend?: boolean }
@@ -311,7 +312,14 @@ function hopOf(keyed: Keyed, opts: Options, origin: string): Hop {
     origin,
     replayable: canRepeat && keyed.resends(opts.resend),
     sets: (name) => headers != null && namesIn(headers).some((own) => own.toLowerCase() === name),
+    unsigned: async () => ({ headers: headers == null ? [] : rawIn(headers), body: await bytesOf(body) }),
   }
+}
+
+function rawIn(headers: NonNullable<Options['headers']>): string[] {
+  if (isFlat(headers)) return headers
+  const pairs = Symbol.iterator in headers ? [...(headers as Iterable<[string, unknown]>)] : Object.entries(headers)
+  return pairs.flatMap(([name, value]) => [value ?? []].flat().flatMap((each) => [name, String(each)]))
 }
 
 function namesIn(headers: NonNullable<Options['headers']>): string[] {

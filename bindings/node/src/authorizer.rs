@@ -1,94 +1,44 @@
 //! Credentials for requests that another HTTP library sends.
-//!
-//! A host keeps what `snapshot` shows as long as its epoch is that of the shared word, and patches its
-//! requests from it without a call. It begins an `Attempt` while the snapshot is probing, or has no
-//! headers, and with `begin_after` when a response matches the attention.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use http::Method;
-use keyswap::{
-    host,
-    redirect::{Asked, MAX_HOPS},
+use keyswap_host::{
+    Authorizer, Foreign, MAX_HOPS, MOST_ORIGINS, Patch, Prepared, header_map, header_pairs,
+    options::from_json,
 };
-use napi::bindgen_prelude::{Function as JsFunction, *};
+use napi::bindgen_prelude::*;
 use napi_derive::napi;
-use url::Url;
 
 use crate::{
-    attempt::{NativeAttempt, header_map},
-    errors::{invalid, raise},
-    function::{Answer, Function},
-    keys::{NativeKeySwap, limit},
-    scheme::{Judge, SchemeSpec},
+    attempt::NativeAttempt,
+    errors::{Thrown, told},
+    foreign::Elsewhere,
+    keys::NativeKeySwap,
 };
-
-/// What an authorizer, or a client, is made of.
-#[napi(object)]
-pub struct AuthorizerSpec {
-    /// How credentials go onto requests; without one, as the set says.
-    pub scheme: Option<SchemeSpec>,
-    /// Where they may go.
-    pub allowed_origins: Vec<String>,
-    /// Plain HTTP to other machines.
-    pub plain_http_allowed: Option<bool>,
-    /// A request that sets the header of the scheme itself goes as it is.
-    pub own_header_wins: Option<bool>,
-    /// The responses that a function of the program judges; none if there is no such function.
-    pub judged: Option<Vec<u16>>,
-    /// How many bytes of a body it may ask for.
-    pub body_limit: Option<u32>,
-}
-
-impl AuthorizerSpec {
-    /// The function of the program, if there is one; it may be asked elsewhere.
-    pub(crate) fn judge(
-        &self,
-        function: Option<&JsFunction<'_, Answer, ()>>,
-    ) -> Result<Option<Judge>> {
-        let Some(statuses) = self.judged.clone() else { return Ok(None) };
-        let function = function.map(Function::new).transpose()?;
-        Ok(Some(Judge::new(statuses, self.body_limit.unwrap_or(0), function)))
-    }
-}
 
 /// Puts credentials on requests that another library sends, and learns from the responses.
 #[napi]
-pub struct NativeAuthorizer(keyswap::Authorizer);
+pub struct NativeAuthorizer(Authorizer);
 
 #[napi]
 impl NativeAuthorizer {
-    /// The verdicts of the program's function are passed to each attempt.
-    #[napi(constructor)]
-    pub fn new(keys: &NativeKeySwap, spec: AuthorizerSpec) -> Result<Self> {
-        let raised = |error: keyswap::Error| raise(&error);
-        let mut builder = keyswap::Authorizer::builder(&keys.keys);
-        if spec.plain_http_allowed == Some(true) {
-            builder = builder.plain_http_allowed();
-        }
-        if spec.own_header_wins == Some(true) {
-            builder = builder.own_header_wins();
-        }
-        if let Some(scheme) = &spec.scheme {
-            builder = builder.scheme(scheme.make()?);
-        }
-        if let Some(judge) = spec.judge(None)? {
-            builder = builder.classifier(judge);
-        }
-        for origin in &spec.allowed_origins {
-            builder = builder.allow_origin(origin).map_err(raised)?;
-        }
-        builder.build().map(Self).map_err(raised)
+    /// `options` are JSON; what the program's classifier and signature say is passed to each attempt.
+    #[napi]
+    pub fn of(
+        keys: &NativeKeySwap,
+        options: String,
+        signs: bool,
+    ) -> Either<NativeAuthorizer, Thrown> {
+        let sign = signs.then(|| Arc::new(Elsewhere) as _);
+        let foreign = Foreign { sign, classifier: None };
+        let made = from_json(&options);
+        told(made.and_then(|options| Authorizer::new(&keys.keys, &options, &foreign)).map(Self))
     }
 
-    /// What requests see now. A credential that cannot be put on a request is the business of an attempt,
-    /// which may have another one.
+    /// What requests see now.
     #[napi]
     pub fn snapshot(&self) -> NativeSnapshot {
-        let inner = self.0.snapshot();
-        let patch = host::prepare(&self.0, &inner);
-        let headers = patch.filter(|_| !inner.is_probing()).map(|patch| shown(&patch));
-        NativeSnapshot { inner, headers }
+        NativeSnapshot(self.0.prepared())
     }
 
     /// The statuses of the responses that an attempt has to be shown.
@@ -109,15 +59,15 @@ impl NativeAuthorizer {
         self.0.is_throttled()
     }
 
-    /// Whether a request goes as it is, because it sets one of the headers that hold credentials (by turns, with
-    /// their values) itself. Throws if nobody said which one counts.
+    /// Whether a request goes as it is, because it sets one of the headers that hold credentials itself. Both
+    /// are raw headers.
     #[napi]
-    pub fn yields(&self, turns: Vec<String>, own: Vec<String>) -> Result<bool> {
-        self.0.yields(&self.patch(&turns), &header_map(&own)).map_err(|error| raise(&error))
+    pub fn yields(&self, raw: Vec<String>, own: Vec<String>) -> Either<bool, Thrown> {
+        told(self.0.yields(&self.0.patch_of(&raw), &header_map(header_pairs(&own))))
     }
 
-    /// Where a response leads; nothing if it leads nowhere, or where it must not. `turns` is what the request
-    /// carried.
+    /// Where a response leads; nothing if it leads nowhere, or where it must not. `raw` is what the request
+    /// carried. Whether there is a body that can be sent again is known to the library.
     #[napi]
     pub fn follow(
         &self,
@@ -125,41 +75,27 @@ impl NativeAuthorizer {
         url: String,
         status: u32,
         location: String,
-        turns: Vec<String>,
-    ) -> Result<Option<NextHop>> {
-        let (url, method) = (parse(&url)?, crate::attempt::method_of(&method)?);
-        let Some(status) = u16::try_from(status).ok().and_then(|status| status.try_into().ok())
-        else {
-            return Ok(None);
-        };
-        let patch = self.patch(&turns);
-        // Whether there is a body that can be sent again is known to the library.
-        let asked = Asked::new(&method, &url, &patch, true);
-        Ok(asked.follow(status, &location).map(|next| NextHop {
-            method: next.method.to_string(),
-            url: next.url.into(),
-            drops_body: next.drops_body,
-            drops: next.drops.iter().map(|name| name.as_str().to_owned()).collect(),
-        }))
+        raw: Vec<String>,
+    ) -> Either<Option<NextHop>, Thrown> {
+        let next = self.0.patch_of(&raw).follow(&method, &url, true, status, &location);
+        told(next.map(|next| next.map(NextHop::from)))
     }
 
     /// Whether credentials may go to this URL now.
     #[napi]
-    pub fn admits(&self, url: String) -> Result<bool> {
-        Ok(self.0.admits(&parse(&url)?))
+    pub fn admits(&self, url: String) -> Either<bool, Thrown> {
+        told(self.0.admits(&url))
     }
 
-    /// A request is about to be sent.
+    /// A request is about to be sent; the deadline is in seconds.
     #[napi]
     pub fn begin(
         &self,
         url: String,
         replayable: bool,
         deadline: Option<f64>,
-    ) -> Result<NativeAttempt> {
-        let (url, deadline): (Url, Option<Duration>) = (parse(&url)?, limit(deadline)?);
-        let attempt = self.0.begin(&url, replayable, deadline);
-        attempt.map(NativeAttempt::new).map_err(|error| raise(&error))
+    ) -> Either<NativeAttempt, Thrown> {
+        told(self.0.begin(&url, replayable, deadline).map(NativeAttempt))
     }
 
     /// A request was sent with the headers of `snapshot`, and the response matches the attention.
@@ -170,25 +106,8 @@ impl NativeAuthorizer {
         url: String,
         replayable: bool,
         deadline: Option<f64>,
-    ) -> Result<NativeAttempt> {
-        let (url, deadline) = (parse(&url)?, limit(deadline)?);
-        // The host does not say the method yet: the one that is repeated least.
-        let attempt =
-            host::begin_after(&self.0, &snapshot.inner, &Method::POST, &url, replayable, deadline);
-        attempt.map(NativeAttempt::new).map_err(|error| raise(&error))
-    }
-}
-
-impl NativeAuthorizer {
-    fn patch(&self, turns: &[String]) -> keyswap::Patch {
-        let (mut patch, snapshot) = (keyswap::Patch::default(), self.0.snapshot());
-        for turn in turns.chunks_exact(2) {
-            if let (Some(credential), Ok(name)) = (snapshot.in_use(), turn[0].parse()) {
-                // What was put on a request can be put on a patch.
-                let _ = patch.add_header(name, &turn[1], credential);
-            }
-        }
-        patch
+    ) -> Either<NativeAttempt, Thrown> {
+        told(self.0.begin_after(&snapshot.0, &url, replayable, deadline).map(NativeAttempt))
     }
 }
 
@@ -198,8 +117,14 @@ pub(crate) fn most_hops() -> u32 {
     MAX_HOPS
 }
 
+/// The most origins that are noted in one epoch.
+#[napi]
+pub(crate) fn most_origins() -> u32 {
+    MOST_ORIGINS as u32
+}
+
 /// The hop that a redirect asks for.
-#[napi(object)]
+#[napi(object, object_from_js = false)]
 pub struct NextHop {
     /// Its method.
     pub method: String,
@@ -211,39 +136,61 @@ pub struct NextHop {
     pub drops: Vec<String>,
 }
 
+impl From<keyswap_host::NextHop> for NextHop {
+    fn from(next: keyswap_host::NextHop) -> Self {
+        let keyswap_host::NextHop { method, url, drops_body, drops } = next;
+        Self { method, url, drops_body, drops }
+    }
+}
+
 /// What requests see in one epoch.
 #[napi]
-pub struct NativeSnapshot {
-    inner: Arc<keyswap::Snapshot>,
-    headers: Option<Vec<String>>,
-}
+pub struct NativeSnapshot(Prepared);
 
 #[napi]
 impl NativeSnapshot {
     /// Its number, as the shared word shows it.
     #[napi(getter)]
     pub fn epoch(&self) -> i32 {
-        self.inner.epoch() as i32
+        self.0.epoch() as i32
     }
 
-    /// What the credential in use adds to any request, by turns a name and its value, in the clear. None
-    /// if a request has to begin an attempt.
+    /// What the credential in use adds to any request; none if a request has to begin an attempt.
     #[napi]
-    pub fn reveal(&self) -> Option<Vec<String>> {
-        self.headers.clone()
+    pub fn patch(&self) -> Option<NativePatch> {
+        self.0.patch().cloned().map(NativePatch)
     }
 }
 
-/// By turns a name, in lower case, and its value.
-pub(crate) fn shown(patch: &keyswap::Patch) -> Vec<String> {
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    patch.headers().flat_map(|(name, value)| [name.as_str().to_owned(), text(value)]).collect()
-}
+/// What to add to a request.
+#[napi]
+pub struct NativePatch(pub(crate) Patch);
 
-pub(crate) fn parse(url: &str) -> Result<Url> {
-    // The text is not repeated: it may hold a user and a password.
-    match Url::parse(url) {
-        Ok(url) if url.has_host() => Ok(url),
-        _ => Err(invalid("not a whole URL")),
+#[napi]
+impl NativePatch {
+    /// Raw headers: a name in lower case, its value, and so on, in the clear.
+    #[napi]
+    pub fn reveal(&self) -> Vec<String> {
+        self.0.reveal()
+    }
+
+    /// The URL with what goes into its query, in the clear; the same text if nothing does.
+    #[napi]
+    pub fn reveal_url(&self, url: String) -> Either<String, Thrown> {
+        told(self.0.reveal_url(&url))
+    }
+
+    /// Where a response leads to which a request with this led.
+    #[napi]
+    pub fn follow(
+        &self,
+        method: String,
+        url: String,
+        replayable: bool,
+        status: u32,
+        location: String,
+    ) -> Either<Option<NextHop>, Thrown> {
+        let next = self.0.follow(&method, &url, replayable, status, &location);
+        told(next.map(|next| next.map(NextHop::from)))
     }
 }

@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use keyswap_host::CredentialRecord;
 use napi_derive::napi;
-
-/// Milliseconds since 1970.
-pub(crate) fn millis(at: Option<Timestamp>) -> Option<f64> {
-    at.map(|at| at.as_millisecond() as f64)
-}
+use serde_json::Value;
 
 /// One usable credential.
 #[napi]
@@ -16,30 +12,10 @@ pub struct NativeCredential(pub(crate) Arc<keyswap::Credential>);
 
 #[napi]
 impl NativeCredential {
-    /// Its id.
-    #[napi(getter)]
-    pub fn id(&self) -> &str {
-        self.0.id()
-    }
-
-    /// Its version, if the source gave one.
-    #[napi(getter)]
-    pub fn version(&self) -> Option<&str> {
-        self.0.version()
-    }
-
-    /// What it may be used for.
-    #[napi(getter)]
-    pub fn scopes(&self) -> Vec<String> {
-        self.0.scopes().iter().map(|scope| scope.to_string()).collect()
-    }
-
-    /// `created_at`, `not_before`, `activate_at`, `expires_at` and `grace_expires_at`.
-    #[napi(getter)]
-    pub fn times(&self) -> Vec<Option<f64>> {
-        let it = &self.0;
-        let times = [it.created_at(), it.not_before(), it.activate_at(), it.expires_at()];
-        times.into_iter().chain([it.grace_expires_at()]).map(millis).collect()
+    /// What is known of it, without its material.
+    #[napi(ts_return_type = "Record<string, unknown>")]
+    pub fn facts(&self) -> Value {
+        serde_json::to_value(CredentialRecord::from(&*self.0)).unwrap_or_default()
     }
 
     /// A piece of material; none of that name.

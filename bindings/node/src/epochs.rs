@@ -14,9 +14,7 @@ use std::sync::{
     atomic::{AtomicI32, Ordering},
 };
 
-use napi::{Env, bindgen_prelude::*};
-
-use crate::errors::invalid;
+use napi::{Env, Error, bindgen_prelude::*};
 
 /// A place for the epoch, as long as its environment lives.
 #[derive(Clone)]
@@ -25,7 +23,7 @@ pub(crate) struct Epochs(Arc<Mutex<Option<Int32Array>>>);
 impl Epochs {
     pub(crate) fn new(env: &Env, array: Int32Array) -> Result<Self> {
         if array.len() != 1 {
-            return Err(invalid("the place for the epoch is one word"));
+            return Err(Error::from_reason("the place for the epoch is one word"));
         }
         let epochs = Self(Arc::new(Mutex::new(Some(array))));
         env.add_env_cleanup_hook(epochs.clone(), |epochs| epochs.release())?;

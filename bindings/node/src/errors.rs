@@ -1,9 +1,10 @@
 //! Errors of the core on their way to JavaScript, which makes a `KeyswapError` of them.
 
-use keyswap::{Error, ErrorKind};
+use keyswap_host::{Error, ErrorRecord};
+use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 
-/// An error as promises are settled with it: JavaScript throws it.
+/// An error in the place of what a call returns, or a promise is settled with: JavaScript throws it.
 #[napi(object, object_from_js = false)]
 pub struct Thrown {
     /// The stable code.
@@ -14,40 +15,32 @@ pub struct Thrown {
     pub status: Option<u16>,
     /// How long to stay away, in milliseconds.
     pub retry_after_ms: Option<f64>,
+    /// Whether trying again soon is unlikely to help.
+    pub lasting: bool,
 }
 
 pub(crate) fn thrown(error: &Error) -> Thrown {
-    Thrown {
-        keyswap_code: error.code().to_owned(),
-        message: error.to_string(),
-        status: error.status(),
-        retry_after_ms: error.retry_after().map(|wait| wait.as_secs_f64() * 1000.0),
+    let ErrorRecord { code, message, status, retry_after_ms, lasting } = error.into();
+    let retry_after_ms = retry_after_ms.map(|wait| wait as f64);
+    Thrown { keyswap_code: code, message, status, retry_after_ms, lasting }
+}
+
+/// What a call returns.
+pub(crate) fn told<T>(outcome: Result<T, Error>) -> Either<T, Thrown> {
+    match outcome {
+        Ok(value) => Either::A(value),
+        Err(error) => Either::B(thrown(&error)),
     }
-}
-
-/// The same for a call that is not asynchronous: thrown with JSON as its message.
-pub(crate) fn raise(error: &Error) -> napi::Error {
-    let Thrown { keyswap_code, message, status, retry_after_ms } = thrown(error);
-    let json = serde_json::json!({
-        "keyswapCode": keyswap_code, "message": message,
-        "status": status, "retryAfterMs": retry_after_ms,
-    });
-    napi::Error::from_reason(json.to_string())
-}
-
-/// An error of the program's own making.
-pub(crate) fn invalid(what: impl Into<String>) -> napi::Error {
-    raise(&Error::new(ErrorKind::InvalidConfig, what))
 }
 
 /// Every code that an error may have.
 #[napi]
 pub(crate) fn error_codes() -> Vec<&'static str> {
-    ErrorKind::ALL.iter().map(|kind| kind.code()).collect()
+    keyswap_host::codes()
 }
 
 /// Every name that an event may have.
 #[napi]
 pub(crate) fn event_names() -> Vec<&'static str> {
-    keyswap::Event::NAMES.to_vec()
+    keyswap_host::event_names()
 }

@@ -97,14 +97,24 @@ test('the packed package: the README runs unchanged as both kinds of module, and
   const env = { KEYSWAP_BOOTSTRAP: world.bootstrap }
   for (const main of ['esm.mjs', 'cjs.cjs']) assert.equal(run(process.execPath, [main], app, env), 'k1\n')
 
+  const [, own] = /```js\n(import \{ Authorizer[^]*?)```/.exec(readme)
+  const ownHere = own
+    .replace('https://keys.example.com/keyswap/v1/sets/trading', world.setUrl)
+    .replaceAll('https://api.example.com', world.apiUrl)
+  writeFileSync(join(app, 'own.mjs'), ownHere + said)
+  assert.equal(run(process.execPath, ['own.mjs'], app, env), 'k1\n')
+
   mkdirSync(join(app, 'node_modules/@types'))
   symlinkSync(join(PACKAGE, 'node_modules/@types/node'), join(app, 'node_modules/@types/node'))
   symlinkSync(join(PACKAGE, 'node_modules/undici-types'), join(app, 'node_modules/undici-types'))
-  const typed = example + "const id: string = keys.current.id\nexport { id, price }\n"
+  const event = "keys.on('swapped', ({ to }) => { const id: string = to })\n"
+  const typed = `${example}const id: string = keys.current.id\n${event}export { id, price }\n`
   writeFileSync(join(app, 'typed.mts'), typed)
   compiled(app, 'typed.mts', 'commonjs')
   writeFileSync(join(app, 'wrong.mts'), typed.replace('const id: string', 'const id: number'))
   assert.throws(() => compiled(app, 'wrong.mts', 'commonjs'), ({ stdout }) => stdout.includes('TS2322'))
+  writeFileSync(join(app, 'wrong.mts'), typed.replace("'swapped'", "'expired'"))
+  assert.throws(() => compiled(app, 'wrong.mts', 'commonjs'), ({ stdout }) => stdout.includes('TS2339'))
 })
 
 test('the version is that of the workspace', () => {
