@@ -16,14 +16,14 @@
 //!
 //! Nothing here reads a clock, asks the system for randomness, takes a lock, spawns or does I/O.
 
-mod adoption;
 pub mod attempt;
 mod bucket;
 mod fetching;
-mod held;
+mod holdings;
 mod input;
 mod member;
 mod probation;
+mod reporting;
 pub mod retry;
 pub mod rotation;
 pub mod snapshot;

@@ -11,7 +11,7 @@ use keyswap::{
 };
 
 use super::{Due, Life};
-use crate::oracle::{Held, must};
+use crate::oracle::{Checked, must};
 
 const WAIT: u64 = 10_000;
 const PROBE_TIMEOUT: u64 = 5_000;
@@ -55,7 +55,7 @@ pub(super) struct Request {
 }
 
 impl Life {
-    pub(super) fn begin(&mut self) -> Held {
+    pub(super) fn begin(&mut self) -> Checked {
         let wait = self.rng.u64(1..self.pace);
         self.plan(wait, Due::Begin);
         let Some(at) = self.requests.iter().position(|request| request.stage == Stage::Free) else {
@@ -87,7 +87,7 @@ impl Life {
         self.decide(at, true)
     }
 
-    pub(super) fn proceed(&mut self, at: usize) -> Held {
+    pub(super) fn proceed(&mut self, at: usize) -> Checked {
         let now = self.moment().boot;
         let request = &mut self.requests[at];
         if request.stage == Stage::Waiting && now >= request.until {
@@ -96,7 +96,7 @@ impl Life {
         self.decide(at, false)
     }
 
-    pub(super) fn decide(&mut self, at: usize, is_fresh: bool) -> Held {
+    pub(super) fn decide(&mut self, at: usize, is_fresh: bool) -> Checked {
         self.decisions += 1;
         let now = self.moment().boot;
         let snapshot = self.rotation.snapshot().clone();
@@ -113,7 +113,7 @@ impl Life {
         next: Next,
         snapshot: &Snapshot,
         is_fresh: bool,
-    ) -> Held {
+    ) -> Checked {
         self.requests[at].step += 1;
         let (step, number) = (self.requests[at].step, self.requests[at].number);
         if self.trace {
@@ -186,7 +186,7 @@ impl Life {
     }
 
     /// The API's answer arrives. It was made at some time since the request was sent; now will do.
-    pub(super) fn answer(&mut self, at: usize) -> Held {
+    pub(super) fn answer(&mut self, at: usize) -> Checked {
         let request = &self.requests[at];
         let Some(credential) = request.credential.clone() else { return Ok(()) };
         let is_accepted = match self.world.key_of(&credential) {
@@ -276,7 +276,7 @@ impl Life {
         credential: &Arc<Credential>,
         snapshot: &Snapshot,
         is_fresh: bool,
-    ) -> Held {
+    ) -> Checked {
         let now = self.moment();
         let request = &self.requests[at];
         let sends = request.course.as_ref().map_or(0, Course::sends);
@@ -308,7 +308,7 @@ impl Life {
         Ok(())
     }
 
-    pub(super) fn check_end(&self, at: usize, failed: bool, snapshot: &Snapshot) -> Held {
+    pub(super) fn check_end(&self, at: usize, failed: bool, snapshot: &Snapshot) -> Checked {
         let request = &self.requests[at];
         let in_vain = failed || request.last == Verdict::Rejected;
         let is_excused = !request.replayable
@@ -333,7 +333,7 @@ impl Life {
     }
 
     /// Invariant 14: while all is well, no answer that was given before keeps requests from getting through.
-    pub(super) fn check_way_back(&mut self) -> Held {
+    pub(super) fn check_way_back(&mut self) -> Checked {
         let now = self.now;
         if !self.world.is_well(self.now) {
             self.in_vain = None;

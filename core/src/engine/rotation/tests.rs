@@ -9,12 +9,12 @@ use crate::{
     report::Report,
 };
 
-mod adoption;
 mod announced;
 mod answers;
 mod episodes;
 mod fetching;
 mod recovery;
+mod reports;
 mod selection;
 mod times;
 

@@ -133,7 +133,7 @@ fn a_revocation_counts_for_what_was_held_and_is_kept_within_bounds() {
         let (id, old) = (format!("k{generation}"), format!("k{}", generation - 1));
         life.refresh(set(generation, &id, &[]).with_revoked(&old));
     }
-    assert!(life.rotation.held.bounds() <= 128);
+    assert!(life.rotation.holdings.bounds() <= 128);
     life.refresh(set(300, "k298", &[]));
     assert_eq!(life.in_use(), Some("k299"), "the newest are remembered");
 }
@@ -220,7 +220,7 @@ fn what_requests_counted_shows_that_a_key_was_accepted() {
     life.not_modified();
     assert!(!life.rotation.snapshot().is_exhausted());
     // The child of a fork knows that, too, and begins a count of its own.
-    let held = life.rotation.held.set.clone().expect("a set");
+    let held = life.rotation.holdings.set.clone().expect("a set");
     let mut child = Life::begin();
     child.rotation.inherit(START, (*held).clone());
     assert!(child.rotation.fetching.is_proven);
