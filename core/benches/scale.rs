@@ -24,7 +24,7 @@ fn main() {
 fn steps_a_second() {
     let policy = Arc::new(Policy::default());
     let backoff = default_backoff(&policy);
-    let mut now = Moment { wall: 1_800_000_000_000, boot: 1 };
+    let mut now = Moment::new(1_800_000_000_000, 1);
     let mut rotation = Rotation::new(now, 1, policy, backoff);
     let (mut generation, mut ticket, mut steps) = (0, None, 0);
     let start = thread_cpu_ns();

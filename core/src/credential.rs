@@ -50,11 +50,26 @@ pub struct Credential {
 
 /// A scheme that the provider names in the set, for programs that name none themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
 pub struct NamedScheme {
     /// `api_key`, `bearer`, `basic`, or the name of one that the program registered.
     pub name: Box<str>,
     /// The header that `api_key` goes into.
     pub header: Option<Box<str>>,
+}
+
+impl NamedScheme {
+    /// The scheme of this name.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.into(), header: None }
+    }
+
+    /// Says which header `api_key` goes into.
+    pub fn with_header(mut self, header: &str) -> Self {
+        self.header = Some(header.into());
+        self
+    }
 }
 
 impl Credential {

@@ -109,45 +109,54 @@ impl ErrorKind {
     /// assert_eq!(keyswap::ErrorKind::SetRevoked.code(), "set_revoked");
     /// ```
     pub const fn code(self) -> &'static str {
-        match self {
-            Self::BootstrapRejected => "bootstrap_rejected",
-            Self::Forbidden => "forbidden",
-            Self::UnknownSet => "unknown_set",
-            Self::SetRevoked => "set_revoked",
-            Self::Unavailable => "unavailable",
-            Self::Throttled => "throttled",
-            Self::Timeout => "timeout",
-            Self::Malformed => "malformed",
-            Self::OlderGeneration => "older_generation",
-            Self::SignatureInvalid => "signature_invalid",
-            Self::SourceFailed => "source_failed",
-            Self::Expired => "expired",
-            Self::NotReady => "not_ready",
-            Self::Closed => "closed",
-            Self::OriginNotAllowed => "origin_not_allowed",
-            Self::InsecureUrl => "insecure_url",
-            Self::InvalidConfig => "invalid_config",
-            Self::MissingScope => "missing_scope",
-            Self::SchemeFailed => "scheme_failed",
-            Self::Transport => "transport",
-            Self::Status => "status",
-            Self::Body => "body",
-        }
+        self.entry().0
     }
 
-    /// Whether trying again soon is unlikely to help.
-    const fn is_lasting(self) -> bool {
-        matches!(
-            self,
-            Self::BootstrapRejected
-                | Self::Forbidden
-                | Self::UnknownSet
-                | Self::SetRevoked
-                | Self::OlderGeneration
-                | Self::SignatureInvalid
-                | Self::InvalidConfig
-        )
+    const fn prospect(self) -> Prospect {
+        self.entry().1
     }
+
+    /// The one table of kinds: the code of each, and what trying again may bring.
+    const fn entry(self) -> (&'static str, Prospect) {
+        use Prospect::*;
+        match self {
+            Self::BootstrapRejected => ("bootstrap_rejected", Lasting),
+            Self::Forbidden => ("forbidden", Lasting),
+            Self::UnknownSet => ("unknown_set", Lasting),
+            Self::SetRevoked => ("set_revoked", Lasting),
+            Self::Unavailable => ("unavailable", Transient),
+            Self::Throttled => ("throttled", Transient),
+            Self::Timeout => ("timeout", Transient),
+            Self::Malformed => ("malformed", Open),
+            Self::OlderGeneration => ("older_generation", Lasting),
+            Self::SignatureInvalid => ("signature_invalid", Lasting),
+            Self::SourceFailed => ("source_failed", Open),
+            Self::Expired => ("expired", Open),
+            Self::NotReady => ("not_ready", Transient),
+            Self::Closed => ("closed", Open),
+            Self::OriginNotAllowed => ("origin_not_allowed", Configuration),
+            Self::InsecureUrl => ("insecure_url", Configuration),
+            Self::InvalidConfig => ("invalid_config", Configuration),
+            Self::MissingScope => ("missing_scope", Open),
+            Self::SchemeFailed => ("scheme_failed", Open),
+            Self::Transport => ("transport", Transient),
+            Self::Status => ("status", Open),
+            Self::Body => ("body", Open),
+        }
+    }
+}
+
+/// What trying again may bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prospect {
+    /// It may work a little later, with nothing changed by anybody.
+    Transient,
+    /// It will not, until the provider or the operator changes something.
+    Lasting,
+    /// It will not, until the program is changed.
+    Configuration,
+    /// The kind alone does not tell.
+    Open,
 }
 
 impl Error {
@@ -187,10 +196,33 @@ impl Error {
         self.0.retry_after
     }
 
-    /// Whether trying again soon is unlikely to help: such a failure is retried slowly, for ever. A source
-    /// that does not understand the question (400) will not understand it in a second either.
+    /// Whether the same may work a little later, with nothing changed by anybody: what was asked could not be
+    /// reached, was too slow, wanted fewer requests, or is not there yet.
+    ///
+    /// ```
+    /// use keyswap::{Error, ErrorKind};
+    /// let error = Error::new(ErrorKind::Unavailable, "the vault is sealed");
+    /// assert!(error.is_transient() && !error.is_lasting());
+    /// ```
+    pub fn is_transient(&self) -> bool {
+        self.kind().prospect() == Prospect::Transient && !self.is_lasting()
+    }
+
+    /// Whether trying again soon is unlikely to help, because somebody has to change something first. A fetch
+    /// that fails so is tried again slowly, and for ever. A source that does not understand the question (400)
+    /// will not understand it in a second either.
+    ///
+    /// An error may be neither this nor [transient](Self::is_transient): a malformed answer, say.
     pub fn is_lasting(&self) -> bool {
-        self.kind().is_lasting() || self.status() == Some(400)
+        self.is_configuration()
+            || self.kind().prospect() == Prospect::Lasting
+            || self.status() == Some(400)
+    }
+
+    /// Whether it is the program that has to be changed: a setting that is not valid, or a URL that its keys
+    /// must not go to. It is [lasting](Self::is_lasting), too.
+    pub fn is_configuration(&self) -> bool {
+        self.kind().prospect() == Prospect::Configuration
     }
 
     /// The same error, with more at the end of its text.
@@ -239,5 +271,22 @@ mod tests {
         assert_eq!(codes.len(), ErrorKind::ALL.len());
         // `Body` is declared last: a kind that is missing from `ALL` makes the two counts differ.
         assert_eq!(ErrorKind::ALL.len(), ErrorKind::Body as usize + 1);
+    }
+
+    #[test]
+    fn no_error_is_both_transient_and_lasting() {
+        let mut counts = (0, 0, 0);
+        for kind in ErrorKind::ALL {
+            let error = Error::new(*kind, "x");
+            let (transient, lasting) = (error.is_transient(), error.is_lasting());
+            assert!(!(transient && lasting), "{kind:?}");
+            assert!(lasting || !error.is_configuration(), "{kind:?}");
+            counts.0 += u32::from(transient);
+            counts.1 += u32::from(lasting);
+            counts.2 += u32::from(error.is_configuration());
+        }
+        assert_eq!(counts, (5, 9, 3));
+        let misunderstood = Error::new(ErrorKind::Unavailable, "x").with_status(400);
+        assert!(misunderstood.is_lasting() && !misunderstood.is_transient());
     }
 }

@@ -6,12 +6,14 @@ use serde::{Serialize, Serializer};
 
 use crate::{credential::CredentialId, error::Error};
 
-/// Something that happened to the credentials.
+/// Something that happened to the credentials. Variants, and what they hold, may be added: end each pattern
+/// with `..`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
     /// A new generation arrived.
+    #[non_exhaustive]
     Fetched {
         /// Its number.
         generation: u64,
@@ -19,11 +21,13 @@ pub enum Event {
         primary: CredentialId,
     },
     /// The source has nothing newer.
+    #[non_exhaustive]
     NotModified {
         /// The generation that is held.
         generation: u64,
     },
     /// A fetch failed. What is held stays in use; it is tried again by itself.
+    #[non_exhaustive]
     FetchFailed {
         /// What went wrong.
         #[serde(serialize_with = "as_code")]
@@ -33,6 +37,7 @@ pub enum Event {
         retry_in: Duration,
     },
     /// A newer credential was taken into use at once, because the one before is gone or about to end.
+    #[non_exhaustive]
     Swapped {
         /// The id before; none at the start.
         from: Option<CredentialId>,
@@ -42,6 +47,7 @@ pub enum Event {
         generation: u64,
     },
     /// A newer credential is there and is tried by one request at a time.
+    #[non_exhaustive]
     Candidate {
         /// Its id.
         credential: CredentialId,
@@ -49,6 +55,7 @@ pub enum Event {
         in_use: CredentialId,
     },
     /// The candidate is now in use.
+    #[non_exhaustive]
     Promoted {
         /// The id before.
         from: CredentialId,
@@ -58,6 +65,7 @@ pub enum Event {
         proven: bool,
     },
     /// The API rejected a credential of the set, or it could not be put on a request.
+    #[non_exhaustive]
     Rejected {
         /// Its id.
         credential: CredentialId,
@@ -72,6 +80,7 @@ pub enum Event {
     },
     /// The credential in use was rejected again and again while an older one was accepted, or no request
     /// could carry it.
+    #[non_exhaustive]
     FellBack {
         /// The id before.
         from: CredentialId,
@@ -79,6 +88,7 @@ pub enum Event {
         to: CredentialId,
     },
     /// The provider went back to a credential that was in use before.
+    #[non_exhaustive]
     RolledBack {
         /// The id before.
         from: CredentialId,
@@ -86,11 +96,13 @@ pub enum Event {
         to: CredentialId,
     },
     /// The credential in use ended and nothing else is usable.
+    #[non_exhaustive]
     Expired {
         /// Its id.
         credential: CredentialId,
     },
     /// The provider revoked credentials; they are never used again.
+    #[non_exhaustive]
     Revoked {
         /// Their ids.
         credentials: Vec<CredentialId>,
@@ -98,6 +110,7 @@ pub enum Event {
         set: bool,
     },
     /// Every credential was rejected and nothing newer could be had: requests fail fast for a while.
+    #[non_exhaustive]
     Exhausted {
         /// The id in use.
         credential: CredentialId,
@@ -109,6 +122,7 @@ pub enum Event {
         never_accepted: bool,
     },
     /// Fetching works again, or the API accepts a credential again, or an older answer was believed.
+    #[non_exhaustive]
     Recovered {
         /// The id in use.
         credential: Option<CredentialId>,
@@ -118,6 +132,7 @@ pub enum Event {
         went_back: Option<WentBack>,
     },
     /// The newest credential has been there for this long, and is still not in use.
+    #[non_exhaustive]
     Lagging {
         /// Its id.
         credential: CredentialId,
@@ -127,17 +142,20 @@ pub enum Event {
     },
     /// The push channel was silent for longer than its heartbeat, or was closed because it sent far more
     /// than there can be to tell. Polling goes on.
+    #[non_exhaustive]
     PushLost {
         /// For how long it was silent: zero if it sent too much.
         #[serde(serialize_with = "as_secs", rename = "seconds")]
         silent: Duration,
     },
     /// The machine slept, or its wall clock was set. Everything was looked at again.
+    #[non_exhaustive]
     ClockJumped {
         /// By how many milliseconds the wall clock moved against the boot clock.
         by_ms: i64,
     },
     /// This observer was too slow and missed so many events.
+    #[non_exhaustive]
     Lagged {
         /// How many.
         missed: u64,
@@ -146,6 +164,7 @@ pub enum Event {
 
 /// A way back to an older generation, which begins a lineage of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct WentBack {
     /// The generation that was held.
     #[serde(rename = "from_generation")]

@@ -1,5 +1,7 @@
 //! The running handle.
 
+mod events;
+
 use std::{
     fmt,
     future::{Future, IntoFuture},
@@ -15,6 +17,7 @@ use tokio::{
     sync::{broadcast, oneshot, watch},
 };
 
+pub use self::events::Events;
 use crate::{
     clock::Clock,
     credential::{CredentialId, CredentialSet},
@@ -96,10 +99,8 @@ impl KeySwap {
         Arc::clone(&self.store.snapshot())
     }
 
-    /// The [epoch](Snapshot::epoch) of what was published last, for caches: cheaper to read than
-    /// [`snapshot`](Self::snapshot), which is then of this epoch or a newer one.
     #[inline]
-    pub fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         self.store.epoch()
     }
 
@@ -141,7 +142,7 @@ impl KeySwap {
 
     /// What happens from now on.
     pub fn events(&self) -> Events {
-        Events(self.shared.events.upgrade().map(|sender| sender.subscribe()))
+        Events::new(self.shared.events.upgrade().map(|sender| sender.subscribe()))
     }
 
     /// What was counted so far.
@@ -233,6 +234,7 @@ impl fmt::Debug for KeySwap {
 }
 
 /// A source about to be followed. Await it, or [`start`](Self::start) it.
+#[must_use = "nothing is followed until it is awaited or started"]
 pub struct Follow {
     source: Arc<dyn Source>,
     policy: Policy,
@@ -297,27 +299,14 @@ impl Follow {
         self
     }
 
-    /// Begins with a set that another handle held, and fetches at once all the same: for a process that
-    /// was forked from one that held it. A set that has ended is passed over.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), keyswap::Error> {
-    /// # use keyswap::{KeySwap, source, CredentialSet, Credential};
-    /// # let down = || source::from_fn(|| std::future::pending());
-    /// let held = CredentialSet::new(Credential::new("k2", "material"));
-    /// let keys = KeySwap::follow(down()).inherit(held).start()?;
-    /// assert_eq!(keys.current()?.id(), "k2", "before anything was fetched");
-    /// # Ok(()) }
-    /// ```
-    pub fn inherit(mut self, set: CredentialSet) -> Self {
+    #[cfg(feature = "host")]
+    pub(crate) fn inherit(mut self, set: CredentialSet) -> Self {
         self.inherited = Some(set);
         self
     }
 
-    /// A function that is told each new [epoch](KeySwap::epoch) once it can be read, for languages that
-    /// keep what they made of the snapshot. It runs on the background task: it must be quick, and must
-    /// not wait.
-    pub fn on_publish(mut self, watcher: impl Fn(u64) + Send + Sync + 'static) -> Self {
+    #[cfg(feature = "host")]
+    pub(crate) fn on_publish(mut self, watcher: impl Fn(u64) + Send + Sync + 'static) -> Self {
         self.watcher = Some(Watcher(Box::new(watcher)));
         self
     }
@@ -402,31 +391,6 @@ impl IntoFuture for Follow {
 impl fmt::Debug for Follow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Follow").field("source", &self.source).finish_non_exhaustive()
-    }
-}
-
-/// The events of one handle, from the time it was made. Bounded: an observer that is too slow is told
-/// how many it [missed](Event::Lagged), and delays nobody.
-#[derive(Debug)]
-pub struct Events(Option<broadcast::Receiver<Event>>);
-
-impl Events {
-    /// The next event; none once the handle is closed or dropped.
-    pub async fn next(&mut self) -> Option<Event> {
-        match self.0.as_mut()?.recv().await {
-            Ok(event) => Some(event),
-            Err(broadcast::error::RecvError::Lagged(missed)) => Some(Event::Lagged { missed }),
-            Err(broadcast::error::RecvError::Closed) => None,
-        }
-    }
-
-    /// An event that is there already.
-    pub fn try_next(&mut self) -> Option<Event> {
-        match self.0.as_mut()?.try_recv() {
-            Ok(event) => Some(event),
-            Err(broadcast::error::TryRecvError::Lagged(missed)) => Some(Event::Lagged { missed }),
-            Err(_) => None,
-        }
     }
 }
 

@@ -26,12 +26,18 @@ mod client;
 mod clock;
 mod credential;
 mod driver;
+#[cfg(feature = "unstable")]
 pub mod engine;
+#[cfg(not(feature = "unstable"))]
+#[allow(dead_code, unreachable_pub, reason = "what is public there is for the feature `unstable`")]
+mod engine;
 mod error;
 mod event;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "host")]
+pub mod host;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 pub mod integrations;
 mod keyswap;
@@ -41,6 +47,7 @@ mod moment;
 mod net;
 mod policy;
 mod report;
+mod response_view;
 mod scheme;
 mod secret;
 pub mod source;
@@ -63,6 +70,7 @@ pub use event::{Event, WentBack};
 pub use keyswap::{Events, Follow, KeySwap, Stats};
 pub use moment::Moment;
 pub use policy::Policy;
+pub use response_view::ResponseView;
 pub use scheme::{Patch, Scheme, Sign, Unsigned};
 pub use secret::{Material, Secret};
 pub use source::{Endpoint, Source};

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 /// An instant on both clocks, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Moment {
     /// Milliseconds since the Unix epoch, as the machine's wall clock shows it.
     pub wall: i64,
@@ -17,6 +18,11 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// The instant at which the clocks show this, in milliseconds.
+    pub const fn new(wall: i64, boot: u64) -> Self {
+        Self { wall, boot }
+    }
+
     /// Whether this instant, taken as a deadline, has come: on either clock.
     pub fn reached(self, now: Moment) -> bool {
         now.wall >= self.wall || now.boot >= self.boot

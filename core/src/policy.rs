@@ -12,15 +12,17 @@ mod data;
 ///
 /// ```
 /// # use std::time::Duration;
-/// let mut policy = keyswap::Policy::default();
-/// policy.poll = Duration::from_secs(60);
+/// use keyswap::Policy;
+/// let policy = Policy::default().poll(Duration::from_secs(60)).forced_burst(3);
 /// policy.validate()?;
+/// assert_eq!((policy.poll.as_secs(), policy.forced_burst), (60, 3));
 /// # Ok::<(), keyswap::Error>(())
 /// ```
 ///
 /// As data (JSON and the other languages) durations are seconds: `{"poll": 60, "fetch_timeout": 2.5}`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[must_use]
 pub struct Policy {
     /// Share of the remaining life, at the fetch, that is left when a refresh begins. 0.3: Vault and
     /// Kafka use a ratio too.

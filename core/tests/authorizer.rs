@@ -10,9 +10,11 @@ use std::{
 };
 
 use http::{HeaderMap, Method, StatusCode};
+#[cfg(feature = "host")]
+use keyswap::host;
 use keyswap::{
-    Attempt, Authorizer, Clock, Credential, CredentialSet, ErrorKind, Failure, KeySwap, Scheme,
-    Sign, Step, Unsigned, source,
+    Attempt, Attention, Authorizer, Classifier, Clock, Credential, CredentialSet, ErrorKind,
+    Failure, KeySwap, ResponseView, Scheme, Sign, Step, Unsigned, Verdict, source,
 };
 use url::Url;
 
@@ -76,6 +78,7 @@ async fn a_hop_to_another_origin_carries_nothing_and_proves_nothing() {
     assert_eq!(keys.stats().counts.rejections, 0);
 }
 
+#[cfg(feature = "host")]
 #[tokio::test]
 async fn a_send_that_a_host_made_from_its_cache_goes_on_with_what_is_new() {
     let generation = Arc::new(AtomicU64::new(2));
@@ -87,25 +90,84 @@ async fn a_send_that_a_host_made_from_its_cache_goes_on_with_what_is_new() {
     assert_eq!(authorizer.attention().statuses, [401]);
     let headers = ["credential-status", "retry-after"].map(Into::into);
     assert_eq!(authorizer.attention().headers, headers);
-    let mut attempt = authorizer.begin_after(&cached, &home(), true, None).unwrap();
+    let mut attempt =
+        host::begin_after(&authorizer, &cached, &Method::GET, &home(), true, None).unwrap();
     assert_eq!(attempt.credential_id(), Some("k2"));
     assert!(matches!(answered(&mut attempt, 401), Step::Send));
     assert_eq!(carried(&mut attempt, &home()).as_deref(), Some("material-5"));
     assert!(matches!(answered(&mut attempt, 200), Step::Return));
 }
 
+/// Writes down what it is shown, and calls a 404 to a POST a rejection.
+#[derive(Clone, Debug, Default)]
+struct Witness(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl Classifier for Witness {
+    fn classify(&self, response: &ResponseView<'_>) -> Verdict {
+        let (method, url, status) = (response.method(), response.url(), response.status());
+        self.0.lock().unwrap().push(format!("{method} {url} {}", status.as_u16()));
+        match (method, status) {
+            (&Method::POST, StatusCode::NOT_FOUND) => Verdict::Rejected,
+            _ => Verdict::Accepted,
+        }
+    }
+
+    fn attention(&self) -> Attention {
+        Attention::new([404])
+    }
+}
+
+fn witnessed(keys: &KeySwap, witness: &Witness) -> Authorizer {
+    let builder = Authorizer::builder(keys).scheme(Scheme::query("api_key"));
+    builder.classifier(witness.clone()).allow_origin(HOME).unwrap().build().unwrap()
+}
+
+#[cfg(feature = "host")]
+#[tokio::test]
+async fn a_classifier_sees_a_request_that_a_host_sent_from_its_cache() {
+    let keys = keys(&Arc::new(AtomicU64::new(2))).await;
+    let witness = Witness::default();
+    let authorizer = witnessed(&keys, &witness);
+    let url = Url::parse(HOME).unwrap().join("/v1/orders/7").unwrap();
+    let snapshot = authorizer.snapshot();
+    let mut attempt =
+        host::begin_after(&authorizer, &snapshot, &Method::DELETE, &url, true, None).unwrap();
+    assert!(matches!(answered(&mut attempt, 200), Step::Return));
+    let seen = witness.0.lock().unwrap().clone();
+    assert_eq!(seen, ["DELETE https://api.example.com/v1/orders/7 200"]);
+}
+
+#[tokio::test]
+async fn a_classifier_sees_the_request_but_not_its_key() {
+    let keys = keys(&Arc::new(AtomicU64::new(2))).await;
+    let witness = Witness::default();
+    let authorizer = witnessed(&keys, &witness);
+    let at = |path: &str| Url::parse(HOME).unwrap().join(path).unwrap();
+    let mut attempt = authorizer.begin(&home(), true, None).unwrap();
+    attempt.apply(&Method::GET, &at("/v1/orders?page=2"), &HeaderMap::new(), None).unwrap();
+    assert!(matches!(answered(&mut attempt, 404), Step::Return), "no such page");
+    attempt.apply(&Method::POST, &home(), &HeaderMap::new(), None).unwrap();
+    assert!(matches!(answered(&mut attempt, 404), Step::Send), "this API's way to reject a key");
+    let api = "https://api.example.com/v1";
+    let seen = witness.0.lock().unwrap().clone();
+    let expected = [format!("GET {api}/orders?page=2 404"), format!("POST {api} 404")];
+    assert_eq!(seen, expected);
+}
+
+#[cfg(feature = "host")]
 #[tokio::test]
 async fn what_the_credential_in_use_adds_can_be_prepared() {
     let keys = keys(&Arc::new(AtomicU64::new(2))).await;
     let authorizer = authorizer(&keys);
-    let patch = authorizer.prepare(&authorizer.snapshot()).unwrap().unwrap();
+    let patch = host::prepare(&authorizer, &authorizer.snapshot()).unwrap();
     let mut headers = HeaderMap::new();
     patch.apply_headers(&mut headers);
     assert_eq!(headers["x-api-key"], "material-2");
     let unnamed = Authorizer::builder(&keys).allow_origin(HOME).unwrap().build().unwrap();
-    let prepared = unnamed.prepare(&unnamed.snapshot()).unwrap();
+    let prepared = host::prepare(&unnamed, &unnamed.snapshot());
     assert!(prepared.is_none(), "neither the program nor the set names one: an attempt says so");
-    let attempt = unnamed.begin(&home(), true, None).unwrap();
+    let mut attempt = unnamed.begin(&home(), true, None).unwrap();
+    attempt.wait().await;
     let Step::Fail(error) = attempt.step() else { panic!("{attempt:?}") };
     assert_eq!(error.kind(), ErrorKind::SchemeFailed);
 }
@@ -131,7 +193,7 @@ async fn a_key_that_no_request_can_carry_does_not_displace_one_that_works() {
         let authorizer = authorizer(&keys);
         let mut attempt = authorizer.begin(&home(), true, None).unwrap();
         assert_eq!(carried(&mut attempt, &home()).as_deref(), Some("good-1"));
-        answered(&mut attempt, 200);
+        drop(answered(&mut attempt, 200));
         *shown.lock().unwrap() = unusable;
         keys.refresh().await.unwrap();
         for _ in 0..30 {
@@ -156,10 +218,14 @@ async fn a_key_that_no_request_can_carry_does_not_displace_one_that_works() {
 #[tokio::test(start_paused = true)]
 async fn with_no_other_key_the_error_says_why() {
     let (keys, _) = bare_keys("nö").await;
-    let attempt = authorizer(&keys).begin(&home(), true, None).unwrap();
+    let began = tokio::time::Instant::now();
+    let mut attempt = authorizer(&keys).begin(&home(), true, None).unwrap();
+    assert!(matches!(attempt.step(), Step::Wait), "the source may have another by now");
+    attempt.wait().await;
     let Step::Fail(error) = attempt.step() else { panic!("{attempt:?}") };
     assert_eq!(error.kind(), ErrorKind::SchemeFailed);
     assert_eq!(attempt.sends(), 0);
+    assert!(began.elapsed() < Duration::from_millis(100), "it is asked once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,7 +284,7 @@ async fn when_all_is_in_vain_it_waits_for_the_fetch_that_it_forced() {
     let mut attempt = authorizer(&keys).begin(&home(), true, None).unwrap();
     generation.store(9, Relaxed);
     carried(&mut attempt, &home());
-    answered(&mut attempt, 401);
+    drop(answered(&mut attempt, 401));
     carried(&mut attempt, &home());
     assert!(matches!(answered(&mut attempt, 401), Step::Wait | Step::Send));
     while matches!(attempt.step(), Step::Wait) {
@@ -267,7 +333,7 @@ async fn an_announcement_is_heard_from_home_and_about_the_key_that_was_sent() {
     // The first acceptance is heard, and changes what requests report from then on.
     let mut first = authorizer.begin(&home(), true, None).unwrap();
     carried(&mut first, &home());
-    answered(&mut first, 200);
+    drop(answered(&mut first, 200));
     fetches(&keys).await;
     let before = keys.snapshot();
     let elsewhere = "https://elsewhere.example.com/".parse().unwrap();
@@ -328,7 +394,7 @@ async fn a_signature_covers_what_is_sent_and_is_made_anew() {
         headers["x-signature"].to_str().unwrap().to_owned()
     };
     assert_eq!(signed(&mut attempt), format!("k2 POST {HOME} 5 0"));
-    answered(&mut attempt, 401);
+    drop(answered(&mut attempt, 401));
     assert_eq!(signed(&mut attempt), format!("k1 POST {HOME} 5 1"));
 }
 
@@ -400,7 +466,7 @@ async fn a_trial_goes_on_behind_a_redirect() {
     assert!(matches!(answered(&mut order, 303), Step::Return), "it was answered");
     let mut behind = authorizer.begin(&home(), true, None).unwrap();
     assert_eq!(carried(&mut behind, &home()).as_deref(), Some("material-3"));
-    answered(&mut behind, 200);
+    drop(answered(&mut behind, 200));
     keys.refresh().await.unwrap();
     assert_eq!(keys.current().unwrap().id(), "k3", "the hop that answered has proven it");
 }
@@ -412,7 +478,7 @@ async fn a_wait_ends_before_the_callers_own_timer_strikes() {
     // A key that never worked would not be worth the wait.
     let mut before = authorizer(&keys).begin(&home(), true, None).unwrap();
     carried(&mut before, &home());
-    answered(&mut before, 200);
+    drop(answered(&mut before, 200));
     keys.refresh().await.unwrap();
     let mut attempt = authorizer(&keys).begin(&home(), true, Some(patience)).unwrap();
     let began = tokio::time::Instant::now();
@@ -421,7 +487,7 @@ async fn a_wait_ends_before_the_callers_own_timer_strikes() {
             match attempt.step() {
                 Step::Send => {
                     carried(&mut attempt, &home());
-                    answered(&mut attempt, 401);
+                    drop(answered(&mut attempt, 401));
                 }
                 _ => drop(attempt.wait().await),
             }

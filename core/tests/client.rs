@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
 use keyswap::{
-    Attention, Classifier, Client, ClientBuilder, Endpoint, ErrorKind, KeySwap, Policy, Scheme,
-    Verdict,
+    Attention, Classifier, Client, ClientBuilder, Endpoint, ErrorKind, KeySwap, Policy,
+    ResponseView, Scheme, Verdict,
 };
 use keyswap_endpoint::server::{Endpoint as Embedded, Running};
 
@@ -236,9 +236,9 @@ async fn a_classifier_reads_the_body_and_the_caller_still_gets_all_of_it() {
     #[derive(Debug)]
     struct CodeInBody;
     impl Classifier for CodeInBody {
-        fn classify(&self, status: StatusCode, _: &HeaderMap, body: Option<&[u8]>) -> Verdict {
-            match body {
-                None if status == StatusCode::OK => Verdict::NeedBody,
+        fn classify(&self, response: &ResponseView<'_>) -> Verdict {
+            match response.body() {
+                None if response.status() == StatusCode::OK => Verdict::NeedBody,
                 Some(body) if String::from_utf8_lossy(body).contains("bad_key") => {
                     Verdict::Rejected
                 }
@@ -247,7 +247,7 @@ async fn a_classifier_reads_the_body_and_the_caller_still_gets_all_of_it() {
             }
         }
         fn attention(&self) -> Attention {
-            Attention { statuses: vec![200], body_limit: 64, ..Attention::default() }
+            Attention::new([200]).with_body_limit(64)
         }
     }
     let rig = Rig::new("{}").await;
@@ -422,14 +422,14 @@ async fn a_classifier_is_asked_before_a_redirect_is_followed() {
     #[derive(Debug)]
     struct LoginPage;
     impl Classifier for LoginPage {
-        fn classify(&self, status: StatusCode, _: &HeaderMap, _: Option<&[u8]>) -> Verdict {
-            match status.as_u16() {
+        fn classify(&self, response: &ResponseView<'_>) -> Verdict {
+            match response.status().as_u16() {
                 302 => Verdict::Rejected,
                 _ => Verdict::Accepted,
             }
         }
         fn attention(&self) -> Attention {
-            Attention { statuses: vec![302], ..Attention::default() }
+            Attention::new([302])
         }
     }
     let rig = Rig::new("{}").await;

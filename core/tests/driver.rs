@@ -8,10 +8,13 @@ use std::{
     time::Duration,
 };
 
+use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
+#[cfg(feature = "host")]
+use keyswap::host;
 use keyswap::{
     Clock, Credential, CredentialSet, Error, ErrorKind, Event, KeySwap, Policy, Source,
-    source::{BoxFuture, Fetched, Hint},
+    source::{self, BoxFuture, Fetched, Hint},
 };
 use tokio::runtime::Runtime;
 
@@ -141,11 +144,12 @@ async fn a_refresh_comes_before_the_end_and_a_failure_displaces_nothing() {
     assert_eq!(keys.stats().counts.failed, 2);
 }
 
+#[cfg(feature = "host")]
 #[tokio::test(start_paused = true)]
 async fn an_inherited_set_serves_while_the_first_fetch_runs() {
     let follow = |script: &Script, set| {
         let follow = KeySwap::follow(script.clone()).clock(Clock::tokio()).seed(7);
-        follow.inherit(set).start().unwrap()
+        host::inherit(follow, set).start().unwrap()
     };
     let script = Script::new([Answer::After(Duration::from_secs(2), set(3))]);
     let keys = follow(&script, set(2));
@@ -246,28 +250,26 @@ async fn dropping_the_last_handle_ends_the_task_even_in_a_fetch() {
     assert_eq!(script.handles(), 1, "the driver, its fetch and its source are gone");
 }
 
+#[cfg(feature = "host")]
 #[tokio::test(start_paused = true)]
 async fn each_epoch_is_told_once_it_can_be_read_and_the_end_is_one() {
     let script = Script::new([Answer::Set(set(1)), Answer::Set(set(2))]);
     let told = Arc::new(Mutex::new(Vec::new()));
-    let keys = KeySwap::follow(script)
-        .on_publish({
-            let told = told.clone();
-            move |epoch| told.lock().unwrap().push(epoch)
-        })
-        .start()
-        .unwrap();
-    assert_eq!(keys.epoch(), keys.snapshot().epoch());
+    let write = told.clone();
+    let follow = KeySwap::follow(script);
+    let follow = host::on_publish(follow, move |epoch| write.lock().unwrap().push(epoch));
+    let keys = follow.start().unwrap();
+    assert_eq!(host::epoch(&keys), keys.snapshot().epoch());
     keys.ready().await.unwrap();
     advance(6.0).await;
     keys.refresh().await.unwrap();
-    assert_eq!(keys.epoch(), keys.snapshot().epoch());
+    assert_eq!(host::epoch(&keys), keys.snapshot().epoch());
     keys.shutdown().await;
     let told = told.lock().unwrap().clone();
     assert!(told.len() >= 3, "{told:?}");
     assert!(told.is_sorted_by(|a, b| a < b), "{told:?}");
-    assert_eq!(told.last(), Some(&keys.epoch()));
-    assert_eq!(keys.snapshot().epoch(), keys.epoch(), "the end is published as well");
+    assert_eq!(told.last(), Some(&host::epoch(&keys)));
+    assert_eq!(keys.snapshot().epoch(), host::epoch(&keys), "the end is published as well");
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,10 +295,36 @@ async fn a_bad_first_outcome_fails_the_start() {
     let script = Script::new([Answer::Fail(rejected)]);
     let error = KeySwap::follow(script.clone()).clock(Clock::tokio()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BootstrapRejected);
-    let mut policy = Policy::default();
-    policy.poll = Duration::ZERO;
+    let policy = Policy::default().poll(Duration::ZERO);
     let error = KeySwap::follow(script).policy(policy).start().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_gives_up_waiting_loses_nothing() {
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let vault = source::from_fn({
+        let gate = gate.clone();
+        move || {
+            let gate = gate.clone();
+            async move {
+                gate.notified().await;
+                Ok(CredentialSet::new(Credential::new("k1", "material")))
+            }
+        }
+    });
+    let keys = KeySwap::follow(vault).clock(Clock::tokio()).start().unwrap();
+    let mut events = keys.events();
+    let patience = Duration::from_millis(10);
+    assert!(tokio::time::timeout(patience, events.next()).await.is_err());
+    assert!(events.try_next().is_none());
+    gate.notify_one();
+    keys.ready().await.unwrap();
+    let first = events.try_next().unwrap();
+    keys.close();
+    let mut names = vec![first.name()];
+    names.extend(events.map(|event| event.name()).collect::<Vec<_>>().await);
+    assert_eq!(names, ["fetched", "swapped"], "and it ends with the handle");
 }
 
 #[test]
@@ -309,15 +337,14 @@ fn outside_a_runtime_it_says_so() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_observer_is_told_what_it_missed() {
     let script = Script::new([Answer::Set(set(1))]);
-    let mut policy = Policy::default();
-    policy.poll = Duration::from_secs(5);
+    let policy = Policy::default().poll(Duration::from_secs(5));
     let keys = KeySwap::follow(script).clock(Clock::tokio()).policy(policy).start().unwrap();
     let mut events = keys.events();
     keys.ready().await.unwrap();
     advance(5.0 * 500.0).await;
     let first = events.next().await.unwrap();
-    assert!(matches!(first, Event::Lagged { missed } if missed > 100), "{first:?}");
-    assert!(matches!(events.next().await, Some(Event::NotModified { generation: 1 })));
+    assert!(matches!(first, Event::Lagged { missed, .. } if missed > 100), "{first:?}");
+    assert!(matches!(events.next().await, Some(Event::NotModified { generation: 1, .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -363,9 +390,7 @@ async fn a_flood_of_hints_is_one_hint() {
     advance(60.0).await;
     // Nothing of it is heard before this task lets go: it stands in one place.
     for generation in 0..1_000_000 {
-        let mut hint = Hint::default();
-        hint.generation = Some(generation);
-        keys.hint(hint);
+        keys.hint(Hint::new().generation(generation));
     }
     advance(0.1).await;
     assert_eq!(script.fetches(), 2);
@@ -392,11 +417,10 @@ fn beyond_its_runtime(make: impl FnOnce() -> (Runtime, KeySwap, Script)) {
 }
 
 fn quick() -> Policy {
-    let mut policy = Policy::default();
-    policy.fetch_floor_min = Duration::from_millis(10);
-    policy.fetch_floor = Duration::from_millis(10);
-    policy.backoff_min = Duration::from_millis(10);
-    policy
+    Policy::default()
+        .fetch_floor_min(Duration::from_millis(10))
+        .fetch_floor(Duration::from_millis(10))
+        .backoff_min(Duration::from_millis(10))
 }
 
 #[test]

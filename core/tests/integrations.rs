@@ -9,12 +9,12 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client as Hyper, rt::TokioExecutor};
 use keyswap::{
-    Attention, Authorizer, Classifier, Endpoint, ErrorKind, KeySwap, Patch, Scheme, Sign, Unsigned,
-    Verdict,
+    Attention, Authorizer, Classifier, Endpoint, ErrorKind, KeySwap, Patch, ResponseView, Scheme,
+    Sign, Unsigned, Verdict,
     integrations::{Once, RequireScopes, reqwest_middleware as keyed, tower::AuthorizeLayer},
 };
 use keyswap_endpoint::server::{Endpoint as Embedded, Running};
@@ -69,8 +69,8 @@ impl Rig {
 struct CodeInBody;
 
 impl Classifier for CodeInBody {
-    fn classify(&self, status: StatusCode, _: &HeaderMap, body: Option<&[u8]>) -> Verdict {
-        match (status.as_u16(), body) {
+    fn classify(&self, response: &ResponseView<'_>) -> Verdict {
+        match (response.status().as_u16(), response.body()) {
             (200, None) => Verdict::NeedBody,
             (200, Some(body)) if String::from_utf8_lossy(body).contains("bad_key") => {
                 Verdict::Rejected
@@ -82,7 +82,7 @@ impl Classifier for CodeInBody {
     }
 
     fn attention(&self) -> Attention {
-        Attention { statuses: vec![200, 401], headers: Vec::new(), body_limit: 64 }
+        Attention::new([200, 401]).with_body_limit(64)
     }
 }
 

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 use keyswap::{
     Authorizer, Client, Credential, CredentialSet, Error, ErrorKind, KeySwap, NamedScheme, Policy,
-    Scheme, Unsigned, source,
+    ResponseView, Scheme, Unsigned, source,
 };
 
 /// Material that would be noticed anywhere.
@@ -20,9 +20,7 @@ const SECRET: &str = "MATERIAL-SECRET-9b1c";
 const BOOTSTRAP: &str = "MATERIAL-BOOTSTRAP-55d2";
 
 fn credential(id: &str) -> Credential {
-    Credential::new(id, KEY)
-        .with_material("secret", SECRET)
-        .with_scheme(NamedScheme { name: "bearer".into(), header: None })
+    Credential::new(id, KEY).with_material("secret", SECRET).with_scheme(NamedScheme::new("bearer"))
 }
 
 fn set() -> CredentialSet {
@@ -62,7 +60,11 @@ async fn no_public_type_prints_material() {
     let mut attempt = authorizer.begin(&url, true, None).unwrap();
     let headers = HeaderMap::new();
     let patch = attempt.apply(&Method::GET, &url, &headers, None).unwrap();
+    let told = HeaderMap::from_iter([(http::header::LOCATION, KEY.parse().unwrap())]);
+    let hop = format!("https://u:{SECRET}@api.example.com/{KEY}?k={KEY}#{KEY}").parse().unwrap();
+    let view = ResponseView::new(&Method::GET, &hop, StatusCode::FOUND, &told);
     let shown = [
+        ("ResponseView", format!("{:#?}", view.with_body(KEY.as_bytes()))),
         ("Credential", format!("{:?}", credential("k1"))),
         ("Material", format!("{:#?}", credential("k1").material())),
         ("CredentialSet", format!("{:#?}", set())),
@@ -140,9 +142,9 @@ async fn no_log_line_and_no_event_prints_material() {
     let (url, bootstrap) = (running.set_url(), running.bootstrap());
     let endpoint = source::Endpoint::new(&url).unwrap().bootstrap(bootstrap.as_str());
     assert!(!format!("{endpoint:#?}").contains(&bootstrap));
-    let mut policy = Policy::default();
-    policy.fetch_floor_min = Duration::from_millis(1);
-    policy.fetch_floor = Duration::from_millis(1);
+    let policy = Policy::default()
+        .fetch_floor_min(Duration::from_millis(1))
+        .fetch_floor(Duration::from_millis(1));
     let keys = KeySwap::follow(endpoint).policy(policy).await.unwrap();
     let mut events = keys.events();
     let client = Client::builder(&keys)

@@ -27,7 +27,7 @@ const DOCUMENT: &str = r#"{"protocol": "keyswap/1", "set": "eu", "generation": 7
 fn fetched(outcome: Result<Fetched, Error>) -> CredentialSet {
     match outcome.unwrap() {
         Fetched::Set(set) => set,
-        Fetched::NotModified => panic!("not modified"),
+        other => panic!("{other:?}"),
     }
 }
 

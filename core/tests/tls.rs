@@ -250,7 +250,7 @@ fn refused(outcome: Result<Endpoint, Error>, words: &str, pem: &str) {
 fn generation(outcome: Result<Fetched, Error>) -> u64 {
     match outcome.unwrap() {
         Fetched::Set(set) => set.generation(),
-        Fetched::NotModified => panic!("not modified"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -106,7 +106,7 @@ impl Attempt {
     /// `closed`.
     pub fn body_limit(&self) -> Result<usize, Error> {
         self.with(|attempt| match attempt.step() {
-            keyswap::Step::NeedBody { max } => Ok(*max),
+            keyswap::Step::NeedBody { max, .. } => Ok(*max),
             _ => Ok(0),
         })
     }

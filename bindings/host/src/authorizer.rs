@@ -7,7 +7,7 @@
 use std::{fmt, sync::Arc};
 
 use http::HeaderMap;
-use keyswap::{Attention, Error, Scheme, Snapshot};
+use keyswap::{Attention, Error, Scheme, Snapshot, host};
 
 use crate::{
     attempt::Attempt,
@@ -18,7 +18,7 @@ use crate::{
     patch::Patch,
     sign::{ForeignSign, signing},
     source::seconds,
-    text::{header_map, header_pairs, url_of},
+    text::{header_map, header_pairs, method_of, url_of},
 };
 
 /// The most origins that a language notes as admitted in one epoch, for programs that send to many.
@@ -110,14 +110,14 @@ impl Authorizer {
     pub fn prepared(&self) -> Prepared {
         let snapshot = self.inner.snapshot();
         // A credential that cannot be put on a request is the business of an attempt, which may have another one.
-        let patch = self.inner.prepare(&snapshot).ok().flatten();
+        let patch = host::prepare(&self.inner, &snapshot);
         Prepared { patch: patch.map(Patch::new), snapshot }
     }
 
     /// The local number of what requests see.
     #[inline]
     pub fn epoch(&self) -> u64 {
-        self.inner.keys().epoch()
+        host::epoch(self.inner.keys())
     }
 
     /// The responses that an attempt has to be shown.
@@ -183,12 +183,14 @@ impl Authorizer {
     pub fn begin_after(
         &self,
         prepared: &Prepared,
+        method: &str,
         url: &str,
         replayable: bool,
         deadline: Option<f64>,
     ) -> Result<Attempt, Error> {
-        let (url, deadline) = (url_of(url)?, seconds(deadline, "the deadline")?);
-        let attempt = self.inner.begin_after(&prepared.snapshot, &url, replayable, deadline)?;
+        let (method, url) = (method_of(method)?, url_of(url)?);
+        let (of, deadline) = (&prepared.snapshot, seconds(deadline, "the deadline")?);
+        let attempt = host::begin_after(&self.inner, of, &method, &url, replayable, deadline)?;
         Ok(Attempt::new(attempt, self.attention()))
     }
 

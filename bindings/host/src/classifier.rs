@@ -5,8 +5,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, StatusCode};
-use keyswap::{Attention, Classifier, DefaultClassifier, Verdict};
+use keyswap::{Attention, Classifier, ResponseView, Verdict, host};
 
 use crate::{options::ClassifierOptions, text::pairs_of};
 
@@ -21,6 +20,10 @@ pub trait ForeignClassifier: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Judged {
+    /// The method of the request.
+    pub method: String,
+    /// The URL that it was sent to, without the credential.
+    pub url: String,
     /// The status.
     pub status: u16,
     /// The headers, with names in lower case.
@@ -41,20 +44,23 @@ impl Judge {
         foreign: Option<Arc<dyn ForeignClassifier>>,
     ) -> Self {
         let (statuses, body_limit) = (options.statuses.clone(), options.body_limit as usize);
-        Self { attention: Attention { statuses, body_limit, ..Attention::default() }, foreign }
+        Self { attention: Attention::new(statuses).with_body_limit(body_limit), foreign }
     }
 }
 
 impl Classifier for Judge {
-    fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> Verdict {
-        if !self.attention.statuses.contains(&status.as_u16()) {
-            return DefaultClassifier::unasked(status, headers);
+    fn classify(&self, response: &ResponseView<'_>) -> Verdict {
+        let status = response.status().as_u16();
+        if !self.attention.statuses.contains(&status) {
+            return host::unasked(response);
         }
         let Some(foreign) = &self.foreign else { return Verdict::Other };
         let shown = || Judged {
-            status: status.as_u16(),
-            headers: pairs_of(headers),
-            body: body.map(<[u8]>::to_vec),
+            method: response.method().to_string(),
+            url: response.url().to_string(),
+            status,
+            headers: pairs_of(response.headers()),
+            body: response.body().map(<[u8]>::to_vec),
         };
         aside(|| foreign.judge(shown())).unwrap_or(Verdict::Other)
     }

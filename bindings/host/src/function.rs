@@ -13,7 +13,8 @@ use std::{
 
 use keyswap::{
     CredentialSet, Error, ErrorKind, Source,
-    source::{BoxFuture, Fetched, parse_short},
+    host::parse_short,
+    source::{BoxFuture, Fetched},
 };
 use tokio::sync::oneshot;
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use keyswap::{Credential, CredentialSet, Error, ErrorKind, KeySwap, source::Hint};
+use keyswap::{Credential, CredentialSet, Error, ErrorKind, KeySwap, host, source::Hint};
 use tokio::runtime::Handle;
 
 use crate::{
@@ -51,10 +51,10 @@ impl Keys {
             follow = follow.name(name);
         }
         if let Some(watcher) = place.on_publish {
-            follow = follow.on_publish(watcher);
+            follow = host::on_publish(follow, watcher);
         }
         if let Some(set) = place.inherit {
-            follow = follow.inherit((*set).clone());
+            follow = host::inherit(follow, (*set).clone());
         }
         follow.start().map(Self)
     }
@@ -78,7 +78,7 @@ impl Keys {
     /// The local number of what requests see. Caches are kept by it.
     #[inline]
     pub fn epoch(&self) -> u64 {
-        self.0.epoch()
+        host::epoch(&self.0)
     }
 
     /// The set that is held; none before the first fetch, and after the provider revoked it.

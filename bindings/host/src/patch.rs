@@ -68,7 +68,7 @@ impl Patch {
         location: &str,
     ) -> Result<Option<NextHop>, Error> {
         let (method, url, status) = (method_of(method)?, url_of(url)?, status_of(status)?);
-        let asked = Asked { method: &method, url: &url, patch: &self.0, replayable };
+        let asked = Asked::new(&method, &url, &self.0, replayable);
         Ok(asked.follow(status, location).map(|next| NextHop {
             method: next.method.to_string(),
             url: next.url.into(),

@@ -37,7 +37,7 @@ impl Source {
     /// # Errors
     /// `invalid_config` for what is not valid, such as a URL that is none: it is told here, and not in the background.
     pub fn endpoint(endpoint: Endpoint) -> Result<Self, Error> {
-        endpoint.build()?;
+        let _ = endpoint.build()?;
         Ok(Self(Kind::Endpoints(vec![endpoint])))
     }
 

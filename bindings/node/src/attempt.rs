@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use keyswap::{Failure, Step, Verdict};
+use keyswap::{Failure, Step, host};
 use napi::{Env, bindgen_prelude::*};
 use napi_derive::napi;
 
@@ -59,7 +59,7 @@ impl NativeAttempt {
     #[napi(getter)]
     pub fn body_limit(&self) -> Result<u32> {
         self.with(|attempt| match attempt.step() {
-            Step::NeedBody { max } => Ok(*max as u32),
+            Step::NeedBody { max, .. } => Ok(*max as u32),
             _ => Ok(0),
         })
     }
@@ -102,7 +102,7 @@ impl NativeAttempt {
             u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
         let status = status.ok_or_else(|| invalid("not an HTTP status"))?;
         let headers = header_map(&headers);
-        let said = said.as_deref().and_then(Verdict::named);
+        let said = said.as_deref().and_then(host::verdict);
         self.with(|attempt| {
             let body = body.as_ref().map(|body| body.as_ref());
             Ok(having_said(said, || number(attempt.response(status, &headers, body))))

@@ -6,7 +6,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use keyswap::redirect::{Asked, MAX_HOPS};
+use http::Method;
+use keyswap::{
+    host,
+    redirect::{Asked, MAX_HOPS},
+};
 use napi::bindgen_prelude::{Function as JsFunction, *};
 use napi_derive::napi;
 use url::Url;
@@ -82,7 +86,7 @@ impl NativeAuthorizer {
     #[napi]
     pub fn snapshot(&self) -> NativeSnapshot {
         let inner = self.0.snapshot();
-        let patch = self.0.prepare(&inner).ok().flatten();
+        let patch = host::prepare(&self.0, &inner);
         let headers = patch.filter(|_| !inner.is_probing()).map(|patch| shown(&patch));
         NativeSnapshot { inner, headers }
     }
@@ -130,7 +134,7 @@ impl NativeAuthorizer {
         };
         let patch = self.patch(&turns);
         // Whether there is a body that can be sent again is known to the library.
-        let asked = Asked { method: &method, url: &url, patch: &patch, replayable: true };
+        let asked = Asked::new(&method, &url, &patch, true);
         Ok(asked.follow(status, &location).map(|next| NextHop {
             method: next.method.to_string(),
             url: next.url.into(),
@@ -168,7 +172,9 @@ impl NativeAuthorizer {
         deadline: Option<f64>,
     ) -> Result<NativeAttempt> {
         let (url, deadline) = (parse(&url)?, limit(deadline)?);
-        let attempt = self.0.begin_after(&snapshot.inner, &url, replayable, deadline);
+        // The host does not say the method yet: the one that is repeated least.
+        let attempt =
+            host::begin_after(&self.0, &snapshot.inner, &Method::POST, &url, replayable, deadline);
         attempt.map(NativeAttempt::new).map_err(|error| raise(&error))
     }
 }

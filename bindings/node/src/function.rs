@@ -107,7 +107,7 @@ impl Source for Function {
         let call = self.clone().call(String::new());
         Box::pin(async move {
             let json = call.await?;
-            keyswap::source::parse_short(json.as_bytes()).map(Fetched::Set)
+            keyswap::host::parse_short(json.as_bytes()).map(Fetched::Set)
         })
     }
 

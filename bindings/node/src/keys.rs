@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyswap::{Error, ErrorKind, Policy, source::Hint};
+use keyswap::{Error, ErrorKind, Policy, host, source::Hint};
 use napi::{
     Env, Status,
     bindgen_prelude::{Function as JsFunction, *},
@@ -52,10 +52,9 @@ impl NativeKeySwap {
         };
         let epochs = Epochs::new(&env, place)?;
         let told = epochs.clone();
-        let mut follow = keyswap::KeySwap::follow(source.make()?)
-            .policy(policy)
-            .runtime(runtime::handle()?)
-            .on_publish(move |epoch| told.write(epoch));
+        let follow =
+            keyswap::KeySwap::follow(source.make()?).policy(policy).runtime(runtime::handle()?);
+        let mut follow = host::on_publish(follow, move |epoch| told.write(epoch));
         if let Some(name) = &name {
             follow = follow.name(name);
         }
@@ -73,7 +72,7 @@ impl NativeKeySwap {
     /// The epoch as the place shows it.
     #[napi]
     pub fn epoch(&self) -> i32 {
-        self.keys.epoch() as i32
+        host::epoch(&self.keys) as i32
     }
 
     /// The set that is held.
@@ -155,10 +154,8 @@ impl NativeKeySwap {
     /// Says that something newer may be there.
     #[napi]
     pub fn hint(&self, generation: Option<f64>, immediate: bool) {
-        let mut hint = Hint::default();
-        hint.generation = generation.map(|generation| generation as u64);
-        hint.immediate = immediate;
-        self.keys.hint(hint);
+        let generation = generation.map(|generation| generation as u64);
+        self.keys.hint(Hint::new().generation(generation).immediate(immediate));
     }
 
     /// Looks at the clocks at once.

@@ -2,8 +2,8 @@
 
 use std::{cell::Cell, fmt, time::Duration};
 
-use http::{HeaderMap, StatusCode};
-use keyswap::{Attention, Classifier, DefaultClassifier, Verdict};
+use http::HeaderMap;
+use keyswap::{Attention, Classifier, ResponseView, Verdict, host};
 use napi_derive::napi;
 
 use crate::{errors::invalid, function::Function};
@@ -55,26 +55,26 @@ pub(crate) struct Judge {
 impl Judge {
     pub(crate) fn new(statuses: Vec<u16>, body_limit: u32, function: Option<Function>) -> Self {
         let body_limit = body_limit as usize;
-        Self { attention: Attention { statuses, body_limit, ..Attention::default() }, function }
+        Self { attention: Attention::new(statuses).with_body_limit(body_limit), function }
     }
 }
 
 impl Classifier for Judge {
-    fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> Verdict {
-        if !self.attention.statuses.contains(&status.as_u16()) {
-            return DefaultClassifier::unasked(status, headers);
+    fn classify(&self, response: &ResponseView<'_>) -> Verdict {
+        let status = response.status().as_u16();
+        if !self.attention.statuses.contains(&status) {
+            return host::unasked(response);
         }
         if let Some(said) = SAID.take() {
             return said;
         }
         let Some(function) = &self.function else { return Verdict::Other };
         let shown = serde_json::json!({
-            "status": status.as_u16(), "headers": pairs(headers),
-            "body": body.map(|body| body.to_vec()),
+            "status": status, "headers": pairs(response.headers()), "body": response.body(),
         });
         // A thread of the runtime must not be held up by a program's function.
         let said = tokio::task::block_in_place(|| function.ask(shown.to_string(), PATIENCE));
-        said.as_deref().and_then(Verdict::named).unwrap_or(Verdict::Other)
+        said.as_deref().and_then(host::verdict).unwrap_or(Verdict::Other)
     }
 
     fn attention(&self) -> Attention {

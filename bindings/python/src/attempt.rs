@@ -130,7 +130,7 @@ impl Attempt {
     #[getter]
     fn body_limit(&self, py: Python<'_>) -> PyResult<usize> {
         self.with(py, |attempt| match attempt.step() {
-            Step::NeedBody { max } => Ok(*max),
+            Step::NeedBody { max, .. } => Ok(*max),
             _ => Ok(0),
         })
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use http::{HeaderValue, Method, StatusCode};
 use keyswap::{
-    Error, ErrorKind,
+    Error, ErrorKind, host,
     redirect::{self, Asked},
 };
 use pyo3::{
@@ -120,7 +120,7 @@ impl Authorizer {
         let cached = live.cached.load();
         let held;
         let snapshot = match &*cached {
-            Some(cached) if cached.epoch == live.inner.keys().epoch() => cached.snapshot.get(),
+            Some(cached) if cached.epoch == host::epoch(live.inner.keys()) => cached.snapshot.get(),
             _ => {
                 held = self.snapshot(py)?;
                 held.get()
@@ -177,12 +177,12 @@ impl Authorizer {
     fn snapshot(&self, py: Python<'_>) -> PyResult<Py<Snapshot>> {
         let live = self.0.live(py)?;
         if let Some(cached) = &*live.cached.load()
-            && cached.epoch == live.inner.keys().epoch()
+            && cached.epoch == host::epoch(live.inner.keys())
         {
             return Ok(cached.snapshot.clone_ref(py));
         }
         let inner = live.inner.snapshot();
-        let patch = live.inner.prepare(&inner).map_err(|error| raise(py, &error))?;
+        let patch = host::prepare(&live.inner, &inner);
         let patch = patch.map(|patch| Patch::new(patch, Some(inner.clone())));
         let patch = patch.map(|patch| Py::new(py, patch)).transpose()?;
         let epoch = inner.epoch();
@@ -293,7 +293,9 @@ impl Authorizer {
         let Some(snapshot) = &patch.get().snapshot else {
             return Err(invalid(py, "not the patch of a snapshot"));
         };
-        let attempt = live.inner.begin_after(snapshot, &url, replayable, deadline);
+        // The host does not say the method yet: the one that is repeated least.
+        let attempt =
+            host::begin_after(&live.inner, snapshot, &Method::POST, &url, replayable, deadline);
         let attempt = attempt.map_err(|error| raise(py, &error))?;
         Ok(Attempt::new(self.0.clone(), attempt, url, replayable, deadline))
     }
@@ -417,7 +419,7 @@ impl Patch {
         let Some(masked) = redirect::masked(&url, &self.inner, location) else {
             return Ok(Some(location.to_owned()));
         };
-        let asked = Asked { method: &Method::GET, url: &url, patch: &self.inner, replayable: true };
+        let asked = Asked::new(&Method::GET, &url, &self.inner, true);
         Ok(asked.follow(StatusCode::FOUND, location).map(|_| masked))
     }
 

@@ -57,7 +57,7 @@ pub(crate) fn read(value: &Bound<'_, PyAny>) -> Result<CredentialSet, Error> {
     }
     let mut out = Zeroizing::new(Vec::with_capacity(1024));
     write(value, None, 0, &mut out)?;
-    keyswap::source::parse_short(&out)
+    keyswap::host::parse_short(&out)
 }
 
 fn write(

@@ -78,7 +78,7 @@ impl Handle {
             follow = follow.name(name);
         }
         if let Some(set) = parent.and_then(|parent| parent.keys.set()) {
-            follow = follow.inherit((*set).clone());
+            follow = keyswap::host::inherit(follow, (*set).clone());
         }
         let keys = follow.start().map_err(|error| raise(py, &error))?;
         Ok(Live { keys, cached: ArcSwapOption::empty() })
@@ -164,7 +164,7 @@ impl KeySwap {
     fn current(&self, py: Python<'_>) -> PyResult<Py<Credential>> {
         let live = self.handle.live(py)?;
         if let Some(cached) = &*live.cached.load()
-            && cached.epoch == live.keys.epoch()
+            && cached.epoch == keyswap::host::epoch(&live.keys)
         {
             return Ok(cached.credential.clone_ref(py));
         }
@@ -185,7 +185,7 @@ impl KeySwap {
     /// The local number of what requests see: it rises whenever that changes. Cache by it.
     #[getter]
     fn epoch(&self, py: Python<'_>) -> PyResult<u64> {
-        Ok(self.handle.live_or_closed(py)?.keys.epoch())
+        Ok(keyswap::host::epoch(&self.handle.live_or_closed(py)?.keys))
     }
 
     /// What was counted so far.
@@ -266,9 +266,7 @@ impl KeySwap {
     /// `immediate` it is fetched at once, without spreading the fleet.
     #[pyo3(signature = (generation = None, *, immediate = true))]
     fn hint(&self, py: Python<'_>, generation: Option<u64>, immediate: bool) -> PyResult<()> {
-        let mut hint = Hint::default();
-        hint.generation = generation;
-        hint.immediate = immediate;
+        let hint = Hint::new().generation(generation).immediate(immediate);
         self.handle.live(py)?.keys.hint(hint);
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! How credentials go onto requests, and what responses say of them.
 
-use http::{HeaderMap, StatusCode};
-use keyswap::{Attention, Classifier as Judge, DefaultClassifier, Verdict};
+use keyswap::{Attention, Classifier as Judge, ResponseView, Verdict, host};
 use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict},
@@ -103,34 +102,30 @@ impl Classifier {
             Some(limit) => limit.extract()?,
             None => 4096,
         };
-        let attention = Attention { statuses, body_limit, ..Attention::default() };
+        let attention = Attention::new(statuses).with_body_limit(body_limit);
         Ok(Self { function: function.clone().unbind(), attention })
     }
 
-    fn ask(
-        &self,
-        py: Python<'_>,
-        status: StatusCode,
-        headers: &HeaderMap,
-        body: Option<&[u8]>,
-    ) -> Verdict {
+    fn ask(&self, py: Python<'_>, response: &ResponseView<'_>) -> Verdict {
         let shown = || -> PyResult<Bound<'_, PyDict>> {
             let shown = PyDict::new(py);
-            for (name, value) in headers {
+            for (name, value) in response.headers() {
                 shown.set_item(name.as_str(), String::from_utf8_lossy(value.as_bytes()))?;
             }
             Ok(shown)
         };
         let answer = shown().and_then(|headers| {
-            let body = body.map(|body| PyBytes::new(py, body));
-            self.function.call1(py, (status.as_u16(), headers, body))?.extract::<String>(py)
+            let body = response.body().map(|body| PyBytes::new(py, body));
+            self.function
+                .call1(py, (response.status().as_u16(), headers, body))?
+                .extract::<String>(py)
         });
         let odd = |what: String| {
             let message = format!("the classifier {what}: the response counts as \"other\"");
             log::write(Level::ERROR, "classifier", message);
             Verdict::Other
         };
-        match answer.as_deref().map(Verdict::named) {
+        match answer.as_deref().map(host::verdict) {
             Ok(Some(verdict)) => verdict,
             Ok(None) => odd("returned a word that it must not".into()),
             Err(error) => odd(format!("raised {}", describe(py, error))),
@@ -139,12 +134,12 @@ impl Classifier {
 }
 
 impl Judge for Classifier {
-    fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> Verdict {
-        if !self.attention.statuses.contains(&status.as_u16()) {
-            return DefaultClassifier::unasked(status, headers);
+    fn classify(&self, response: &ResponseView<'_>) -> Verdict {
+        if !self.attention.statuses.contains(&response.status().as_u16()) {
+            return host::unasked(response);
         }
         // A thread of the runtime must not be held up by a program's function.
-        let ask = || Python::try_attach(|py| self.ask(py, status, headers, body));
+        let ask = || Python::try_attach(|py| self.ask(py, response));
         let verdict = match tokio::runtime::Handle::try_current() {
             Ok(_) => tokio::task::block_in_place(ask),
             Err(_) => ask(),

@@ -240,7 +240,7 @@ impl Endpoint {
             regions: regions.iter().map(|region| region.recipe.clone()).collect(),
         };
         // A bad URL is told here and not in the background.
-        recipe.make(false).map_err(|error| raise(py, &error))?;
+        recipe.make(false).map(drop).map_err(|error| raise(py, &error))?;
         Ok(Self { recipe: Arc::new(recipe) })
     }
 

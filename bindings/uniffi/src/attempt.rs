@@ -123,7 +123,7 @@ impl NativeAttempt {
     /// `closed`.
     pub fn body_limit(&self) -> Result<u32, NativeError> {
         self.with(|attempt| match attempt.step() {
-            Step::NeedBody { max } => Ok(u32::try_from(*max).unwrap_or(u32::MAX)),
+            Step::NeedBody { max, .. } => Ok(u32::try_from(*max).unwrap_or(u32::MAX)),
             _ => Ok(0),
         })
     }

@@ -7,7 +7,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, StatusCode};
-use keyswap::redirect::{Asked, masked};
+use keyswap::{
+    host,
+    redirect::{Asked, masked},
+};
 use url::Url;
 
 use crate::{
@@ -68,7 +71,7 @@ impl NativeAuthorizer {
     /// `scheme_failed` if the credential cannot be put on a request.
     pub fn snapshot(&self) -> Result<Arc<NativeSnapshot>, NativeError> {
         let inner = self.0.snapshot();
-        let patch = self.0.prepare(&inner)?.filter(|_| !inner.is_probing());
+        let patch = host::prepare(&self.0, &inner).filter(|_| !inner.is_probing());
         Ok(Arc::new(NativeSnapshot { patch: patch.map(NativePatch::new), inner }))
     }
 
@@ -130,7 +133,9 @@ impl NativeAuthorizer {
     ) -> Result<Arc<NativeAttempt>, NativeError> {
         let deadline = deadline_ms.map(Duration::from_millis);
         let url = parse(&url)?;
-        let attempt = self.0.begin_after(&snapshot.inner, &url, replayable, deadline)?;
+        // The host does not say the method yet: the one that is repeated least.
+        let attempt =
+            host::begin_after(&self.0, &snapshot.inner, &Method::POST, &url, replayable, deadline)?;
         Ok(NativeAttempt::new(attempt))
     }
 }
@@ -200,7 +205,7 @@ impl NativePatch {
         location: String,
     ) -> Result<Option<NativeNext>, NativeError> {
         let (method, url, status) = (method_of(&method)?, parse(&url)?, status_of(status)?);
-        let asked = Asked { method: &method, url: &url, patch: &self.0, replayable };
+        let asked = Asked::new(&method, &url, &self.0, replayable);
         Ok(asked.follow(status, &location).map(|next| NativeNext {
             method: next.method.to_string(),
             url: next.url.to_string(),

@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc};
 
 use keyswap::{
     CredentialSet, Error, ErrorKind, Source,
-    source::{BoxFuture, Fetched, parse_short},
+    host::parse_short,
+    source::{BoxFuture, Fetched},
 };
 use uniffi::UnexpectedUniFFICallbackError;
 

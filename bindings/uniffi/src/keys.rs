@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use keyswap::{Error, ErrorKind, KeySwap, Policy, source::Hint};
+use keyswap::{Error, ErrorKind, KeySwap, Policy, host, source::Hint};
 
 use crate::{
     credential::{NativeCredential, millis},
@@ -90,7 +90,7 @@ impl NativeKeySwap {
         let mut follow = KeySwap::follow(source.take()?).policy(policy).runtime(runtime()?);
         if let Some(watcher) = watcher {
             // A watcher that fails has missed nothing that it cannot look up.
-            follow = follow.on_publish(move |epoch| drop(watcher.published(epoch)));
+            follow = host::on_publish(follow, move |epoch| drop(watcher.published(epoch)));
         }
         if let Some(name) = &name {
             follow = follow.name(name);
@@ -108,7 +108,7 @@ impl NativeKeySwap {
 
     /// The local number of what requests see. Caches are kept by it.
     pub fn epoch(&self) -> u64 {
-        self.0.epoch()
+        host::epoch(&self.0)
     }
 
     /// The set that is held; none before the first fetch, and after the provider revoked it.
@@ -178,10 +178,7 @@ impl NativeKeySwap {
 
     /// Says that something newer may be there.
     pub fn hint(&self, generation: Option<u64>, immediate: bool) {
-        let mut hint = Hint::default();
-        hint.generation = generation;
-        hint.immediate = immediate;
-        self.0.hint(hint);
+        self.0.hint(Hint::new().generation(generation).immediate(immediate));
     }
 
     /// The application is in the foreground again: the clocks are looked at, and what is due is done.

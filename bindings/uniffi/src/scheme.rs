@@ -2,8 +2,7 @@
 
 use std::cell::Cell;
 
-use http::{HeaderMap, StatusCode};
-use keyswap::{Attention, Classifier, DefaultClassifier, Scheme, Verdict};
+use keyswap::{Attention, Classifier, ResponseView, Scheme, Verdict, host};
 
 /// How a credential goes onto a request.
 #[derive(Clone, Debug, uniffi::Enum)]
@@ -82,16 +81,16 @@ pub(crate) struct Judge(Attention);
 impl Judge {
     pub(crate) fn new(statuses: Vec<u16>, body_limit: u32) -> Self {
         let body_limit = body_limit as usize;
-        Self(Attention { statuses, body_limit, ..Attention::default() })
+        Self(Attention::new(statuses).with_body_limit(body_limit))
     }
 }
 
 impl Classifier for Judge {
-    fn classify(&self, status: StatusCode, headers: &HeaderMap, _: Option<&[u8]>) -> Verdict {
-        if self.0.statuses.contains(&status.as_u16()) {
+    fn classify(&self, response: &ResponseView<'_>) -> Verdict {
+        if self.0.statuses.contains(&response.status().as_u16()) {
             return SAID.take().unwrap_or(Verdict::Other);
         }
-        DefaultClassifier::unasked(status, headers)
+        host::unasked(response)
     }
 
     fn attention(&self) -> Attention {

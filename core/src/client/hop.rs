@@ -42,6 +42,7 @@ const OF_THE_BODY: [HeaderName; 6] = [
 
 /// A hop that was answered.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Asked<'a> {
     /// Its method.
     pub method: &'a Method,
@@ -67,7 +68,12 @@ pub struct Next {
     pub drops: Vec<HeaderName>,
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    /// A hop to this URL, with what the scheme added beside it, and whether its body can be sent again.
+    pub fn new(method: &'a Method, url: &'a Url, patch: &'a Patch, replayable: bool) -> Self {
+        Self { method, url, patch, replayable }
+    }
+
     /// Where the response leads; none if it asks for no other hop, or for one that cannot or must not be
     /// made, and so is the answer.
     pub fn follow(&self, status: StatusCode, location: &str) -> Option<Next> {

@@ -10,6 +10,7 @@
 //! It never decides about credentials, never sends one anywhere else, and returns the API's own
 //! response, untouched, when all is in vain.
 
+mod attempt;
 mod authorizer;
 mod chain;
 pub(crate) mod hop;
@@ -25,7 +26,8 @@ pub(crate) mod status;
 /// use http::{Method, StatusCode};
 /// use keyswap::{Patch, redirect::Asked};
 /// let url = "https://api.example.com/v1/orders".parse().unwrap();
-/// let asked = Asked { method: &Method::POST, url: &url, patch: &Patch::default(), replayable: true };
+/// let patch = Patch::default();
+/// let asked = Asked::new(&Method::POST, &url, &patch, true);
 /// let next = asked.follow(StatusCode::SEE_OTHER, "/v1/orders/7").unwrap();
 /// assert_eq!((next.method, next.url.path(), next.drops_body), (Method::GET, "/v1/orders/7", true));
 /// ```
@@ -38,7 +40,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use http::{HeaderMap, Method};
 use url::Url;
 
-pub use authorizer::{Attempt, Authorizer, AuthorizerBuilder, Step};
+pub use attempt::{Attempt, Step};
+pub use authorizer::{Authorizer, AuthorizerBuilder};
 pub use request::RequestBuilder;
 pub use response::Response;
 
@@ -194,6 +197,7 @@ fn add_path(base: &Url, path: &str) -> Result<Url, url::ParseError> {
 }
 
 /// Configures a [`Client`].
+#[must_use = "it does nothing until it is built"]
 pub struct ClientBuilder {
     authorizer: AuthorizerBuilder,
     named: Vec<(Box<str>, KeySwap)>,

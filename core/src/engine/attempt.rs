@@ -288,12 +288,16 @@ impl Course {
         self.rests_until = now.saturating_add(pause(now, policy));
         self.state = State::Rejected;
         self.is_settled = false;
-        // A key that was never accepted may simply be wrong, which is not worth the whole wait.
+        self.lose_patience(now, snapshot);
+        self.go_on(now, snapshot, policy)
+    }
+
+    /// A key that was never accepted may simply be wrong, which is not worth the whole wait.
+    fn lose_patience(&mut self, now: u64, snapshot: &Snapshot) {
         let limit = snapshot.patience.map(|patience| later(now, patience));
         if let Some(limit) = limit.filter(|limit| *limit < self.limit) {
             (self.last_call, self.limit) = (last_call(now, limit), limit);
         }
-        self.go_on(now, snapshot, policy)
     }
 
     /// What to do when the credential of the send that was about to be made cannot be put on the request.
@@ -306,6 +310,8 @@ impl Course {
         let credential = self.assigned.take();
         self.tried.extend(credential.map(|credential| Tried { credential, sent: None }));
         self.unfit.get_or_insert(why);
+        self.is_settled = false;
+        self.lose_patience(now, snapshot);
         self.proceed(now, snapshot, None, policy)
     }
 
@@ -352,6 +358,10 @@ impl Course {
             Some(credential) => self.send(credential),
             None => match &self.unfit {
                 _ if self.sends > 0 => Next::Return,
+                // What is asked for now may bring one that can be sent.
+                Some(_) if !(self.is_settled || snapshot.exhausted) && now < self.limit => {
+                    Next::Wait(self.limit)
+                }
                 Some(why) => Next::Fail(why.clone()),
                 None => self.out_of_scope(snapshot).map_or(Next::Return, Next::Fail),
             },

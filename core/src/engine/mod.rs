@@ -11,8 +11,8 @@
 //! waiting is a number that says when to look again. So the same rules run under a real clock, under
 //! a simulated one, and under another language's HTTP library.
 //!
-//! It is public for those who drive it with a runtime of their own, and not covered by semantic
-//! versioning.
+//! It is public with the feature `unstable`, for those who drive it with a runtime of their own, and may
+//! change in any version.
 //!
 //! Nothing here reads a clock, asks the system for randomness, takes a lock, spawns or does I/O.
 

@@ -1,6 +1,8 @@
 //! What a response says about the credential that the request carried.
 
-use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
+use http::{HeaderMap, header::WWW_AUTHENTICATE};
+
+use crate::response_view::ResponseView;
 
 /// What a response says about the credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,21 +21,6 @@ pub enum Verdict {
     NeedBody,
 }
 
-impl Verdict {
-    /// The verdict of this name: `accepted`, `rejected`, `throttled`, `other` or `need_body`, as functions in
-    /// other languages return it.
-    pub fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "accepted" => Self::Accepted,
-            "rejected" => Self::Rejected,
-            "throttled" => Self::Throttled,
-            "other" => Self::Other,
-            "need_body" => Self::NeedBody,
-            _ => return None,
-        })
-    }
-}
-
 /// What went wrong with a send that got no response. It says nothing of the credential; it decides
 /// whether the request may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +37,8 @@ pub enum Failure {
 /// Which responses a foreign HTTP stack has to show to the core: those of one of these statuses, and those
 /// with one of these headers. All others say nothing that matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
 pub struct Attention {
     /// The statuses.
     pub statuses: Vec<u16>,
@@ -59,19 +48,38 @@ pub struct Attention {
     pub body_limit: usize,
 }
 
+impl Attention {
+    /// Those of one of these statuses, judged by their heads.
+    pub fn new(statuses: impl IntoIterator<Item = u16>) -> Self {
+        Self { statuses: statuses.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Adds those with one of these headers.
+    pub fn with_headers<S: AsRef<str>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.headers
+            .extend(names.into_iter().map(|name| name.as_ref().to_ascii_lowercase().into()));
+        self
+    }
+
+    /// Says how many bytes of the body the classifier may ask for.
+    pub fn with_body_limit(mut self, limit: usize) -> Self {
+        self.body_limit = limit;
+        self
+    }
+}
+
 /// Judges responses. Implement it for an API that says "bad key" in a way of its own.
 ///
 /// ```
-/// use http::{HeaderMap, StatusCode};
-/// use keyswap::{Attention, Classifier, Verdict};
+/// use keyswap::{Attention, Classifier, ResponseView, Verdict};
 ///
 /// /// Says "bad key" with HTTP 200 and a code in the body.
 /// #[derive(Debug)]
 /// struct CodeInBody;
 ///
 /// impl Classifier for CodeInBody {
-///     fn classify(&self, status: StatusCode, _: &HeaderMap, body: Option<&[u8]>) -> Verdict {
-///         match (status.as_u16(), body) {
+///     fn classify(&self, response: &ResponseView<'_>) -> Verdict {
+///         match (response.status().as_u16(), response.body()) {
 ///             (200, None) => Verdict::NeedBody,
 ///             (200, Some(body)) if body.windows(8).any(|part| part == b"bad_key\"") => Verdict::Rejected,
 ///             (200, Some(_)) => Verdict::Accepted,
@@ -79,15 +87,18 @@ pub struct Attention {
 ///         }
 ///     }
 ///     fn attention(&self) -> Attention {
-///         Attention { statuses: vec![200], body_limit: 1024, ..Attention::default() }
+///         Attention::new([200]).with_body_limit(1024)
 ///     }
 /// }
-/// # assert_eq!(CodeInBody.classify(StatusCode::OK, &HeaderMap::new(), Some(br#"{"code":"bad_key"}"#)), Verdict::Rejected);
+/// # use http::{HeaderMap, Method, StatusCode};
+/// # let (url, headers) = ("https://api.example.com".parse().unwrap(), HeaderMap::new());
+/// # let response = ResponseView::new(&Method::GET, &url, StatusCode::OK, &headers);
+/// # assert_eq!(CodeInBody.classify(&response.with_body(br#"{"code":"bad_key"}"#)), Verdict::Rejected);
 /// ```
 pub trait Classifier: std::fmt::Debug + Send + Sync + 'static {
-    /// Judges one response. `body` is `None` at first; after [`Verdict::NeedBody`] it is asked again
-    /// with as much of the body as there is, up to [`Attention::body_limit`].
-    fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> Verdict;
+    /// Judges one response. It has no body at first; after [`Verdict::NeedBody`] it is asked again with as
+    /// much of the body as there is, up to [`Attention::body_limit`].
+    fn classify(&self, response: &ResponseView<'_>) -> Verdict;
 
     /// The responses that it could call rejected.
     fn attention(&self) -> Attention;
@@ -98,29 +109,18 @@ pub trait Classifier: std::fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultClassifier;
 
-impl DefaultClassifier {
-    /// The verdict on a response that a program's own classifier did not ask to be shown: what it does not
-    /// want to see it cannot call rejected.
-    pub fn unasked(status: StatusCode, headers: &HeaderMap) -> Verdict {
-        match Self.classify(status, headers, None) {
-            Verdict::Rejected => Verdict::Other,
-            verdict => verdict,
-        }
-    }
-}
-
 impl Classifier for DefaultClassifier {
-    fn classify(&self, status: StatusCode, headers: &HeaderMap, _: Option<&[u8]>) -> Verdict {
-        match status.as_u16() {
+    fn classify(&self, response: &ResponseView<'_>) -> Verdict {
+        match response.status().as_u16() {
             101 | 200..=299 | 304 => Verdict::Accepted,
-            401 if !lacks_scope(headers) => Verdict::Rejected,
+            401 if !lacks_scope(response.headers()) => Verdict::Rejected,
             429 | 503 => Verdict::Throttled,
             _ => Verdict::Other,
         }
     }
 
     fn attention(&self) -> Attention {
-        Attention { statuses: vec![401], ..Attention::default() }
+        Attention::new([401])
     }
 }
 
@@ -135,14 +135,16 @@ fn lacks_scope(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use http::{HeaderValue, Method, StatusCode};
 
     fn judge(status: u16, challenge: Option<&'static str>) -> Verdict {
         let mut headers = HeaderMap::new();
         if let Some(challenge) = challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        DefaultClassifier.classify(StatusCode::from_u16(status).expect("status"), &headers, None)
+        let url = "https://api.example.com".parse().expect("a URL");
+        let status = StatusCode::from_u16(status).expect("a status");
+        DefaultClassifier.classify(&ResponseView::new(&Method::GET, &url, status, &headers))
     }
 
     #[test]
@@ -158,22 +160,5 @@ mod tests {
         assert_eq!(judge(101, None), Verdict::Accepted, "a WebSocket begins");
         assert_eq!(judge(100, None), Verdict::Other);
         assert_eq!(judge(302, None), Verdict::Other, "a login page is a redirect too");
-    }
-
-    #[test]
-    fn what_was_not_asked_for_is_no_rejection() {
-        let unasked = |status| DefaultClassifier::unasked(status, &HeaderMap::new());
-        assert_eq!(unasked(StatusCode::UNAUTHORIZED), Verdict::Other);
-        assert_eq!(unasked(StatusCode::OK), Verdict::Accepted);
-        assert_eq!(unasked(StatusCode::TOO_MANY_REQUESTS), Verdict::Throttled);
-    }
-
-    #[test]
-    fn verdicts_have_names() {
-        let names = ["accepted", "rejected", "throttled", "other", "need_body"];
-        let verdicts = names.map(|name| Verdict::named(name).expect(name));
-        assert_eq!(verdicts[4], Verdict::NeedBody);
-        assert!(verdicts[..4].iter().all(|verdict| *verdict != Verdict::NeedBody));
-        assert_eq!(Verdict::named("Rejected"), None);
     }
 }

@@ -65,6 +65,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// let response = api.call(request).await?;
 /// # Ok(()) }
 /// ```
+#[must_use = "a layer does nothing until it is laid around a service"]
 pub struct AuthorizeLayer<B>(Arc<Rules<B>>);
 
 struct Rules<B> {

@@ -1,7 +1,8 @@
-//! A policy as data: durations are seconds, what is not named keeps its default, and what is not a number
-//! of the policy is an error.
+//! The table of a policy's numbers: how each is set in code, and how it is read from data.
 //!
-//! It goes by a table. What is derived for forty fields is several times as large, which counts on a phone.
+//! As data, durations are seconds, what is not named keeps its default, and what is not a number of the
+//! policy is an error. What is derived for forty fields is several times as large as going by a table, which
+//! counts on a phone.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -20,8 +21,26 @@ enum Place<'a> {
     Delays(&'a mut Vec<Duration>),
 }
 
+/// What a number of this kind is in code.
+macro_rules! value {
+    (Share) => { f64 };
+    (Count) => { u32 };
+    (Seconds) => { Duration };
+    (Delays) => { Vec<Duration> };
+}
+
 macro_rules! table {
     ($($name:ident: $kind:ident,)*) => {
+        impl Policy {
+            $(
+                #[doc = concat!("Sets [`", stringify!($name), "`](Self#structfield.", stringify!($name), ").")]
+                pub fn $name(mut self, $name: value!($kind)) -> Self {
+                    self.$name = $name;
+                    self
+                }
+            )*
+        }
+
         const NAMES: &[&str] = &[$(stringify!($name)),*];
 
         fn place<'a>(policy: &'a mut Policy, name: &str) -> Option<Place<'a>> {

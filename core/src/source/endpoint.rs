@@ -58,6 +58,7 @@ const SET_REVOKED: &str = "urn:keyswap:error:set-revoked";
 /// | a redirect, another status, more than 64 KiB, no well-formed set | [`ErrorKind::Malformed`] |
 ///
 /// A missing bootstrap credential is [`ErrorKind::InvalidConfig`].
+#[must_use = "a source does nothing until it is followed"]
 pub struct Endpoint {
     pub(super) client: EndpointClient,
     /// Which set is asked for.

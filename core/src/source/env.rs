@@ -23,6 +23,7 @@ use crate::{
 /// # Errors of a fetch
 /// [`ErrorKind::InvalidConfig`] if the variable is unset or empty, or the id is not valid.
 #[derive(Debug)]
+#[must_use = "a source does nothing until it is followed"]
 pub struct Env {
     variable: Box<str>,
     id: Option<Box<str>>,

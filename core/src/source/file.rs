@@ -48,6 +48,7 @@ use crate::{
 /// [`Unavailable`](crate::ErrorKind::Unavailable) if it cannot be read or is no regular file, and
 /// [`Malformed`](crate::ErrorKind::Malformed) if it is empty, larger than 64 KiB, or not well-formed. Both
 /// name the path, and neither quotes the content.
+#[must_use = "a source does nothing until it is followed"]
 pub struct File {
     path: PathBuf,
     reader: Reader,

@@ -8,20 +8,24 @@ mod file;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod http;
+#[cfg_attr(not(feature = "unstable"), allow(dead_code, unreachable_pub, reason = "for `rules`"))]
 mod push;
 mod reading;
+#[cfg_attr(not(feature = "unstable"), allow(dead_code, unreachable_pub, reason = "for `rules`"))]
 mod regions;
 mod reports;
 mod signature;
 mod tls;
 mod wire;
 
+#[cfg(feature = "host")]
+pub(crate) use self::wire::parse_short;
 pub use self::{
     endpoint::Endpoint,
     env::Env,
     file::File,
     regions::{RegionHealth, Regions},
-    wire::{parse, parse_short},
+    wire::parse,
 };
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -36,6 +40,7 @@ use crate::{
 pub use crate::report::{Observation, Report, ReportedStatus};
 
 /// What regions and push decide, apart from how it is performed: the stories run it in virtual time.
+#[cfg(feature = "unstable")]
 #[doc(hidden)]
 pub mod rules {
     pub use super::{
@@ -53,6 +58,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What a fetch brought.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 #[expect(clippy::large_enum_variant, reason = "made once a fetch and moved twice")]
 pub enum Fetched {
     /// The full state.
@@ -193,11 +199,36 @@ pub(crate) enum PushSignal {
 /// Something newer may be there.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
+#[must_use]
 pub struct Hint {
     /// The generation that is there, if the channel says.
     pub generation: Option<u64>,
     /// Whether to fetch at once, without spreading the fleet.
     pub immediate: bool,
+}
+
+impl Hint {
+    /// Something newer may be there; each program of a fleet may take its time to look.
+    ///
+    /// ```
+    /// # fn example(keys: &keyswap::KeySwap) {
+    /// use keyswap::source::Hint;
+    /// keys.hint(Hint::new().generation(7).immediate(true));
+    /// # }
+    /// ```
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says which generation is there. One that is held already makes the hint no news.
+    pub fn generation(self, generation: impl Into<Option<u64>>) -> Self {
+        Self { generation: generation.into(), ..self }
+    }
+
+    /// Says whether to fetch at once, without spreading the fleet.
+    pub fn immediate(self, immediate: bool) -> Self {
+        Self { immediate, ..self }
+    }
 }
 
 impl Hints {
@@ -207,7 +238,7 @@ impl Hints {
 
     /// Something changed: fetch at once.
     pub fn changed(&self) {
-        self.send(Hint { generation: None, immediate: true });
+        self.send(Hint::new().immediate(true));
     }
 
     /// Passes on a hint.

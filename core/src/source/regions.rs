@@ -66,6 +66,7 @@ use crate::{clock::Clock, credential::CredentialSet, error::Error};
 /// # Errors of a fetch
 /// If no region answers well, the error of the first in order; or, if that one will not go away soon (a
 /// 403, say), of the first that may. Its text names the region's origin, and says how many were tried.
+#[must_use = "a source does nothing until it is followed"]
 #[derive(Clone)]
 pub struct Regions(Arc<Inner>);
 

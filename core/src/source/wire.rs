@@ -61,25 +61,9 @@ pub fn parse(document: &[u8]) -> Result<CredentialSet, Error> {
     set(&Object::root(&root)?)
 }
 
-/// Reads a document that a program wrote itself, as the function that it passed as its source returned it.
-///
-/// As [`parse`], but shorter forms are allowed: a credential's `key`, `secret` and `passphrase` may stand
-/// beside its `id`, and times may be seconds since 1970. This is how bindings read what their languages'
-/// functions return.
-///
-/// ```
-/// let set = keyswap::source::parse_short(br#"{
-///     "current": { "id": "k2", "key": "abc", "secret": "def", "expires_at": 1795442400 }
-/// }"#)?;
-/// let current = set.primary().expect("a credential");
-/// assert_eq!(current.reveal("secret"), Some("def"));
-/// assert_eq!(current.expires_at(), Some("2026-11-23T14:00:00Z".parse().unwrap()));
-/// # Ok::<(), keyswap::Error>(())
-/// ```
-///
-/// # Errors
-/// [`ErrorKind::Malformed`], naming the field and what it must be. It never quotes the document.
-pub fn parse_short(document: &[u8]) -> Result<CredentialSet, Error> {
+/// As [`parse`], of a document that a program wrote itself: shorter forms are allowed.
+#[cfg(any(feature = "host", test))]
+pub(crate) fn parse_short(document: &[u8]) -> Result<CredentialSet, Error> {
     let root = read(document)?;
     set(&Object { is_short: true, ..Object::root(&root)? })
 }

@@ -71,9 +71,7 @@ impl Fleet {
     pub(crate) fn new(size: usize, wish: Wish, over: u64) -> Self {
         // The default numbers, but for the look at everything each 30 s: it starts no fetch, and is most of
         // what there would be to compute.
-        let mut policy = Policy::default();
-        policy.wake = Duration::from_secs(3_600);
-        let policy = Arc::new(policy);
+        let policy = Arc::new(Policy::default().wake(Duration::from_secs(3_600)));
         let backoff: Backoff = default_backoff(&policy);
         let mut rng = Rng::with_seed(1);
         let mut queue = BinaryHeap::with_capacity(2 * size);
@@ -216,7 +214,7 @@ impl Fleet {
 }
 
 fn moment(boot: u64) -> Moment {
-    Moment { wall: timestamp(boot).as_millisecond(), boot }
+    Moment::new(timestamp(boot).as_millisecond(), boot)
 }
 
 fn timestamp(boot: u64) -> Timestamp {

@@ -178,7 +178,7 @@ fn quit(shared: &Arc<Shared>) {
     }
 }
 
-/// One request, as `client/authorizer.rs` drives it.
+/// One request, as `client/attempt.rs` drives it.
 fn call(shared: &Arc<Shared>) {
     let Shared { clock, policy, world, .. } = &**shared;
     let mut course = Course::new(true, clock.boot(), None, policy);

@@ -115,7 +115,7 @@ impl Clock {
 }
 
 pub(crate) fn moment(boot: u64) -> Moment {
-    Moment { wall: 1_800_000_000_000 + i64::try_from(boot).expect("a small number"), boot }
+    Moment::new(1_800_000_000_000 + i64::try_from(boot).expect("a small number"), boot)
 }
 
 /// A channel with one reader. What is sent after it was closed is lost, as with a dropped receiver.

@@ -183,8 +183,10 @@ impl World {
         match event {
             Event::Swapped { from, to, .. } => from.iter().chain([to]).for_each(|id| changes(id)),
             Event::Promoted { from, to, .. }
-            | Event::FellBack { from, to }
-            | Event::RolledBack { from, to } => [from, to].into_iter().for_each(|id| changes(id)),
+            | Event::FellBack { from, to, .. }
+            | Event::RolledBack { from, to, .. } => {
+                [from, to].into_iter().for_each(|id| changes(id))
+            }
             Event::Candidate { credential, .. } => changes(credential),
             _ => {}
         }

@@ -412,5 +412,5 @@ impl Life {
 
 fn moment(now: u64, skew: i64, slept: u64) -> Moment {
     let wall = i64::try_from(now).unwrap_or(i64::MAX).saturating_add(skew);
-    Moment { wall, boot: now - EPOCH + BOOT - slept }
+    Moment::new(wall, now - EPOCH + BOOT - slept)
 }

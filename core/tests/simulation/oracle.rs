@@ -388,7 +388,7 @@ impl Oracle {
     fn told(&mut self, event: &Event, run: Run, input: &Input, now: Moment) -> Checked {
         match event {
             Event::FellBack { from, .. } if self.unfit.iter().any(|(id, _)| **id == **from) => {}
-            Event::FellBack { from, to } => {
+            Event::FellBack { from, to, .. } => {
                 must!(
                     run.rejections >= 2,
                     "{from} was given up after {} rejections",
@@ -401,7 +401,7 @@ impl Oracle {
                 let said = matches!(input, Input::Accepted(said) if said.credential == *to);
                 must!(said, "{to} is said to be proven, and nobody proved it");
             }
-            Event::Promoted { from, to, proven: false } => {
+            Event::Promoted { from, to, proven: false, .. } => {
                 let is_unfit = |id: &str| self.unfit.iter().any(|(unfit, _)| unfit == id);
                 must!(
                     !is_unfit(to) || is_unfit(from),

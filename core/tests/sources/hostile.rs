@@ -114,9 +114,9 @@ async fn flood(mut stream: TcpStream, streams: Arc<AtomicU32>, sent: Arc<AtomicU
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_never_stops_talking_is_closed_and_told_and_rotation_goes_on() {
     let (endpoint, streams, sent) = flooding().await;
-    let mut policy = Policy::default();
-    policy.fetch_floor = Duration::from_millis(100);
-    policy.fetch_floor_min = Duration::from_millis(100);
+    let policy = Policy::default()
+        .fetch_floor(Duration::from_millis(100))
+        .fetch_floor_min(Duration::from_millis(100));
     // The program's own delays reach push: the stream is connected anew once a second and no sooner.
     let steady = || std::iter::repeat(Duration::from_secs(1));
     let keys = KeySwap::follow(endpoint).policy(policy).backoff(steady).start().unwrap();
@@ -124,7 +124,7 @@ async fn a_stream_that_never_stops_talking_is_closed_and_told_and_rotation_goes_
     keys.ready().await.unwrap();
     let lost = async {
         loop {
-            if let Some(Event::PushLost { silent }) = events.next().await {
+            if let Some(Event::PushLost { silent, .. }) = events.next().await {
                 break silent;
             }
         }
@@ -153,8 +153,7 @@ async fn a_stream_that_never_stops_talking_is_closed_and_told_and_rotation_goes_
 #[tokio::test]
 async fn the_policys_time_for_a_fetch_is_the_endpoints_own() {
     let server = serve([crate::sources::server::Answer::Silent]).await;
-    let mut policy = Policy::default();
-    policy.fetch_timeout = Duration::from_millis(200);
+    let policy = Policy::default().fetch_timeout(Duration::from_millis(200));
     let endpoint = Arc::new(server.endpoint().bootstrap(BOOTSTRAP)) as Arc<dyn Source>;
     let keys = KeySwap::follow(endpoint.clone()).policy(policy).start().unwrap();
     let error = endpoint.fetch(None).await.unwrap_err();

@@ -44,9 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     });
     // The floor between two fetches holds whatever a schedule says, so it is lowered here.
-    let mut numbers = Policy::default();
-    numbers.fetch_floor = Duration::from_millis(1);
-    numbers.fetch_floor_min = Duration::from_millis(1);
+    let numbers = Policy::default().fetch_floor(Duration::from_millis(1)).fetch_floor_min(Duration::from_millis(1));
     let keys = KeySwap::follow(vault).policy(numbers).backoff(|| delays(policy())).start()?;
 
     let mut events = keys.events();

@@ -130,7 +130,7 @@ impl<'a> Play<'a> {
         let setup = Setup::of(story)?;
         let policy = Arc::new(setup.policy.clone());
         let world = World::new(story.world.clone(), Setting { seed, ..Setting::default() });
-        let start = Moment { wall: world.setting().wall_ms, boot: BOOT };
+        let start = Moment::new(world.setting().wall_ms, BOOT);
         let rotation = Rotation::new(start, seed, policy.clone(), default_backoff(&policy));
         let callers = story.callers.iter();
         let callers: Vec<_> =
@@ -232,7 +232,7 @@ impl<'a> Play<'a> {
 
     fn moment(&self) -> Moment {
         let start = Setting::default().wall_ms;
-        Moment { wall: start.saturating_add_unsigned(self.now), boot: BOOT + self.now }
+        Moment::new(start.saturating_add_unsigned(self.now), BOOT + self.now)
     }
 
     fn later(&mut self, wait: u64, what: Happening) {

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, StatusCode};
-use keyswap::{Attention, Classifier, DefaultClassifier, Policy, Scheme, Verdict};
+use http::StatusCode;
+use keyswap::{Attention, Classifier, DefaultClassifier, Policy, ResponseView, Scheme, Verdict};
 use keyswap_endpoint::story::Story;
 use serde::Deserialize;
 use serde_json::Value;
@@ -120,8 +120,8 @@ impl ClientSetup {
 pub(crate) struct Judge(Arc<dyn Classifier>);
 
 impl Classifier for Judge {
-    fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> Verdict {
-        self.0.classify(status, headers, body)
+    fn classify(&self, response: &ResponseView<'_>) -> Verdict {
+        self.0.classify(response)
     }
 
     fn attention(&self) -> Attention {
@@ -134,18 +134,18 @@ impl Classifier for Judge {
 struct CodeInBody;
 
 impl Classifier for CodeInBody {
-    fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> Verdict {
+    fn classify(&self, response: &ResponseView<'_>) -> Verdict {
         const CODE: &[u8] = b"\"bad_key\"";
-        match (status, body) {
+        match (response.status(), response.body()) {
             (StatusCode::OK, None) => Verdict::NeedBody,
             (StatusCode::OK, Some(body)) if body.windows(CODE.len()).any(|part| part == CODE) => {
                 Verdict::Rejected
             }
-            _ => DefaultClassifier.classify(status, headers, body),
+            _ => DefaultClassifier.classify(response),
         }
     }
 
     fn attention(&self) -> Attention {
-        Attention { statuses: vec![200, 401], body_limit: 256, ..Attention::default() }
+        Attention::new([200, 401]).with_body_limit(256)
     }
 }

@@ -74,9 +74,7 @@ async fn run(story: &Story, through: Through) -> Result<Report, PlayError> {
         let keys = keys.clone();
         callers.spawn_local(async move {
             until(begin, hint.at).await;
-            let mut said = source::Hint::default();
-            (said.generation, said.immediate) = (hint.generation, true);
-            keys.hint(said);
+            keys.hint(source::Hint::new().generation(hint.generation).immediate(true));
         });
     }
     until(begin, story.run_ms).await;

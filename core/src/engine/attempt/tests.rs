@@ -286,7 +286,13 @@ fn what_cannot_be_put_on_a_request_costs_no_send() {
     let mut request = Request::new(false);
     assert_eq!(request.proceed(&state), "k2");
     assert_eq!(request.unfit(&state), "k1", "nothing of its body was used");
-    assert_eq!(request.unfit(&state), "scheme_failed");
+    assert_eq!(
+        request.unfit(&state),
+        "wait 10000",
+        "the fetch that is under way may bring another"
+    );
+    request.course.settled();
+    assert_eq!(request.proceed(&state), "scheme_failed");
     // After an answer of the API, that is the answer.
     let suspect = Snapshot { suspect: true, ..state };
     let mut request = Request::new(true);

@@ -1,8 +1,10 @@
 //! Every change of a credential as a line of JSON, for an audit log. `cargo run --bin audit_log`
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
+use std::time::Duration;
+
 use jiff::Timestamp;
-use keyswap::{Endpoint, Event, KeySwap};
+use keyswap::{Endpoint, Event, KeySwap, Policy};
 use keyswap_endpoint::{server::Endpoint as Embedded, world::WorldConfig};
 use serde_json::{Value, json};
 
@@ -21,7 +23,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let running = Embedded::start(WorldConfig::default()).await?;
     let endpoint = Endpoint::new(running.set_url())?.bootstrap(running.bootstrap());
     // By default five seconds lie between two fetches: too long for an example.
-    let policy = serde_json::from_str(r#"{"fetch_floor": 0.01, "fetch_floor_min": 0.01}"#)?;
+    let soon = Duration::from_millis(10);
+    let policy = Policy::default().fetch_floor(soon).fetch_floor_min(soon);
     let keys = KeySwap::follow(endpoint).policy(policy).start()?;
     let mut events = keys.events();
 

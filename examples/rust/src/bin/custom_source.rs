@@ -3,13 +3,16 @@
 //! Where one async function says it all, `source::from_fn` will do. A `Source` can ask conditionally.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use keyswap::{
-    Credential, CredentialSet, Error, ErrorKind, KeySwap, Source,
+    Credential, CredentialSet, Error, ErrorKind, KeySwap, Policy, Source,
     source::{BoxFuture, Fetched},
 };
 
@@ -63,7 +66,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let store = Arc::new(Store::default());
     store.version.store(1, SeqCst);
     // By default five seconds lie between two fetches: too long for an example.
-    let policy = serde_json::from_str(r#"{"fetch_floor": 0.01, "fetch_floor_min": 0.01}"#)?;
+    let soon = Duration::from_millis(10);
+    let policy = Policy::default().fetch_floor(soon).fetch_floor_min(soon);
     let keys = KeySwap::follow(FromStore(store.clone())).policy(policy).await?;
     assert_eq!(keys.current()?.id(), "v1");
 

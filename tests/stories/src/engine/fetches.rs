@@ -158,6 +158,7 @@ impl Play<'_> {
         self.step(match outcome {
             Ok(Fetched::Set(set)) => Input::Fetched(ticket, set),
             Ok(Fetched::NotModified) => Input::NotModified(ticket),
+            Ok(other) => unreachable!("no story tells how a fetch brings {other:?}"),
             Err(error) => Input::Failed(ticket, error),
         });
         self.live.take_if(|(live, _)| *live == ticket);

@@ -146,8 +146,7 @@ impl Push {
                     }
                     Meaning::Revoked => {
                         let (is_news, pause) = self.plan.revoked();
-                        let mut news = Hint::default();
-                        news.immediate = true;
+                        let news = Hint::new().immediate(true);
                         inputs.extend(is_news.then(|| hinted(news)));
                         pause
                     }

@@ -8,7 +8,7 @@ use http::{
 };
 use jiff::Timestamp;
 use keyswap::{
-    Classifier, Credential, Error, ErrorKind, Failure, Scheme, Unsigned, Verdict,
+    Classifier, Credential, Error, ErrorKind, Failure, ResponseView, Scheme, Unsigned, Verdict,
     engine::{
         attempt::{Course, Next, Outcome as Judged, waits_until},
         retry::Tried,
@@ -240,7 +240,8 @@ impl Play<'_> {
             return;
         }
         let now = self.moment().boot;
-        let (status, verdict) = self.classify(&reply);
+        let Some(request) = self.requests.get(&turn.request) else { return };
+        let (status, verdict) = self.classify(&request.hop, &reply);
         let Some(request) = self.requests.get_mut(&turn.request) else { return };
         if verdict == Verdict::Throttled
             && let Some(seconds) = reply.retry_after
@@ -254,16 +255,17 @@ impl Play<'_> {
         self.judged(turn, Last::Answer { status, location, retry_after }, verdict);
     }
 
-    pub(super) fn classify(&self, reply: &ApiReply) -> (StatusCode, Verdict) {
+    pub(super) fn classify(&self, hop: &Hop, reply: &ApiReply) -> (StatusCode, Verdict) {
         let status = StatusCode::from_u16(reply.status).unwrap_or_default();
         let mut headers = HeaderMap::new();
         let challenge = reply.challenge.and_then(|text| text.parse().ok());
         headers.extend(challenge.map(|challenge| (WWW_AUTHENTICATE, challenge)));
         headers.extend(reply.retry_after.map(|seconds| (RETRY_AFTER, seconds.into())));
-        let verdict = match self.judge.classify(status, &headers, None) {
+        let head = ResponseView::new(&hop.method, &hop.url, status, &headers);
+        let verdict = match self.judge.classify(&head) {
             Verdict::NeedBody => {
                 let limit = self.judge.attention().body_limit.min(reply.body.len());
-                self.judge.classify(status, &headers, Some(&reply.body[..limit]))
+                self.judge.classify(&head.with_body(&reply.body[..limit]))
             }
             verdict => verdict,
         };
@@ -353,7 +355,7 @@ impl Play<'_> {
         let scheme = self.setup.client.scheme().unwrap_or_else(|| Scheme::header("x-api-key"));
         let patch = scheme.apply(request.course.assigned()?, &unsigned).ok()?;
         let (method, url, replayable) = (&hop.method, &hop.url, hop.replayable);
-        let next = Asked { method, url, patch: &patch, replayable }.follow(*status, location)?;
+        let next = Asked::new(method, url, &patch, replayable).follow(*status, location)?;
         (request.hops < MAX_HOPS).then(|| Hop {
             at_home: hop.at_home && next.url.origin() == hop.url.origin(),
             replayable: hop.replayable || next.drops_body,

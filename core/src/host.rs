@@ -1,0 +1,194 @@
+//! What a package for another language needs, and no program does. Feature `host`.
+//!
+//! It changes with the packages that are released beside this crate, and may change in any version.
+//!
+//! A host keeps what it made of a [`Snapshot`] as long as the [`epoch`] is the same. It sends with what it
+//! [`prepare`]d, and makes an attempt [after](begin_after) the response only if that deserves one.
+
+use std::time::Duration;
+
+use http::Method;
+use url::Url;
+
+use crate::{
+    client::{Attempt, Authorizer},
+    credential::{CredentialId, CredentialSet},
+    engine::{
+        snapshot::Snapshot,
+        verdict::{Classifier, DefaultClassifier, Verdict},
+    },
+    error::{Error, ErrorKind},
+    event::{Event, WentBack},
+    keyswap::{Follow, KeySwap},
+    response_view::ResponseView,
+    scheme::Patch,
+    source,
+};
+
+/// The [epoch](Snapshot::epoch) of what was published last, for caches: cheaper to read than
+/// [`KeySwap::snapshot`], which is then of this epoch or a newer one.
+#[inline]
+pub fn epoch(keys: &KeySwap) -> u64 {
+    keys.epoch()
+}
+
+/// A function that is told each new [epoch](epoch()) once it can be read, for languages that keep what they
+/// made of the snapshot. It runs on the background task: it must be quick, and must not wait.
+pub fn on_publish(follow: Follow, watcher: impl Fn(u64) + Send + Sync + 'static) -> Follow {
+    follow.on_publish(watcher)
+}
+
+/// Begins with a set that another handle held, and fetches at once all the same: for a process that was
+/// forked from one that held it. A set that has ended is passed over.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), keyswap::Error> {
+/// # use keyswap::{KeySwap, source, CredentialSet, Credential};
+/// # let down = || source::from_fn(|| std::future::pending());
+/// let held = CredentialSet::new(Credential::new("k2", "material"));
+/// let keys = keyswap::host::inherit(KeySwap::follow(down()), held).start()?;
+/// assert_eq!(keys.current()?.id(), "k2", "before anything was fetched");
+/// # Ok(()) }
+/// ```
+pub fn inherit(follow: Follow, set: CredentialSet) -> Follow {
+    follow.inherit(set)
+}
+
+/// What the credential in use of this snapshot adds to any request, to be kept as long as the snapshot.
+/// None if each request is to begin an attempt: nothing is in use, the scheme signs and so depends on the
+/// request, or the credential cannot be put on one. That is told, and an attempt goes on with the next
+/// credential.
+pub fn prepare(authorizer: &Authorizer, snapshot: &Snapshot) -> Option<Patch> {
+    authorizer.prepare(snapshot)
+}
+
+/// A request was sent, once and as one hop, with a credential of a cached snapshot, and the response
+/// matches the [attention](Authorizer::attention). Only if it did carry that credential: what a caller's own
+/// header, a `.netrc` or another origin brought about is no evidence. `deadline` is as for
+/// [`Authorizer::begin`].
+///
+/// # Errors
+/// [`ErrorKind::OriginNotAllowed`](crate::ErrorKind::OriginNotAllowed) if credentials may not go to this URL.
+pub fn begin_after(
+    authorizer: &Authorizer,
+    snapshot: &Snapshot,
+    method: &Method,
+    url: &Url,
+    replayable: bool,
+    deadline: Option<Duration>,
+) -> Result<Attempt, Error> {
+    authorizer.begin_after(snapshot, method, url, replayable, deadline)
+}
+
+/// The verdict of this name: `accepted`, `rejected`, `throttled`, `other` or `need_body`, as functions in
+/// other languages return it.
+pub fn verdict(name: &str) -> Option<Verdict> {
+    Some(match name {
+        "accepted" => Verdict::Accepted,
+        "rejected" => Verdict::Rejected,
+        "throttled" => Verdict::Throttled,
+        "other" => Verdict::Other,
+        "need_body" => Verdict::NeedBody,
+        _ => return None,
+    })
+}
+
+/// The verdict on a response that a program's own classifier did not ask to be shown: what it does not want
+/// to see it cannot call rejected.
+pub fn unasked(response: &ResponseView<'_>) -> Verdict {
+    match DefaultClassifier.classify(response) {
+        Verdict::Rejected => Verdict::Other,
+        verdict => verdict,
+    }
+}
+
+/// Reads a document that a program wrote itself, as the function that it passed as its source returned it.
+///
+/// As [`parse`](crate::source::parse), but shorter forms are allowed: a credential's `key`, `secret` and `passphrase` may stand
+/// beside its `id`, and times may be seconds since 1970. This is how bindings read what their languages'
+/// functions return.
+///
+/// ```
+/// let set = keyswap::host::parse_short(br#"{
+///     "current": { "id": "k2", "key": "abc", "secret": "def", "expires_at": 1795442400 }
+/// }"#)?;
+/// let current = set.primary().expect("a credential");
+/// assert_eq!(current.reveal("secret"), Some("def"));
+/// assert_eq!(current.expires_at(), Some("2026-11-23T14:00:00Z".parse().unwrap()));
+/// # Ok::<(), keyswap::Error>(())
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed), naming the field and what it must be. It never quotes the document.
+pub fn parse_short(document: &[u8]) -> Result<CredentialSet, Error> {
+    source::parse_short(document)
+}
+
+/// One of each event, with all of its fields, for tests of what a host makes of them.
+pub fn each_event() -> Vec<Event> {
+    let id = |name: &str| CredentialId::from(name);
+    let second = Duration::from_millis(1500);
+    let error = Error::new(ErrorKind::Timeout, "too late");
+    vec![
+        Event::Fetched { generation: 7, primary: id("k2") },
+        Event::NotModified { generation: 7 },
+        Event::FetchFailed { error: error.clone(), retry_in: second },
+        Event::Swapped { from: Some(id("k1")), to: id("k2"), generation: 7 },
+        Event::Candidate { credential: id("k2"), in_use: id("k1") },
+        Event::Promoted { from: id("k1"), to: id("k2"), proven: true },
+        Event::Rejected {
+            credential: id("k2"),
+            candidate: true,
+            probe_in: Some(second),
+            reason: Some(error),
+        },
+        Event::FellBack { from: id("k2"), to: id("k1") },
+        Event::RolledBack { from: id("k2"), to: id("k1") },
+        Event::Expired { credential: id("k1") },
+        Event::Revoked { credentials: vec![id("k1")], set: false },
+        Event::Exhausted { credential: id("k1"), cooldown: second, never_accepted: true },
+        Event::Recovered {
+            credential: Some(id("k1")),
+            went_back: Some(WentBack { from: 9, to: 7 }),
+        },
+        Event::Lagging { credential: id("k2"), since: second },
+        Event::PushLost { silent: second },
+        Event::ClockJumped { by_ms: -5 },
+        Event::Lagged { missed: 3 },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderMap, StatusCode};
+
+    #[test]
+    fn what_was_not_asked_for_is_no_rejection() {
+        let url = "https://api.example.com".parse().expect("a URL");
+        for (status, verdict) in [
+            (StatusCode::UNAUTHORIZED, Verdict::Other),
+            (StatusCode::OK, Verdict::Accepted),
+            (StatusCode::TOO_MANY_REQUESTS, Verdict::Throttled),
+        ] {
+            let headers = HeaderMap::new();
+            let response = ResponseView::new(&Method::GET, &url, status, &headers);
+            assert_eq!(unasked(&response), verdict);
+        }
+    }
+
+    #[test]
+    fn verdicts_have_names() {
+        let names = ["accepted", "rejected", "throttled", "other", "need_body"];
+        let verdicts = names.map(|name| verdict(name).expect(name));
+        assert_eq!(verdicts[4], Verdict::NeedBody);
+        assert!(verdicts[..4].iter().all(|verdict| *verdict != Verdict::NeedBody));
+        assert_eq!(verdict("Rejected"), None);
+    }
+
+    #[test]
+    fn no_event_is_missing() {
+        let names: Vec<_> = each_event().iter().map(Event::name).collect();
+        assert_eq!(names, Event::NAMES);
+    }
+}
