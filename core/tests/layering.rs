@@ -25,8 +25,12 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("source", "backoff clock credential error moment net policy report secret structured_fields"),
     ("driver", "clock engine error event metrics policy source store"),
     ("keyswap", "clock credential driver engine error event policy source store"),
-    ("client", "credential driver engine error keyswap moment net policy scheme structured_fields"),
+    (
+        "client",
+        "credential driver engine error keyswap moment net policy response_view scheme structured_fields",
+    ),
     ("integrations", "client engine error moment net scheme"),
+    ("host", "client credential engine error event keyswap response_view scheme source"),
     ("fuzzing", "client source"),
 ];
 
