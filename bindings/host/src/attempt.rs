@@ -9,7 +9,7 @@ use std::{
 };
 
 use http::HeaderMap;
-use keyswap::{Attention, Credential, Error, ErrorKind, Failure, Verdict};
+use keyswap::{Credential, Error, ErrorKind, Failure, ResponseFilter, Verdict};
 
 use crate::{
     patch::Patch,
@@ -57,7 +57,7 @@ pub fn failure_named(name: &str) -> Failure {
 #[derive(Clone)]
 pub struct Attempt {
     place: Arc<Mutex<Place>>,
-    attention: Arc<Attention>,
+    attention: Arc<ResponseFilter>,
 }
 
 /// Where it is.
@@ -76,7 +76,7 @@ pub struct Signing {
 }
 
 impl Attempt {
-    pub(crate) fn new(attempt: keyswap::Attempt, attention: Attention) -> Self {
+    pub(crate) fn new(attempt: keyswap::Attempt, attention: ResponseFilter) -> Self {
         let place = Arc::new(Mutex::new(Place::Here(Box::new(attempt))));
         Self { place, attention: Arc::new(attention) }
     }

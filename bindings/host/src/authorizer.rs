@@ -7,7 +7,7 @@
 use std::{fmt, sync::Arc};
 
 use http::HeaderMap;
-use keyswap::{Attention, Error, Scheme, Snapshot, host};
+use keyswap::{Error, ResponseFilter, Scheme, Snapshot, host};
 
 use crate::{
     attempt::Attempt,
@@ -121,8 +121,8 @@ impl Authorizer {
     }
 
     /// The responses that an attempt has to be shown.
-    pub fn attention(&self) -> Attention {
-        self.inner.attention()
+    pub fn attention(&self) -> ResponseFilter {
+        self.inner.response_filter()
     }
 
     /// Whether the API asked for fewer requests: each begins an attempt meanwhile, which may make it wait.
@@ -237,7 +237,7 @@ impl Prepared {
 
     /// Whether each request is to report what the API says.
     pub fn is_probing(&self) -> bool {
-        self.snapshot.is_probing()
+        self.snapshot.wants_evidence()
     }
 
     /// The id of the credential in use.

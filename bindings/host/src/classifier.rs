@@ -5,7 +5,7 @@
 
 use std::{fmt, sync::Arc};
 
-use keyswap::{Attention, Classifier, ResponseView, Verdict, host};
+use keyswap::{Classifier, ResponseFilter, ResponseView, Verdict, host};
 
 use crate::{options::ClassifierOptions, text::pairs_of};
 
@@ -34,7 +34,7 @@ pub struct Judged {
 
 /// The classifier that the core asks.
 pub(crate) struct Judge {
-    attention: Attention,
+    attention: ResponseFilter,
     foreign: Option<Arc<dyn ForeignClassifier>>,
 }
 
@@ -44,7 +44,7 @@ impl Judge {
         foreign: Option<Arc<dyn ForeignClassifier>>,
     ) -> Self {
         let (statuses, body_limit) = (options.statuses.clone(), options.body_limit as usize);
-        Self { attention: Attention::new(statuses).with_body_limit(body_limit), foreign }
+        Self { attention: ResponseFilter::new(statuses).with_body_limit(body_limit), foreign }
     }
 }
 
@@ -65,7 +65,7 @@ impl Classifier for Judge {
         aside(|| foreign.judge(shown())).unwrap_or(Verdict::Other)
     }
 
-    fn attention(&self) -> Attention {
+    fn response_filter(&self) -> ResponseFilter {
         self.attention.clone()
     }
 }

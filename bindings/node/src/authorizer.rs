@@ -87,20 +87,20 @@ impl NativeAuthorizer {
     pub fn snapshot(&self) -> NativeSnapshot {
         let inner = self.0.snapshot();
         let patch = host::prepare(&self.0, &inner);
-        let headers = patch.filter(|_| !inner.is_probing()).map(|patch| shown(&patch));
+        let headers = patch.filter(|_| !inner.wants_evidence()).map(|patch| shown(&patch));
         NativeSnapshot { inner, headers }
     }
 
     /// The statuses of the responses that an attempt has to be shown.
     #[napi(getter)]
     pub fn attention(&self) -> Vec<u16> {
-        self.0.attention().statuses
+        self.0.response_filter().statuses
     }
 
     /// The names, in lower case, of the headers whose responses an attempt has to be shown.
     #[napi(getter)]
     pub fn attention_headers(&self) -> Vec<String> {
-        self.0.attention().headers.into_iter().map(String::from).collect()
+        self.0.response_filter().headers.into_iter().map(String::from).collect()
     }
 
     /// Whether the API asked for fewer requests: each begins an attempt meanwhile.

@@ -3,7 +3,7 @@
 use std::{cell::Cell, fmt, time::Duration};
 
 use http::HeaderMap;
-use keyswap::{Attention, Classifier, ResponseView, Verdict, host};
+use keyswap::{Classifier, ResponseFilter, ResponseView, Verdict, host};
 use napi_derive::napi;
 
 use crate::{errors::invalid, function::Function};
@@ -47,7 +47,7 @@ pub(crate) fn having_said<T>(verdict: Option<Verdict>, run: impl FnOnce() -> T) 
 
 /// A function of the program that judges responses.
 pub(crate) struct Judge {
-    attention: Attention,
+    attention: ResponseFilter,
     /// Asked where the verdict is not at hand: on a thread of the runtime.
     function: Option<Function>,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Judge {
 impl Judge {
     pub(crate) fn new(statuses: Vec<u16>, body_limit: u32, function: Option<Function>) -> Self {
         let body_limit = body_limit as usize;
-        Self { attention: Attention::new(statuses).with_body_limit(body_limit), function }
+        Self { attention: ResponseFilter::new(statuses).with_body_limit(body_limit), function }
     }
 }
 
@@ -77,7 +77,7 @@ impl Classifier for Judge {
         said.as_deref().and_then(host::verdict).unwrap_or(Verdict::Other)
     }
 
-    fn attention(&self) -> Attention {
+    fn response_filter(&self) -> ResponseFilter {
         self.attention.clone()
     }
 }

@@ -32,7 +32,7 @@ use crate::{
     policy::Policy,
 };
 
-pub use super::input::{Action, Announcement, Counts, Evidence, Input, Unfit};
+pub use super::input::{Action, Counts, CredentialStatus, Evidence, Input, Unfit};
 pub use crate::backoff::{Backoff, default_backoff};
 
 mod answers;
@@ -193,7 +193,9 @@ impl Rotation {
             Input::Unfit(unfit) => self.unfit(unfit),
             Input::Hinted { generation, immediate } => self.hinted(generation, immediate),
             Input::PushLost(silent) => self.tell(Event::PushLost { silent }),
-            Input::Announced { credential, what } => self.announced(&credential, &what),
+            Input::CredentialStatus { credential, status } => {
+                self.on_credential_status(&credential, &status);
+            }
             Input::RefreshRequested => self.fetching.ask(now.boot),
             Input::Waited => self.waited(),
             Input::Reported(outcome) => self.reporting.concluded(now.boot, &outcome),

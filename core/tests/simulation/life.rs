@@ -14,7 +14,7 @@ use fastrand::Rng;
 use keyswap::{
     Credential, Event, Moment, Policy, Verdict,
     engine::{
-        attempt::Course,
+        attempt::AttemptMachine,
         rotation::{Action, Input, Rotation, default_backoff},
     },
 };
@@ -97,7 +97,7 @@ impl Life {
             number: 0,
             step: 0,
             stage: Stage::Free,
-            course: None,
+            machine: None,
             credential: None,
             sent: 0,
             began: 0,
@@ -349,7 +349,7 @@ impl Life {
         for at in 0..self.requests.len() {
             let request = &mut self.requests[at];
             if matches!(request.stage, Stage::Waiting | Stage::Resting) {
-                request.course.iter_mut().filter(|_| is_settled).for_each(Course::settled);
+                request.machine.iter_mut().filter(|_| is_settled).for_each(AttemptMachine::settled);
                 let step = request.step;
                 self.plan(0, Due::Resume(at, step));
             }

@@ -9,8 +9,8 @@ use crate::{
     report::Report,
 };
 
-mod announced;
 mod answers;
+mod credential_status;
 mod episodes;
 mod fetching;
 mod recovery;
