@@ -63,7 +63,7 @@ pub fn prepare(authorizer: &Authorizer, snapshot: &Snapshot) -> Option<Patch> {
 }
 
 /// A request was sent, once and as one hop, with a credential of a cached snapshot, and the response
-/// matches the [attention](Authorizer::attention). Only if it did carry that credential: what a caller's own
+/// matches the [response_filter](Authorizer::response_filter). Only if it did carry that credential: what a caller's own
 /// header, a `.netrc` or another origin brought about is no evidence. `deadline` is as for
 /// [`Authorizer::begin`].
 ///

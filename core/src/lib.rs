@@ -21,6 +21,7 @@
 //! Every error is an [`Error`] whose [`kind`](Error::kind) says what to do. Nothing here prints key
 //! material.
 
+#[cfg_attr(not(feature = "unstable"), allow(unreachable_pub, reason = "for `engine`"))]
 mod backoff;
 mod client;
 mod clock;
@@ -63,7 +64,7 @@ pub use credential::{Credential, CredentialId, CredentialSet, NamedScheme};
 pub use engine::{
     rotation::Counts,
     snapshot::Snapshot,
-    verdict::{Attention, Classifier, DefaultClassifier, Failure, Verdict},
+    verdict::{Classifier, DefaultClassifier, Failure, ResponseFilter, Verdict},
 };
 pub use error::{Error, ErrorKind};
 pub use event::{Event, WentBack};

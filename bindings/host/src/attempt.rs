@@ -9,7 +9,7 @@ use std::{
 };
 
 use http::HeaderMap;
-use keyswap::{Attention, Credential, Error, ErrorKind, Failure, Verdict};
+use keyswap::{Credential, Error, ErrorKind, Failure, ResponseFilter, Verdict};
 
 use crate::{
     patch::Patch,
@@ -57,7 +57,7 @@ pub fn failure_named(name: &str) -> Failure {
 #[derive(Clone)]
 pub struct Attempt {
     place: Arc<Mutex<Place>>,
-    attention: Arc<Attention>,
+    filter: Arc<ResponseFilter>,
 }
 
 /// Where it is.
@@ -76,9 +76,9 @@ pub struct Signing {
 }
 
 impl Attempt {
-    pub(crate) fn new(attempt: keyswap::Attempt, attention: Attention) -> Self {
+    pub(crate) fn new(attempt: keyswap::Attempt, filter: ResponseFilter) -> Self {
         let place = Arc::new(Mutex::new(Place::Here(Box::new(attempt))));
-        Self { place, attention: Arc::new(attention) }
+        Self { place, filter: Arc::new(filter) }
     }
 
     /// What to do next.
@@ -193,7 +193,7 @@ impl Attempt {
     ) -> Result<Step, Error> {
         let status = status_of(status)?;
         // It is only asked about the responses that it wants to see.
-        let verdict = verdict.filter(|_| self.attention.statuses.contains(&status.as_u16()));
+        let verdict = verdict.filter(|_| self.filter.statuses.contains(&status.as_u16()));
         self.with(|attempt| {
             Ok(match verdict {
                 Some(verdict) => attempt.response_judged(status, headers, body, verdict).into(),

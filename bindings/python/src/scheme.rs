@@ -1,6 +1,6 @@
 //! How credentials go onto requests, and what responses say of them.
 
-use keyswap::{Attention, Classifier as Judge, ResponseView, Verdict, host};
+use keyswap::{Classifier as Judge, ResponseFilter, ResponseView, Verdict, host};
 use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict},
@@ -84,7 +84,7 @@ impl Query {
 /// A function of the program that judges responses.
 pub(crate) struct Classifier {
     function: Py<PyAny>,
-    attention: Attention,
+    attention: ResponseFilter,
 }
 
 impl Classifier {
@@ -102,7 +102,7 @@ impl Classifier {
             Some(limit) => limit.extract()?,
             None => 4096,
         };
-        let attention = Attention::new(statuses).with_body_limit(body_limit);
+        let attention = ResponseFilter::new(statuses).with_body_limit(body_limit);
         Ok(Self { function: function.clone().unbind(), attention })
     }
 
@@ -147,7 +147,7 @@ impl Judge for Classifier {
         verdict.unwrap_or(Verdict::Other)
     }
 
-    fn attention(&self) -> Attention {
+    fn response_filter(&self) -> ResponseFilter {
         self.attention.clone()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! A [`Course`] is asked once before the first send, and again after each verdict or wait. It always looks
+//! A [`AttemptMachine`] is asked once before the first send, and again after each verdict or wait. It always looks
 //! at the newest snapshot, so a request whose credential was rejected while a new set arrived simply goes
 //! on with what is new. The order after a rejection is: each other usable credential; what the forced fetch
 //! brings; and within the rotation window, after a pause, the credential just rejected once more, because
@@ -76,7 +76,7 @@ pub struct Outcome {
 
 /// The short-lived state machine of one request. Times are boot-clock milliseconds.
 #[derive(Debug)]
-pub struct Course {
+pub struct AttemptMachine {
     replayable: bool,
     /// What the credential has to be for.
     scopes: Box<[Box<str>]>,
@@ -147,7 +147,7 @@ impl Drop for Claim {
     }
 }
 
-impl Course {
+impl AttemptMachine {
     /// A request that starts at `now` and may wait for credentials until `limit`.
     pub fn new(replayable: bool, now: u64, deadline: Option<u64>, policy: &Policy) -> Self {
         let deadline = deadline.unwrap_or(u64::MAX);
