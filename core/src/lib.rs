@@ -18,8 +18,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Every error is an [`Error`] whose [`kind`](Error::kind) says what to do. Nothing here prints key
-//! material.
+//! The [`guide`] has a page for each task. Every error is an [`Error`] whose [`kind`](Error::kind) says what
+//! to do. Nothing here prints key material.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backoff;
 mod client;
@@ -36,6 +38,7 @@ mod event;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod guide;
 #[cfg(feature = "host")]
 pub mod host;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
