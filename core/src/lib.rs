@@ -23,6 +23,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg_attr(not(feature = "unstable"), allow(unreachable_pub, reason = "the engine shows it"))]
 mod backoff;
 mod client;
 mod clock;
