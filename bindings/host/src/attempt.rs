@@ -9,7 +9,7 @@ use std::{
 };
 
 use http::HeaderMap;
-use keyswap::{Credential, Error, ErrorKind, Failure, ResponseFilter, Verdict};
+use keyswap::{Credential, Error, ErrorKind, Failure, ResponseFilter, Verdict, host};
 
 use crate::{
     patch::Patch,
@@ -152,7 +152,7 @@ impl Attempt {
     pub fn begin_signing(&self, method: &str, url: &str) -> Result<Option<Signing>, Error> {
         let (method, url) = (method_of(method)?, url_of(url)?);
         self.with(|attempt| {
-            let credential = attempt.begin_signing(&method, &url);
+            let credential = host::begin_signing(attempt, &method, &url);
             Ok(credential.map(|credential| Signing { credential }))
         })
     }
@@ -172,7 +172,7 @@ impl Attempt {
                 Ok(patch) => return Ok(Some(Patch::new(patch))),
                 Err(error) => error,
             };
-            match attempt.signing_failed(error.clone()) {
+            match host::signing_failed(attempt, error.clone()) {
                 keyswap::Step::Send => Ok(None),
                 _ => Err(error),
             }
@@ -196,7 +196,9 @@ impl Attempt {
         let verdict = verdict.filter(|_| self.filter.statuses.contains(&status.as_u16()));
         self.with(|attempt| {
             Ok(match verdict {
-                Some(verdict) => attempt.response_judged(status, headers, body, verdict).into(),
+                Some(verdict) => {
+                    host::response_judged(attempt, status, headers, body, verdict).into()
+                }
                 None => attempt.response(status, headers, body).into(),
             })
         })

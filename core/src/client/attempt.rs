@@ -199,18 +199,16 @@ impl Attempt {
         Ok(Patch::default())
     }
 
-    /// For a signer that cannot be called in between: the credential that the send under way is to be signed with, in
-    /// place of [`apply`](Self::apply). None for a hop to an origin that is not allowed: nothing is added.
-    pub fn begin_signing(&mut self, method: &Method, url: &Url) -> Option<Arc<Credential>> {
+    #[cfg(feature = "host")]
+    pub(crate) fn begin_signing(&mut self, method: &Method, url: &Url) -> Option<Arc<Credential>> {
         if !self.goes_home(method, url) {
             return None;
         }
         self.machine.assigned().cloned()
     }
 
-    /// That signer could not sign, which counts as a rejection of the credential. If the step is [`Step::Send`],
-    /// another one is to be signed with.
-    pub fn signing_failed(&mut self, error: Error) -> &Step {
+    /// The signer could not sign, which counts as a rejection of the credential.
+    pub(crate) fn signing_failed(&mut self, error: Error) -> &Step {
         if let Some(credential) = self.machine.assigned() {
             // What a program's own signer says may quote what it was given.
             let (id, code) = (credential.id(), error.code());
@@ -253,7 +251,7 @@ impl Attempt {
     }
 
     /// The same, where the caller has asked the classifier itself, and this is what it said.
-    pub fn response_judged(
+    pub(crate) fn response_judged(
         &mut self,
         status: StatusCode,
         headers: &HeaderMap,
