@@ -2,7 +2,8 @@ import { inspect } from 'node:util'
 
 import * as native from '../native'
 import { calling, fromNative, givenUpBy, KeyswapError, settled } from './errors'
-import { type KeyedOptions, specOf } from './flow'
+import { specOf } from './flow'
+import type { ClientFields, KeyedOptions } from './generated/options'
 import type { KeySwap } from './keys'
 import { asRecord, type Classifier, judge } from './schemes'
 
@@ -11,19 +12,9 @@ type BodyInput =
   | string | Uint8Array | ArrayBuffer | URLSearchParams | Blob
   | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array | string>
 
-export interface ClientOptions extends KeyedOptions {
-  /** What paths are added to, and the first allowed origin. */
-  baseURL?: string | URL
+export interface ClientOptions extends KeyedOptions, ClientFields {
   /** Further keys, for requests that pass `keys: 'name'`. */
   named?: Readonly<Record<string, KeySwap>>
-  /** On every request unless it sets its own. */
-  headers?: HeaderInput
-  /** Until the head of the response is there, and then for each part of the body; 30 000 ms, null for none. */
-  timeout?: number | null
-  /** Of 429, 502, 503, 504 and failed connections: 2. */
-  retries?: number
-  /** 10. */
-  maxRedirects?: number
 }
 
 export interface RequestOptions {

@@ -1,44 +1,4 @@
-/** Something that happened to the credentials: its name, and fields that are ids and numbers. */
-export interface Event {
-  /** Its stable name, the same in every language. */
-  readonly name: EventName
-  /** The same in a sentence. */
-  readonly text: string
-  readonly generation?: number
-  readonly from?: string | null
-  readonly to?: string | null
-  readonly credential?: string
-  /** Of `rejected`: why it could not be put on a request. Absent if it was sent, and the API rejected it. */
-  readonly reason?: string
-  /**
-   * Of `exhausted`: that the API never accepted anything of this handle. Then look at the key, at the set that the source
-   * was asked for, and at the scheme and the header that the API wants.
-   */
-  readonly never_accepted?: boolean
-  /** Of `recovered`, if the source went back to an older generation. */
-  readonly from_generation?: number
-  readonly to_generation?: number
-  readonly [field: string]: unknown
-}
-
-export type EventName =
-  | 'fetched'
-  | 'not_modified'
-  | 'fetch_failed'
-  | 'swapped'
-  | 'candidate'
-  | 'promoted'
-  | 'rejected'
-  | 'fell_back'
-  | 'rolled_back'
-  | 'expired'
-  | 'revoked'
-  | 'exhausted'
-  | 'recovered'
-  | 'lagging'
-  | 'push_lost'
-  | 'clock_jumped'
-  | 'lagged'
+import type { Event } from './generated/events'
 
 /** How many events wait for a slow reader; it is told how many it missed. */
 const MOST = 1024

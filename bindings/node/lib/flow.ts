@@ -7,25 +7,10 @@
 
 import * as native from '../native'
 import { calling, fromNative, givenUpBy, KeyswapError } from './errors'
+import type { KeyedOptions } from './generated/options'
 import { keepHere } from './here'
 import type { KeySwap } from './keys'
 import { asRecord, type Classifier, judge, type Scheme } from './schemes'
-
-/** What the adapters have in common. */
-export interface KeyedOptions {
-  /** How credentials go onto requests; without it, as the set says. */
-  scheme?: Scheme
-  /** Where they may go, and nowhere else: requests to other origins pass without. */
-  allowedOrigins?: readonly (string | URL)[]
-  classifier?: Classifier
-  /** Plain HTTP to other machines: credentials can be read on the way. */
-  plainHttpAllowed?: boolean
-  /**
-   * A request that sets the header of the scheme itself is an error, unless it is to win: then it is sent as it is, and
-   * what the API says of it is no evidence about the credential.
-   */
-  ownHeaderWins?: boolean
-}
 
 /** What the adapters have in common, beyond what `Client` has too. */
 export interface AdapterOptions extends KeyedOptions {

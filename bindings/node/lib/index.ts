@@ -1,11 +1,14 @@
 export { Client, type ClientOptions, ClientResponse, type RequestOptions } from './client'
-export { type ErrorCode, KeyswapError } from './errors'
-export { type Event, type EventName, Events } from './events'
+export { KeyswapError } from './errors'
+export { Events } from './events'
 export { createFetch, type FetchOptions, type KeyedFetch, type KeyedInit } from './fetch'
-export type { AdapterOptions, KeyedOptions } from './flow'
-export {
-  Credential, type CredentialSet, KeySwap, type KeySwapOptions, type Policy, type Stats, type WaitOptions,
-} from './keys'
+export type { AdapterOptions } from './flow'
+export type { ErrorCode } from './generated/errors'
+export type { Event, EventFields, EventName, EventOf } from './generated/events'
+export type { KeyedOptions, KeySwapOptions } from './generated/options'
+export type { Policy } from './generated/policy'
+export type { Stats } from './generated/stats'
+export { Credential, type CredentialSet, KeySwap, type WaitOptions } from './keys'
 export {
   basic, bearer, type Classifier, header, type Judged, query, type Scheme, type Verdict,
 } from './schemes'
