@@ -24,8 +24,17 @@ const PLACES: &[(&str, &str, char)] = &[
     ("examples/backoff/Cargo.lock", "name = \"keyswap-example-backoff\"\nversion = \"", '"'),
 ];
 
-/// The manifests of the other packages take it from the workspace, or from the crate that they are built from.
+/// Crates that take it from the workspace. That of Python gives it to the wheel.
+const TAKEN: &[&str] =
+    &["bindings/host", "bindings/node", "bindings/python", "bindings/uniffi", "core"];
+
 pub(crate) fn write(version: &str, files: &Files<'_>) -> Result<()> {
+    for folder in TAKEN {
+        let path = format!("{folder}/Cargo.toml");
+        if !files.read(&path)?.lines().any(|line| line == "version.workspace = true") {
+            return Err(format!("{path}: `version.workspace = true` is expected"));
+        }
+    }
     for (path, before, end) in PLACES {
         let text = files.read(path)?;
         let parts: Vec<&str> = text.split(before).collect();

@@ -187,6 +187,7 @@ fn what_is_not_understood_is_told() {
         (ERROR, "            Self::Closed => \"closed\",", "            Self::Closed => \"ended\",", "Closed: its code is not its name"),
         (&python, "        max_redirects: int = 10,", "        most_redirects: int = 10,", "the option `max_redirects` of the host is missing"),
         (&native, "    # end of event\n", "", "`end of event` must stand in it once each"),
+        ("bindings/python/Cargo.toml", "\nversion.workspace = true", "\nversion = \"0.9.0\"", "`version.workspace = true` is expected"),
         ("bindings/kotlin/pom.xml", "<artifactId>keyswap</artifactId>", "<artifactId>other</artifactId>", "a version is expected once"),
     ];
     for (path, of, with, said) in cases {
