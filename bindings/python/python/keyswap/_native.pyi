@@ -6,6 +6,8 @@ from typing import Any, Final, Literal, NoReturn, SupportsIndex, final
 
 from typing_extensions import disjoint_base
 
+from ._event_names import EventName
+
 __all__ = [
     "Answer",
     "Attempt",
@@ -97,6 +99,7 @@ class Sign(Scheme):
 
 @final
 class Endpoint:
+    # generated: endpoint (by keyswap-generate: do not edit)
     def __new__(
         cls,
         url: str,
@@ -113,18 +116,72 @@ class Endpoint:
         client_certificate: bytes | None = None,
         client_certificate_file: str | os.PathLike[str] | None = None,
         app: str | None = None,
-        regions: Sequence[Endpoint] = ...,
         plain_http_allowed: bool = False,
-    ) -> Endpoint: ...
+        regions: Sequence[Endpoint] = ...,
+    ) -> Endpoint:
+        """A rotation endpoint that speaks `keyswap/1`.
+
+        - `url`: The URL of the set itself, such as
+          `https://keys.example.com/keyswap/v1/sets/trading`.
+        - `bootstrap`: The credential that the endpoint is asked with. Unless it, a file, a function
+          or none is given, it is the environment variable `KEYSWAP_BOOTSTRAP`. A function is called
+          at first use, and again once the endpoint rejects what it returned; False is none.
+        - `bootstrap_file`: A file that holds the bootstrap credential. It is read at first use, and
+          again once the endpoint rejects it.
+        - `timeout`: How long one answer may take, in seconds. By default the policy's
+          `fetch_timeout`, 10 s, which always holds as well.
+        - `push`: Whether the push channel is followed where the set offers one. True by default;
+          polling never stops.
+        - `heartbeat`: How long the push channel may be silent until it counts as lost and is
+          connected anew, in seconds. 45 s by default.
+        - `signed_by`: The provider's public key, the base64 of its 32 bytes (Ed25519). With it,
+          answers that are not signed by it are refused.
+        - `set_name`: The name of the set, where the last part of the URL is not that. An answer for
+          another set is refused.
+        - `root_certificates`: Certificates (PEM) that are trusted instead of the machine's.
+        - `root_certificates_file`: A file that holds the trusted certificates. It is read again
+          when it changes.
+        - `client_certificate`: A certificate chain and its private key (PEM), shown to the
+          endpoint: mutual TLS.
+        - `client_certificate_file`: A file that holds the client certificate and its key. It is
+          read again when it changes, so certificates are renewed without a restart.
+        - `app`: What the provider's operators see this program as, in reports of the keys in use.
+        - `plain_http_allowed`: Allows plain HTTP to other machines. Everybody on the way can read
+          the keys.
+        - `regions`: Further endpoints that show the same set, asked in order when this one fails.
+        """
+    # end of endpoint
     def __reduce_ex__(self, _protocol: SupportsIndex, /) -> NoReturn: ...
 
 @final
 class File:
-    def __new__(cls, path: str | os.PathLike[str]) -> File: ...
+    # generated: file (by keyswap-generate: do not edit)
+    def __new__(
+        cls,
+        path: str | os.PathLike[str],
+    ) -> File:
+        """A file or a folder that something else keeps fresh.
+
+        - `path`: Where it is: a file that holds a key or a document, or a folder with a file for
+          each piece, as Kubernetes mounts a secret.
+        """
+    # end of file
 
 @final
 class Env:
-    def __new__(cls, variable: str, *, id: str | None = None) -> Env: ...
+    # generated: env (by keyswap-generate: do not edit)
+    def __new__(
+        cls,
+        variable: str,
+        *,
+        id: str | None = None,
+    ) -> Env:
+        """A key in an environment variable, for development. It never rotates.
+
+        - `variable`: The name of the variable.
+        - `id`: What events and errors call the credential. By default the name of the variable.
+        """
+    # end of env
 
 @final
 class Credential:
@@ -163,50 +220,83 @@ class CredentialSet:
 
 @final
 class Event:
+    # generated: event (by keyswap-generate: do not edit)
     @property
-    def name(self) -> str: ...
+    def name(self) -> EventName:
+        """Its stable name, the same in every language."""
     @property
-    def generation(self) -> int | None: ...
+    def generation(self) -> int | None:
+        """The number of the generation. Of `fetched`, `not_modified`, `swapped`."""
     @property
-    def primary(self) -> str | None: ...
+    def primary(self) -> str | None:
+        """The id of the newest credential. Of `fetched`."""
     @property
-    def error(self) -> str | None: ...
+    def error(self) -> str | None:
+        """The code of what went wrong. Of `fetch_failed`."""
     @property
-    def retry_in_ms(self) -> int | None: ...
+    def retry_in_ms(self) -> int | None:
+        """When the next fetch is due, in milliseconds. Of `fetch_failed`."""
     @property
-    def from_(self) -> str | None: ...
+    def from_(self) -> str | None:
+        """The id that was in use before. Of `swapped`, `promoted`, `fell_back`, `rolled_back`."""
     @property
-    def to(self) -> str | None: ...
+    def to(self) -> str | None:
+        """The id that is in use now. Of `swapped`, `promoted`, `fell_back`, `rolled_back`."""
     @property
-    def credential(self) -> str | None: ...
+    def credential(self) -> str | None:
+        """The id of the credential that this is about. Of `candidate`, `rejected`, `expired`,
+        `exhausted`, `recovered`, `lagging`.
+        """
     @property
-    def credentials(self) -> tuple[str, ...] | None: ...
+    def credentials(self) -> tuple[str, ...] | None:
+        """The ids of the credentials that this is about. Of `revoked`."""
     @property
-    def in_use(self) -> str | None: ...
+    def in_use(self) -> str | None:
+        """The id that stays in use. Of `candidate`."""
     @property
-    def proven(self) -> bool | None: ...
+    def proven(self) -> bool | None:
+        """Whether the API was seen to accept it. Of `promoted`."""
     @property
-    def candidate(self) -> bool | None: ...
+    def candidate(self) -> bool | None:
+        """Whether it is the candidate, which nobody depends on yet. Of `rejected`."""
     @property
-    def probe_in_ms(self) -> int | None: ...
+    def probe_in_ms(self) -> int | None:
+        """When the candidate is tried again, in milliseconds. Of `rejected`."""
     @property
-    def reason(self) -> str | None: ...
+    def reason(self) -> str | None:
+        """Why the credential could not be put on a request; none if it was sent, and the API
+        rejected it. Of `rejected`.
+        """
     @property
-    def set(self) -> bool | None: ...
+    def set(self) -> bool | None:
+        """Whether the whole set was revoked. Of `revoked`."""
     @property
-    def for_ms(self) -> int | None: ...
+    def for_ms(self) -> int | None:
+        """How long requests fail fast, in milliseconds. Of `exhausted`."""
     @property
-    def never_accepted(self) -> bool | None: ...
+    def never_accepted(self) -> bool | None:
+        """Whether the API never accepted anything of this handle. Then look at the key, at the set
+        that the source was asked for, and at the scheme and the header that the API wants. Of
+        `exhausted`.
+        """
     @property
-    def from_generation(self) -> int | None: ...
+    def from_generation(self) -> int | None:
+        """The generation that was held, where an older answer was believed since the API rejected
+        all that was held. Of `recovered`.
+        """
     @property
-    def to_generation(self) -> int | None: ...
+    def to_generation(self) -> int | None:
+        """The older generation that is held now. Of `recovered`."""
     @property
-    def seconds(self) -> int | None: ...
+    def seconds(self) -> int | None:
+        """For how long this is so, in seconds. Of `lagging`, `push_lost`."""
     @property
-    def by_ms(self) -> int | None: ...
+    def by_ms(self) -> int | None:
+        """How far the wall clock moved, in milliseconds. Of `clock_jumped`."""
     @property
-    def missed(self) -> int | None: ...
+    def missed(self) -> int | None:
+        """How many events this observer missed. Of `lagged`."""
+    # end of event
 
 @disjoint_base
 class Events:
@@ -216,38 +306,56 @@ class Events:
 
 @final
 class Stats:
+    # generated: stats (by keyswap-generate: do not edit)
     @property
-    def generation(self) -> int | None: ...
+    def generation(self) -> int | None:
+        """The generation that is held."""
     @property
-    def epoch(self) -> int: ...
+    def epoch(self) -> int:
+        """The local number of what requests see."""
     @property
-    def in_use(self) -> str | None: ...
+    def in_use(self) -> str | None:
+        """The id of the credential in use."""
     @property
-    def expires_at(self) -> datetime | None: ...
+    def expires_at(self) -> datetime | None:
+        """When that ends."""
     @property
-    def last_success(self) -> datetime | None: ...
+    def last_success(self) -> datetime | None:
+        """When a fetch last worked."""
     @property
-    def age(self) -> float | None: ...
+    def age(self) -> float | None:
+        """How long ago that was, in seconds."""
     @property
-    def fetches_changed(self) -> int: ...
+    def fetches_changed(self) -> int:
+        """Fetches that brought a new generation."""
     @property
-    def fetches_not_modified(self) -> int: ...
+    def fetches_not_modified(self) -> int:
+        """Fetches that learnt that nothing changed."""
     @property
-    def fetches_failed(self) -> int: ...
+    def fetches_failed(self) -> int:
+        """Fetches that failed."""
     @property
-    def fetches_forced(self) -> int: ...
+    def fetches_forced(self) -> int:
+        """Fetches that a rejection forced."""
     @property
-    def rejections(self) -> int: ...
+    def rejections(self) -> int:
+        """Rejections that counted as evidence."""
     @property
-    def fallbacks(self) -> int: ...
+    def fallbacks(self) -> int:
+        """Times an older credential was taken into use because the newer one was rejected."""
     @property
-    def rollbacks(self) -> int: ...
+    def rollbacks(self) -> int:
+        """Times the provider went back to an older credential."""
     @property
-    def sends(self) -> int: ...
+    def sends(self) -> int:
+        """Sends of all requests."""
     @property
-    def extra_sends(self) -> int: ...
+    def extra_sends(self) -> int:
+        """Sends beyond the first of a request."""
     @property
-    def waiting(self) -> int: ...
+    def waiting(self) -> int:
+        """Callers that wait for a fetch."""
+    # end of stats
 
 @disjoint_base
 class KeySwap:
