@@ -121,9 +121,7 @@ fn getter(field: &Field) -> String {
         Kind::Millis | Kind::SignedMillis => {
             ("Duration", format!("{native}.map {{ .milliseconds(Int64(clamping: $0)) }}"))
         }
-        Kind::WholeSeconds => {
-            ("Duration", format!("{native}.map {{ .seconds(Int64(clamping: $0)) }}"))
-        }
+        Kind::WholeSeconds => ("Duration", format!("{native}.map {{ .seconds(Double($0)) }}")),
         _ => ("UInt64", native),
     };
     let mark = if field.optional { "?" } else { "" };

@@ -56,7 +56,7 @@ public struct Event: Sendable, CustomStringConvertible {
     /// The older generation that is held now. Of `recovered`.
     public var toGeneration: UInt64? { native.toGeneration }
     /// For how long this is so. Of `lagging`, `push_lost`.
-    public var since: Duration? { native.seconds.map { .seconds(Int64(clamping: $0)) } }
+    public var since: Duration? { native.seconds.map { .seconds(Double($0)) } }
     /// How far the wall clock moved. Of `clock_jumped`.
     public var by: Duration? { native.byMs.map { .milliseconds(Int64(clamping: $0)) } }
     /// How many events this observer missed. Of `lagged`.
