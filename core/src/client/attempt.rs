@@ -139,8 +139,8 @@ impl Attempt {
         self
     }
 
-    #[cfg(feature = "host")]
     /// Goes on after a first send that was made without an attempt, with the credential of a snapshot.
+    #[cfg_attr(not(feature = "host"), allow(dead_code, reason = "for hosts"))]
     pub(super) fn begin_after(mut self, snapshot: &Snapshot, method: &Method) -> Self {
         self.method = method.clone();
         if let Some(credential) = &snapshot.in_use {
