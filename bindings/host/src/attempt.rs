@@ -239,7 +239,7 @@ impl Attempt {
     }
 
     /// Waits as [`Step::Wait`] says; at once, if the step is another. The attempt is away until then, and a wait that is
-    /// dropped closes it.
+    /// dropped once it has begun closes it.
     pub fn wait(&self) -> impl Future<Output = Result<Step, Error>> + Send + 'static + use<> {
         let taken = self.take();
         async move {
