@@ -22,10 +22,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    snapshot::{ProbeSlot, Snapshot},
-    verdict::Verdict,
-};
+use self::claim::Claim;
+use super::{snapshot::Snapshot, verdict::Verdict};
 use crate::{
     credential::Credential,
     error::{Error, ErrorKind},
@@ -34,6 +32,7 @@ use crate::{
 };
 
 mod choice;
+mod claim;
 #[cfg(test)]
 mod tests;
 
@@ -123,28 +122,6 @@ enum State {
 struct Tried {
     credential: Arc<Credential>,
     sent: Option<u64>,
-}
-
-/// A slot that this request holds. It opens again at `again_at` if the request is dropped.
-#[derive(Debug)]
-struct Claim {
-    slot: Arc<ProbeSlot>,
-    until: u64,
-    again_at: u64,
-}
-
-impl Claim {
-    fn of(slot: &Arc<ProbeSlot>, now: u64, again: Duration, policy: &Policy) -> Option<Self> {
-        let until = later(now, policy.probe_timeout);
-        let claim = || Self { slot: slot.clone(), until, again_at: later(now, again) };
-        slot.claim(now, until).then(claim)
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.slot.release(self.until, self.again_at);
-    }
 }
 
 impl AttemptMachine {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     credential::CredentialSet,
-    engine::snapshot::{Candidate, Usable},
+    engine::snapshot::{Candidate, ProbeSlot, Usable},
 };
 
 const NOW: u64 = 1_000_000;
