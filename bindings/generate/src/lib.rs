@@ -1,11 +1,11 @@
 //! Writes what the five languages say alike, from the one description in Rust.
 //!
 //! Options, numbers of the policy, events, statistics and errors are described once, in the doc comments of the core and of
-//! `keyswap-host`. [`read`] makes a [`Model`](model::Model) of them, one module for each language writes it in that
-//! language, and [`versions`] puts the version of the workspace into every package. What a language has of its own
+//! `keyswap-host`. `read` makes a `Model` of them, one module for each language writes it in that
+//! language, and `versions` puts the version of the workspace into every package. What a language has of its own
 //! (the base class of an error, a type that is wider than the core's) stands in the module of that language.
 //!
-//! A file is generated as a whole where that is possible, else in marked [`regions`]. What is generated is committed;
+//! A file is generated as a whole where that is possible, else in marked `regions`. What is generated is committed;
 //! `--check` fails where it is not as it would be written. What is not understood is an error, and never left out.
 
 mod kotlin;

@@ -236,11 +236,11 @@ test('codes and names are those of the core', async () => {
   assert.deepEqual(listed('errors').sort(), [...new Set(native.errorCodes())].sort())
   assert.deepEqual(listed('events').sort(), [...native.eventNames()].sort())
   // Each event has its fields, and they are those of the record that it comes from.
-  const told = readFileSync(new URL('../lib/events.ts', import.meta.url), 'utf8')
+  const told = readFileSync(new URL('../lib/generated/events.ts', import.meta.url), 'utf8')
   const [fields] = /^export interface EventFields \{.*?^\}/ms.exec(told)
-  const events = [...fields.matchAll(/^ {2}([a-z_]+): \{(.*)\}$/gm)]
+  const events = [...fields.matchAll(/^ {2}([a-z_]+): \{\n(.*?)^ {2}\}/gms)]
   assert.deepEqual(events.map(([, name]) => name).sort(), [...native.eventNames()].sort())
-  const shown = events.flatMap(([, , each]) => [...each.matchAll(/([a-z_]+)\??:/g)].map((found) => found[1]))
+  const shown = events.flatMap(([, , each]) => [...each.matchAll(/^ {4}([a-z_]+)\??:/gm)].map((found) => found[1]))
   const records = readFileSync(join(ROOT, 'bindings/host/src/records.rs'), 'utf8')
   const [record] = /^pub struct EventRecord \{.*?^\}/ms.exec(records)
   const recorded = [...record.matchAll(/^ {4}pub ([a-z_]+):/gm)].map((found) => found[1])
