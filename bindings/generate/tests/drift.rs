@@ -120,7 +120,7 @@ const DRIFTS: &[Drift] = &[
         name: "error",
         edits: &[
             (ERROR, "    /// The handle was closed.", "    /// It rests.\n    Resting,\n    /// The handle was closed."),
-            (ERROR, "            Self::Closed => \"closed\",", "            Self::Closed => \"closed\",\n            Self::Resting => \"resting\","),
+            (ERROR, "            Self::Closed => (\"closed\", Open),", "            Self::Closed => (\"closed\", Open),\n            Self::Resting => (\"resting\", Open),"),
         ],
         stale: &[
             "bindings/README.md", "bindings/kotlin/README.md", "bindings/kotlin/src/main/kotlin/dev/keyswap/KeySwapException.kt",
@@ -184,7 +184,7 @@ fn what_is_not_understood_is_told() {
         (EVENT, "rename = \"for_ms\"", "rename = \"for_seconds\"", "what it is written as is not known: Duration"),
         (RECORDS, "    pub missed: Option<u64>,", "    pub missed: Option<u64>,\n    /// More.\n    pub more: Option<u64>,", "more: no event has this field"),
         (RECORDS, "pub proven: Option<bool>", "pub proven: Option<u64>", "proven: in an event it is Option<bool>"),
-        (ERROR, "            Self::Closed => \"closed\",", "            Self::Closed => \"ended\",", "Closed: its code is not its name"),
+        (ERROR, "            Self::Closed => (\"closed\", Open),", "            Self::Closed => (\"ended\", Open),", "Closed: its code is not its name"),
         (&python, "        max_redirects: int = 10,", "        most_redirects: int = 10,", "the option `max_redirects` of the host is missing"),
         (&native, "    # end of event\n", "", "`end of event` must stand in it once each"),
         ("bindings/python/Cargo.toml", "\nversion.workspace = true", "\nversion = \"0.9.0\"", "`version.workspace = true` is expected"),
