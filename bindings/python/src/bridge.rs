@@ -13,8 +13,9 @@ use std::{
     time::Duration,
 };
 
-use keyswap::Error;
+use keyswap_host::Error;
 use pyo3::{
+    IntoPyObjectExt,
     exceptions::PyRuntimeError,
     intern,
     prelude::*,
@@ -23,7 +24,7 @@ use pyo3::{
 };
 use tokio::task::AbortHandle;
 
-use crate::{errors::raise, process::Local, runtime};
+use crate::{errors::OrRaise, process::Local, runtime};
 
 /// How often a blocking call looks for signals: what a person at a keyboard does not notice.
 const SLICE: Duration = Duration::from_millis(50);
@@ -53,7 +54,7 @@ pub(crate) fn block<T: Send + 'static>(
             runtime::stop_unless_ending_it(py);
         }
         match heard {
-            Ok(outcome) => return outcome.map_err(|error| raise(py, &error)),
+            Ok(outcome) => return outcome.or_raise(py),
             Err(RecvTimeoutError::Timeout) => py.check_signals()?,
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(PyRuntimeError::new_err("keyswap: a task ended without an answer"));
@@ -63,11 +64,11 @@ pub(crate) fn block<T: Send + 'static>(
 }
 
 /// Runs a future on the runtime, which then completes `future` on its loop.
-pub(crate) fn spawn<T: Send + 'static>(
+pub(crate) fn spawn<T: Send + 'static, V: for<'py> IntoPyObject<'py>>(
     py: Python<'_>,
     future: &Bound<'_, PyAny>,
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
-    convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+    convert: impl FnOnce(Python<'_>, T) -> PyResult<V> + Send + 'static,
 ) -> PyResult<Job> {
     let host = runtime::host(py)?;
     let home = future.call_method0(intern!(py, "get_loop"))?.unbind();
@@ -78,10 +79,7 @@ pub(crate) fn spawn<T: Send + 'static>(
         courier.send(Parcel::Completion(Completion {
             home,
             future,
-            outcome: Box::new(move |py| match outcome {
-                Ok(value) => convert(py, value),
-                Err(error) => Err(raise(py, &error)),
-            }),
+            outcome: Box::new(move |py| convert(py, outcome.or_raise(py)?)?.into_py_any(py)),
         }));
     });
     Ok(Job(Local::new(task.abort_handle())))

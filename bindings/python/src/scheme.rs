@@ -1,27 +1,39 @@
 //! How credentials go onto requests, and what responses say of them.
 
-use keyswap::{Attention, Classifier as Judge, ResponseView, Verdict, host};
+use std::sync::Arc;
+
+use keyswap_host::{
+    ForeignClassifier, ForeignSign, Judged, Verdict,
+    options::{ClassifierOptions, SchemeKind, SchemeOptions},
+};
 use pyo3::{
     prelude::*,
-    types::{PyBytes, PyDict},
+    types::{IntoPyDict, PyBytes},
 };
-use tracing::Level;
 
 use crate::{errors::describe, log};
 
 /// How a credential goes onto a request: a Header, Bearer, Basic, Query, or Sign.
 #[pyclass(frozen, subclass, module = "keyswap")]
 pub(crate) struct Scheme {
-    pub(crate) inner: keyswap::Scheme,
+    pub(crate) how: How,
     shown: String,
 }
 
+pub(crate) enum How {
+    BuiltIn(SchemeOptions),
+    Sign(Arc<dyn ForeignSign>),
+}
+
 impl Scheme {
-    pub(crate) fn new(
-        inner: keyswap::Scheme,
-        shown: impl Into<String>,
-    ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(Self { inner, shown: shown.into() })
+    pub(crate) fn new(how: How, shown: &str) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Self { how, shown: shown.into() })
+    }
+
+    fn built_in(kind: SchemeKind, name: Option<String>) -> PyClassInitializer<Self> {
+        let argument = name.as_ref().map(|name| format!("{name:?}")).unwrap_or_default();
+        let shown = format!("{kind:?}({argument})");
+        Self::new(How::BuiltIn(SchemeOptions { kind, name }), &shown)
     }
 }
 
@@ -39,8 +51,8 @@ pub(crate) struct Header;
 #[pymethods]
 impl Header {
     #[new]
-    fn new(name: &str) -> PyClassInitializer<Self> {
-        Scheme::new(keyswap::Scheme::header(name), format!("Header({name:?})")).add_subclass(Self)
+    fn new(name: String) -> PyClassInitializer<Self> {
+        Scheme::built_in(SchemeKind::Header, Some(name)).add_subclass(Self)
     }
 }
 
@@ -52,7 +64,7 @@ pub(crate) struct Bearer;
 impl Bearer {
     #[new]
     fn new() -> PyClassInitializer<Self> {
-        Scheme::new(keyswap::Scheme::bearer(), "Bearer()").add_subclass(Self)
+        Scheme::built_in(SchemeKind::Bearer, None).add_subclass(Self)
     }
 }
 
@@ -64,7 +76,7 @@ pub(crate) struct Basic;
 impl Basic {
     #[new]
     fn new() -> PyClassInitializer<Self> {
-        Scheme::new(keyswap::Scheme::basic(), "Basic()").add_subclass(Self)
+        Scheme::built_in(SchemeKind::Basic, None).add_subclass(Self)
     }
 }
 
@@ -76,84 +88,50 @@ pub(crate) struct Query;
 #[pymethods]
 impl Query {
     #[new]
-    fn new(name: &str) -> PyClassInitializer<Self> {
-        Scheme::new(keyswap::Scheme::query(name), format!("Query({name:?})")).add_subclass(Self)
+    fn new(name: String) -> PyClassInitializer<Self> {
+        Scheme::built_in(SchemeKind::Query, Some(name)).add_subclass(Self)
     }
 }
 
 /// A function of the program that judges responses.
-pub(crate) struct Classifier {
-    function: Py<PyAny>,
-    attention: Attention,
-}
+pub(crate) struct Classifier(Py<PyAny>);
 
 impl Classifier {
-    /// The function's attributes `statuses` and `body_limit` say which responses it is shown; without
-    /// them, those with 401, and 4096 bytes of a body that it asks for.
-    pub(crate) fn new(function: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let statuses = match function.getattr_opt("statuses")? {
-            Some(statuses) => statuses
-                .try_iter()?
-                .map(|status| status?.extract::<u16>())
-                .collect::<PyResult<Vec<u16>>>()?,
-            None => vec![401],
-        };
-        let body_limit = match function.getattr_opt("body_limit")? {
-            Some(limit) => limit.extract()?,
-            None => 4096,
-        };
-        let attention = Attention::new(statuses).with_body_limit(body_limit);
-        Ok(Self { function: function.clone().unbind(), attention })
+    /// With what the function's attributes `statuses` and `body_limit` say.
+    pub(crate) fn new(function: &Bound<'_, PyAny>) -> PyResult<(Self, ClassifierOptions)> {
+        let mut options = ClassifierOptions::default();
+        if let Some(statuses) = function.getattr_opt("statuses")? {
+            let statuses = statuses.try_iter()?.map(|status| status?.extract::<u16>());
+            options.statuses = statuses.collect::<PyResult<_>>()?;
+        }
+        if let Some(limit) = function.getattr_opt("body_limit")? {
+            options.body_limit = limit.extract()?;
+        }
+        Ok((Self(function.clone().unbind()), options))
     }
 
-    fn ask(&self, py: Python<'_>, response: &ResponseView<'_>) -> Verdict {
-        let shown = || -> PyResult<Bound<'_, PyDict>> {
-            let shown = PyDict::new(py);
-            for (name, value) in response.headers() {
-                shown.set_item(name.as_str(), String::from_utf8_lossy(value.as_bytes()))?;
-            }
-            Ok(shown)
-        };
-        let answer = shown().and_then(|headers| {
-            let body = response.body().map(|body| PyBytes::new(py, body));
-            self.function
-                .call1(py, (response.status().as_u16(), headers, body))?
-                .extract::<String>(py)
-        });
-        let odd = |what: String| {
-            let message = format!("the classifier {what}: the response counts as \"other\"");
-            log::write(Level::ERROR, "classifier", message);
-            Verdict::Other
-        };
-        match answer.as_deref().map(host::verdict) {
-            Ok(Some(verdict)) => verdict,
-            Ok(None) => odd("returned a word that it must not".into()),
-            Err(error) => odd(format!("raised {}", describe(py, error))),
-        }
+    fn ask(&self, py: Python<'_>, response: &Judged) -> PyResult<String> {
+        let headers =
+            response.headers.iter().map(|(name, value)| (name, value)).into_py_dict(py)?;
+        let body = response.body.as_ref().map(|body| PyBytes::new(py, body));
+        self.0.call1(py, (response.status, headers, body))?.extract(py)
     }
 }
 
-impl Judge for Classifier {
-    fn classify(&self, response: &ResponseView<'_>) -> Verdict {
-        if !self.attention.statuses.contains(&response.status().as_u16()) {
-            return host::unasked(response);
-        }
-        // A thread of the runtime must not be held up by a program's function.
-        let ask = || Python::try_attach(|py| self.ask(py, response));
-        let verdict = match tokio::runtime::Handle::try_current() {
-            Ok(_) => tokio::task::block_in_place(ask),
-            Err(_) => ask(),
-        };
-        verdict.unwrap_or(Verdict::Other)
-    }
-
-    fn attention(&self) -> Attention {
-        self.attention.clone()
-    }
-}
-
-impl std::fmt::Debug for Classifier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Classifier(..)")
+impl ForeignClassifier for Classifier {
+    fn judge(&self, response: Judged) -> Option<Verdict> {
+        Python::try_attach(|py| {
+            let answer = self.ask(py, &response);
+            let odd = match answer.as_deref().map(keyswap::host::verdict) {
+                Ok(Some(verdict)) => return Some(verdict),
+                Ok(None) => "returned a word that it must not".into(),
+                Err(error) => format!("raised {}", describe(py, error)),
+            };
+            log::error(
+                "classifier",
+                format!("the classifier {odd}: the response counts as \"other\""),
+            );
+            None
+        })?
     }
 }

@@ -1,21 +1,18 @@
 //! A program's own function as a signature.
-//!
-//! It is called for each send, with the credential and the request as it will be sent. What it raises
-//! counts against the credential; the message is not shown, since it may hold the key.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
-use http::HeaderName;
-use keyswap::{Credential as CoreCredential, Error, ErrorKind, Patch, Unsigned as CoreUnsigned};
+use jiff::Timestamp;
+use keyswap_host::{Error, ForeignSign, Signature, UnsignedRequest, signature_failed};
 use pyo3::{
     prelude::*,
-    types::{PyBytes, PyDict, PyMapping, PyTuple},
+    types::{IntoPyDict, PyBytes, PyDict, PyMapping, PyTuple},
 };
 
 use crate::{
     credential::{Credential, datetime},
     errors::describe,
-    scheme::Scheme,
+    scheme::{How, Scheme},
 };
 
 /// A signature of the program's own, for APIs that want each request signed: a function of the credential
@@ -32,7 +29,7 @@ pub(crate) struct Sign;
 impl Sign {
     #[new]
     fn new(function: Py<PyAny>) -> PyClassInitializer<Self> {
-        Scheme::new(keyswap::Scheme::signing(Function(function)), "Sign(...)").add_subclass(Self)
+        Scheme::new(How::Sign(Arc::new(Function(function))), "Sign(...)").add_subclass(Self)
     }
 }
 
@@ -60,20 +57,14 @@ impl Unsigned {
 
 struct Function(Py<PyAny>);
 
-impl keyswap::Sign for Function {
+impl ForeignSign for Function {
     fn sign(
         &self,
-        credential: &CoreCredential,
-        request: &CoreUnsigned<'_>,
-        patch: &mut Patch,
-    ) -> Result<(), Error> {
-        let mut ask = || Python::try_attach(|py| self.ask(py, credential, request, patch));
-        // A thread of the runtime must not be held up by a program's function.
-        let signed = match tokio::runtime::Handle::try_current() {
-            Ok(_) => tokio::task::block_in_place(&mut ask),
-            Err(_) => ask(),
-        };
-        signed.unwrap_or_else(|| Err(failed("the interpreter is ending".into())))
+        credential: Arc<keyswap::Credential>,
+        request: UnsignedRequest,
+    ) -> Result<Signature, Error> {
+        let ending = || Err(signature_failed("the interpreter is ending"));
+        Python::try_attach(|py| self.ask(py, credential, request)).unwrap_or_else(ending)
     }
 }
 
@@ -81,63 +72,37 @@ impl Function {
     fn ask(
         &self,
         py: Python<'_>,
-        credential: &CoreCredential,
-        request: &CoreUnsigned<'_>,
-        patch: &mut Patch,
-    ) -> Result<(), Error> {
-        let raised = |error| failed(format!("it raised {}", describe(py, &error)));
-        let shown = show(py, request).map_err(raised)?;
-        let credential_shown = Credential::new(Arc::new(credential.clone()));
-        let answer = self.0.bind(py).call1((credential_shown, shown)).map_err(raised)?;
-        let (headers, query) = match answer.cast::<PyTuple>() {
-            Ok(pair) => {
-                pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().map_err(|_| odd())?
-            }
-            Err(_) => (answer, PyDict::new(py).into_any()),
+        credential: Arc<keyswap::Credential>,
+        request: UnsignedRequest,
+    ) -> Result<Signature, Error> {
+        let call = || self.0.bind(py).call1((Credential::new(credential), show(py, request)?));
+        let raised = |error| signature_failed(&format!("it raised {}", describe(py, &error)));
+        let answer = call().map_err(raised)?;
+        let Ok(pair) = answer.cast::<PyTuple>() else {
+            return Ok(Signature { headers: pairs(&answer)?, query: Vec::new() });
         };
-        for (name, value) in pairs(&headers)? {
-            let name: HeaderName =
-                name.parse().map_err(|_| failed("it named no valid header".into()))?;
-            patch.add_header(name, &value, credential)?;
-        }
-        for (name, value) in pairs(&query)? {
-            patch.add_query(&name, &value);
-        }
-        Ok(())
+        let (headers, query) = pair.extract().map_err(odd)?;
+        Ok(Signature { headers: pairs(&headers)?, query: pairs(&query)? })
     }
 }
 
-impl fmt::Debug for Function {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Function(..)")
-    }
-}
-
-fn show(py: Python<'_>, request: &CoreUnsigned<'_>) -> PyResult<Unsigned> {
-    let headers = PyDict::new(py);
-    for (name, value) in request.headers {
-        headers.set_item(name.as_str(), String::from_utf8_lossy(value.as_bytes()))?;
-    }
+fn show(py: Python<'_>, request: UnsignedRequest) -> PyResult<Unsigned> {
     Ok(Unsigned {
-        method: request.method.as_str().to_owned(),
-        url: request.url.as_str().to_owned(),
-        headers: headers.unbind(),
-        body: request.body.map(|body| PyBytes::new(py, body).unbind()),
-        now: datetime(py, Some(request.now))?,
+        method: request.method,
+        url: request.url,
+        headers: request.headers.into_py_dict(py)?.unbind(),
+        body: request.body.map(|body| PyBytes::new(py, &body).unbind()),
+        now: datetime(py, Timestamp::from_millisecond(request.now_ms).ok())?,
     })
 }
 
 fn pairs(mapping: &Bound<'_, PyAny>) -> Result<Vec<(String, String)>, Error> {
-    let mapping = mapping.cast::<PyMapping>().map_err(|_| odd())?;
-    let items = mapping.items().map_err(|_| odd())?;
-    items.iter().map(|item| item.extract().map_err(|_| odd())).collect()
+    let items = mapping.cast::<PyMapping>().map_err(odd)?.items().map_err(odd)?;
+    items.iter().map(|item| item.extract().map_err(odd)).collect()
 }
 
-fn odd() -> Error {
-    let what = "it must return a mapping of headers, or a pair of mappings: headers, and parameters of the query; all of them strings";
-    failed(what.into())
-}
-
-fn failed(what: String) -> Error {
-    Error::new(ErrorKind::SchemeFailed, format!("the signature of the program failed: {what}"))
+fn odd<E>(_: E) -> Error {
+    signature_failed(
+        "it must return a mapping of headers, or a pair of mappings: headers, and parameters of the query; all of them strings",
+    )
 }

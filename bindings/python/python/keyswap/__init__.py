@@ -49,7 +49,6 @@ from ._native import (
     CredentialSet,
     Endpoint,
     Env,
-    Event,
     File,
     Header,
     Patch,
@@ -57,10 +56,10 @@ from ._native import (
     Scheme,
     Sign,
     Snapshot,
-    Stats,
     Unsigned,
     __version__,
 )
+from ._records import Event, Stats
 from ._response import Headers, Response
 
 __all__ = [

@@ -92,8 +92,8 @@ class NotReadyError(KeyswapError, code="not_ready"):
     """No set has been fetched yet: wait with `ready()` or `aready()`."""
 
 
-class ClosedError(KeyswapError, code="closed"):
-    """The handle or the client was closed, or the interpreter is ending."""
+class ClosedError(KeyswapError, RuntimeError, code="closed"):
+    """The handle, the client or the attempt was closed, or the interpreter is ending."""
 
 
 class OriginNotAllowedError(KeyswapError, code="origin_not_allowed"):

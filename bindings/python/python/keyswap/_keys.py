@@ -12,6 +12,7 @@ from typing import Any, TypedDict, Union, cast
 from . import _native
 from ._bridge import run
 from ._errors import InvalidConfigError, NotReadyError
+from ._records import Event
 
 Seconds = Union[float, timedelta]
 Document = Mapping[str, Any]
@@ -190,30 +191,30 @@ class Events:
     def __init__(self, native: _native.Events) -> None:
         self._native = native
 
-    def next(self, timeout: float | None = None) -> _native.Event | None:
+    def next(self, timeout: float | None = None) -> Event | None:
         """Waits for the next event. None once the handle is closed or gone.
 
         Raises TimeoutError after `timeout` seconds.
         """
         return self._native.next(timeout)
 
-    async def anext(self, timeout: float | None = None) -> _native.Event | None:
+    async def anext(self, timeout: float | None = None) -> Event | None:
         """`next`, for an event loop."""
-        return cast("_native.Event | None", await run(self._native._next, timeout))
+        return cast("Event | None", await run(self._native._next, timeout))
 
-    def __iter__(self) -> Iterator[_native.Event]:
+    def __iter__(self) -> Iterator[Event]:
         return self
 
-    def __next__(self) -> _native.Event:
+    def __next__(self) -> Event:
         event = self._native.next()
         if event is None:
             raise StopIteration
         return event
 
-    def __aiter__(self) -> AsyncIterator[_native.Event]:
+    def __aiter__(self) -> AsyncIterator[Event]:
         return self
 
-    async def __anext__(self) -> _native.Event:
+    async def __anext__(self) -> Event:
         event = await self.anext()
         if event is None:
             raise StopAsyncIteration
