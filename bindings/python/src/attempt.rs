@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use crate::{
     authorizer::{Authority, Patch},
-    bridge::{self, Job},
+    bridge::Work,
     credential::no_pickle,
     errors::{OrRaise, shown},
     process::{Here, PerProcess},
@@ -126,15 +126,12 @@ impl Attempt {
     }
 
     /// Waits as WAIT says; at once, if the step is another. Returns the next step.
-    fn wait(&self, py: Python<'_>) -> PyResult<u8> {
-        let work = self.live(py)?.wait();
-        bridge::block(py, work).map(number)
+    fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self._wait(py)?.wait(py)
     }
 
-    /// `wait`, for an event loop.
-    fn _wait(&self, py: Python<'_>, future: &Bound<'_, PyAny>) -> PyResult<Job> {
-        let work = self.live(py)?.wait();
-        bridge::spawn(py, future, work, |_, step| Ok(number(step)))
+    fn _wait(&self, py: Python<'_>) -> PyResult<Work> {
+        Ok(Work::new(self.live(py)?.wait(), |_, step| Ok(number(step))))
     }
 
     /// Whether the last response was a rejection. If the first one was, too, it is the one to return when all is

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use keyswap_host::{
-    Error, ErrorKind, Foreign, MOST_ORIGINS, Prepared, header_map, options::AuthorizerOptions,
+    Error, ErrorKind, Foreign, MOST_ORIGINS, Prepared, header_map, invalid,
+    options::AuthorizerOptions,
 };
 use pyo3::{
     prelude::*,
@@ -19,7 +20,7 @@ use pyo3::{
 use crate::{
     attempt::{Attempt, Hop},
     credential::no_pickle,
-    errors::{OrRaise, raise, refuse},
+    errors::{OrRaise, raise},
     keys::{Handle, KeySwap},
     process::{Here, PerProcess},
     scheme::{Classifier, How, Scheme},
@@ -40,7 +41,7 @@ impl Recipe {
         classifier: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let mut foreign = Foreign::default();
-        match scheme.as_ref().map(|scheme| &scheme.get().how) {
+        match scheme.as_ref().map(|scheme| &scheme.get().0) {
             Some(How::BuiltIn(scheme)) => options.scheme = Some(scheme.clone()),
             Some(How::Sign(sign)) => foreign.sign = Some(sign.clone()),
             None => {}
@@ -257,7 +258,7 @@ impl Authorizer {
         deadline: Option<f64>,
     ) -> PyResult<Attempt> {
         let Some(prepared) = &patch.get().prepared else {
-            return refuse(py, "not the patch of a snapshot");
+            return Err(invalid("not the patch of a snapshot")).or_raise(py);
         };
         let begun = self.0.live(py)?.inner.begin_after(prepared, &url, replayable, deadline);
         let begun = begun.or_raise(py)?;

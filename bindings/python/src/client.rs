@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use keyswap_host::{
-    Error, Request, RequestBody,
-    options::{AuthorizerOptions, ClientOptions},
+    Request, RequestBody,
+    options::{ClientOptions, from_json},
 };
 use pyo3::{prelude::*, types::PyBytes};
 
 use crate::{
     authorizer::Recipe,
-    bridge::{self, Job},
-    credential::no_pickle,
+    bridge::Work,
     errors::{OrRaise, shown},
     keys::{Handle, KeySwap},
     process::{Here, Local, PerProcess},
@@ -48,13 +47,37 @@ impl Client {
             keyswap_host::Client::new(keys, options, &self.options, &named, foreign).or_raise(py)
         })
     }
+}
 
-    fn sending(
+#[pymethods]
+impl Client {
+    /// The options are JSON. Raises InvalidConfigError and InsecureUrlError.
+    #[new]
+    fn new(
+        py: Python<'_>,
+        keys: &Bound<'_, KeySwap>,
+        scheme: Option<Bound<'_, Scheme>>,
+        classifier: Option<Bound<'_, PyAny>>,
+        named: Vec<(String, Bound<'_, KeySwap>)>,
+        authorizer: &str,
+        options: &str,
+    ) -> PyResult<Self> {
+        let recipe = Recipe::new(keys, from_json(authorizer).or_raise(py)?, scheme, classifier)?;
+        let options = from_json(options).or_raise(py)?;
+        let named = named.into_iter().map(|(name, keys)| (name, keys.get().handle.clone()));
+        let client = Self { recipe, options, named: named.collect(), live: PerProcess::new() };
+        client.live(py)?;
+        Ok(client)
+    }
+
+    /// Sends a request; its response is there with its body, unless that is streamed.
+    #[pyo3(signature = (order, body = None))]
+    fn _send(
         &self,
         py: Python<'_>,
         order: Order,
         body: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<impl Future<Output = Result<Reply, Error>> + Send + use<>> {
+    ) -> PyResult<Work> {
         let (method, url, query, headers, timeout, keys, scopes, stream, resend) = order;
         let body = match body.map(|body| (body, body.cast::<Body>())) {
             None => RequestBody::None,
@@ -65,71 +88,12 @@ impl Client {
         let request =
             Request { query, headers, body, timeout, no_timeout, keys, scopes, resend, ..request };
         let sent = self.live(py)?.send(request).or_raise(py)?;
-        Ok(async move {
+        let work = async move {
             let reply = sent.await?;
             let content = if stream { None } else { Some(reply.rest().await?) };
             Ok(Reply { reply: Local::new(reply), content })
-        })
-    }
-}
-
-#[pymethods]
-impl Client {
-    /// Raises InvalidConfigError and InsecureUrlError.
-    #[new]
-    #[pyo3(signature = (keys, base_url, scheme, allowed_origins, plain_http_allowed, classifier, named, headers, retries, redirects, own_header_wins))]
-    #[expect(clippy::too_many_arguments, reason = "called by one place, in Python")]
-    fn new(
-        py: Python<'_>,
-        keys: &Bound<'_, KeySwap>,
-        base_url: Option<String>,
-        scheme: Option<Bound<'_, Scheme>>,
-        allowed_origins: Vec<String>,
-        plain_http_allowed: bool,
-        classifier: Option<Bound<'_, PyAny>>,
-        named: Vec<(String, Bound<'_, KeySwap>)>,
-        headers: Pairs,
-        retries: u32,
-        redirects: u32,
-        own_header_wins: bool,
-    ) -> PyResult<Self> {
-        let options = AuthorizerOptions {
-            allowed_origins,
-            plain_http_allowed,
-            own_header_wins,
-            ..AuthorizerOptions::default()
         };
-        let recipe = Recipe::new(keys, options, scheme, classifier)?;
-        let (retries, max_redirects) = (Some(retries), Some(redirects));
-        let options =
-            ClientOptions { base_url, headers, retries, max_redirects, ..ClientOptions::default() };
-        let named = named.into_iter().map(|(name, keys)| (name, keys.get().handle.clone()));
-        let client = Self { recipe, options, named: named.collect(), live: PerProcess::new() };
-        client.live(py)?;
-        Ok(client)
-    }
-
-    /// Sends a request and waits for its response.
-    #[pyo3(signature = (order, body = None))]
-    fn send(
-        &self,
-        py: Python<'_>,
-        order: Order,
-        body: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Reply> {
-        bridge::block(py, self.sending(py, order, body)?)
-    }
-
-    /// `send`, for an event loop.
-    #[pyo3(signature = (future, order, body = None))]
-    fn _send(
-        &self,
-        py: Python<'_>,
-        future: &Bound<'_, PyAny>,
-        order: Order,
-        body: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Job> {
-        bridge::spawn(py, future, self.sending(py, order, body)?, |_, reply| Ok(reply))
+        Ok(Work::new(work, |_, reply| Ok(reply)))
     }
 
     fn __repr__(&self) -> String {
@@ -137,10 +101,6 @@ impl Client {
             Some(client) => format!("{:?}", *client),
             None => "Client".into(),
         }
-    }
-
-    fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
-        no_pickle("Client")
     }
 }
 
@@ -150,19 +110,6 @@ pub(crate) struct Reply {
     reply: Local<keyswap_host::Reply>,
     /// None if it is streamed.
     content: Option<Bytes>,
-}
-
-impl Reply {
-    /// The next part of a streamed body. In a child it is at its end: the connection is the parent's.
-    fn reading(&self) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send + use<> {
-        let next = self.reply.get().map(keyswap_host::Reply::next);
-        async move {
-            match next {
-                Some(next) => next.await,
-                None => Ok(None),
-            }
-        }
-    }
 }
 
 #[pymethods]
@@ -201,17 +148,17 @@ impl Reply {
         shown(py, self.reply.look().cause())
     }
 
-    /// The next part of a streamed body; None at its end.
-    fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let part = bridge::block(py, self.reading())?;
-        Ok(part.map(|part| PyBytes::new(py, &part)))
-    }
-
-    /// `next`, for an event loop.
-    fn _next(&self, py: Python<'_>, future: &Bound<'_, PyAny>) -> PyResult<Job> {
-        bridge::spawn(py, future, self.reading(), |py, part| {
-            Ok(part.map(|part| PyBytes::new(py, &part).unbind()))
-        })
+    /// The next part of a streamed body; None at its end. In a child it is at its end: the connection is the
+    /// parent's.
+    fn _next(&self) -> Work {
+        let next = self.reply.get().map(keyswap_host::Reply::next);
+        let work = async move {
+            match next {
+                Some(next) => next.await,
+                None => Ok(None),
+            }
+        };
+        Work::new(work, |py, part| Ok(part.map(|part| PyBytes::new(py, &part).unbind())))
     }
 
     /// Leaves the rest of a streamed body unread.
@@ -220,27 +167,12 @@ impl Reply {
             reply.close();
         }
     }
-
-    fn __repr__(&self) -> String {
-        format!("<keyswap.Reply {}>", self.status())
-    }
-
-    fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
-        no_pickle("response under way")
-    }
 }
 
 /// A body that is sent as it comes, once. Unless it is closed as whole it breaks the request: half a body
 /// must not be taken for a whole one.
 #[pyclass(frozen, module = "keyswap._native")]
 pub(crate) struct Body(keyswap_host::Body);
-
-impl Body {
-    fn sending(&self, part: &[u8]) -> impl Future<Output = Result<bool, Error>> + Send + use<> {
-        let sent = self.0.send(Bytes::copy_from_slice(part));
-        async move { Ok(sent.await) }
-    }
-}
 
 #[pymethods]
 impl Body {
@@ -250,13 +182,13 @@ impl Body {
     }
 
     /// Hands over one part, once there is room. False if nobody wants more.
-    fn send(&self, py: Python<'_>, part: &[u8]) -> PyResult<bool> {
-        bridge::block(py, self.sending(part))
+    fn send(&self, py: Python<'_>, part: &[u8]) -> PyResult<Py<PyAny>> {
+        self._send(part).wait(py)
     }
 
-    /// `send`, for an event loop.
-    fn _send(&self, py: Python<'_>, future: &Bound<'_, PyAny>, part: &[u8]) -> PyResult<Job> {
-        bridge::spawn(py, future, self.sending(part), |_, is_wanted| Ok(is_wanted))
+    fn _send(&self, part: &[u8]) -> Work {
+        let sent = self.0.send(Bytes::copy_from_slice(part));
+        Work::new(async move { Ok(sent.await) }, |_, is_wanted| Ok(is_wanted))
     }
 
     /// The body ends here: whole, or broken off. Only the first call counts.

@@ -8,7 +8,7 @@ use pyo3::{
     exceptions::{PyKeyError, PyTypeError},
     prelude::*,
     sync::PyOnceLock,
-    types::PyString,
+    types::{PyDateTime, PyString, PyTzInfo},
 };
 
 /// The refusal to copy what holds secrets, or belongs to one process.
@@ -19,18 +19,12 @@ pub(crate) fn no_pickle<T>(what: &str) -> PyResult<T> {
 }
 
 /// A time with its zone, UTC.
-pub(crate) fn datetime(py: Python<'_>, at: Option<Timestamp>) -> PyResult<Option<Py<PyAny>>> {
-    static UTC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    static FROM: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let Some(at) = at else { return Ok(None) };
-    let utc = UTC.get_or_try_init(py, || {
-        py.import("datetime")?.getattr("timezone")?.getattr("utc").map(Bound::unbind)
-    })?;
-    let from = FROM.get_or_try_init(py, || {
-        py.import("datetime")?.getattr("datetime")?.getattr("fromtimestamp").map(Bound::unbind)
-    })?;
-    let seconds = at.as_microsecond() as f64 / 1e6;
-    from.call1(py, (seconds, utc)).map(Some)
+fn datetime(py: Python<'_>, at: Option<Timestamp>) -> PyResult<Option<Bound<'_, PyDateTime>>> {
+    let made = |at: Timestamp| {
+        let seconds = at.as_microsecond() as f64 / 1e6;
+        PyDateTime::from_timestamp(py, seconds, Some(&*PyTzInfo::utc(py)?))
+    };
+    at.map(made).transpose()
 }
 
 /// One usable credential. Printing it never shows its material.
@@ -75,31 +69,31 @@ impl Credential {
 
     /// When it was made, in UTC.
     #[getter]
-    fn created_at(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    fn created_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
         datetime(py, self.inner.created_at())
     }
 
     /// When it begins to be valid, in UTC.
     #[getter]
-    fn not_before(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    fn not_before<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
         datetime(py, self.inner.not_before())
     }
 
     /// When a staged one is to be used, in UTC.
     #[getter]
-    fn activate_at(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    fn activate_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
         datetime(py, self.inner.activate_at())
     }
 
     /// When it ends, in UTC.
     #[getter]
-    fn expires_at(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    fn expires_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
         datetime(py, self.inner.expires_at())
     }
 
     /// When its use as a fallback ends, in UTC.
     #[getter]
-    fn grace_expires_at(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    fn grace_expires_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
         datetime(py, self.inner.grace_expires_at())
     }
 

@@ -1,6 +1,6 @@
 //! Errors of the core as exceptions.
 
-use keyswap_host::{Error, invalid};
+use keyswap_host::Error;
 use pyo3::{prelude::*, sync::PyOnceLock};
 
 /// The exception that an error is. Each code has a class of its own, in Python.
@@ -30,11 +30,6 @@ impl<T> OrRaise<T> for Result<T, Error> {
 /// The same, to be shown and not raised.
 pub(crate) fn shown(py: Python<'_>, error: Option<&Error>) -> Option<Py<PyAny>> {
     error.map(|error| raise(py, error).into_value(py).into_any())
-}
-
-/// Something that the program passed is not valid.
-pub(crate) fn refuse<T>(py: Python<'_>, what: &str) -> PyResult<T> {
-    Err(raise(py, &invalid(what)))
 }
 
 /// The class of an exception and where it was raised. Its message may hold anything, so it is not shown.

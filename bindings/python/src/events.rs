@@ -6,13 +6,7 @@ use keyswap_host::{EventRecord, StatsRecord, seconds, within};
 use pyo3::{prelude::*, sync::PyOnceLock};
 use tokio::sync::Mutex;
 
-use crate::{
-    bridge::{self, Job},
-    credential::no_pickle,
-    errors::OrRaise,
-    keys::Handle,
-    process::PerProcess,
-};
+use crate::{bridge::Work, errors::OrRaise, keys::Handle, process::PerProcess};
 
 fn event_of(py: Python<'_>, event: Option<keyswap::Event>) -> PyResult<Option<Py<PyAny>>> {
     static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -62,14 +56,13 @@ impl Events {
         let stream = || Ok(Arc::new(Mutex::new(handle.live(py)?.keys.events())));
         Ok(Some(self.stream.get(py, |_| stream())?.clone()))
     }
+}
 
-    /// None once the handle is closed or gone.
-    fn waiting(
-        &self,
-        py: Python<'_>,
-        timeout: Option<f64>,
-    ) -> PyResult<impl Future<Output = Result<Option<keyswap::Event>, keyswap::Error>> + Send + use<>>
-    {
+#[pymethods]
+impl Events {
+    /// Waits for the next event, for at most `timeout` seconds. None once the handle is closed or gone.
+    #[pyo3(signature = (timeout = None))]
+    fn _next(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Work> {
         let (timeout, stream) = (seconds(timeout, "the timeout").or_raise(py)?, self.stream(py)?);
         let next = async move {
             match stream {
@@ -77,36 +70,7 @@ impl Events {
                 None => Ok(None),
             }
         };
-        Ok(within(timeout, next, |limit| format!("no event within {limit}")))
-    }
-}
-
-#[pymethods]
-impl Events {
-    /// Waits for the next event, for at most `timeout` seconds. None once the handle is closed or gone.
-    ///
-    /// Raises TimeoutError.
-    #[pyo3(signature = (timeout = None))]
-    fn next(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Py<PyAny>>> {
-        event_of(py, bridge::block(py, self.waiting(py, timeout)?)?)
-    }
-
-    /// `next`, for an event loop.
-    #[pyo3(signature = (future, timeout = None))]
-    fn _next(
-        &self,
-        py: Python<'_>,
-        future: &Bound<'_, PyAny>,
-        timeout: Option<f64>,
-    ) -> PyResult<Job> {
-        bridge::spawn(py, future, self.waiting(py, timeout)?, event_of)
-    }
-
-    fn __repr__(&self) -> &'static str {
-        "<keyswap.Events>"
-    }
-
-    fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
-        no_pickle("stream of events")
+        let next = within(timeout, next, |limit| format!("no event within {limit}"));
+        Ok(Work::new(next, event_of))
     }
 }

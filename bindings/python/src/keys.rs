@@ -17,13 +17,13 @@ use keyswap_host::{
 use pyo3::{prelude::*, types::PyString};
 
 use crate::{
-    bridge::{self, Job},
+    bridge::{self, Work},
     credential::{Credential, CredentialSet, no_pickle},
     errors::OrRaise,
     events::{Events, stats_of},
     process::{Here, PerProcess},
     runtime,
-    source::source as source_of,
+    source::source_of,
 };
 
 /// A handle and all that a child needs to make it anew.
@@ -90,16 +90,6 @@ impl KeySwap {
         let live = self.handle.live.get_if_made()?;
         live.cached.store(None);
         Some(live.keys.clone())
-    }
-
-    fn goodbye(&self) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        let keys = self.ended();
-        async move {
-            if let Some(keys) = keys {
-                keys.shutdown().await;
-            }
-            Ok(())
-        }
     }
 }
 
@@ -194,42 +184,18 @@ impl KeySwap {
         let live = self.handle.live(py)?;
         match live.keys.current() {
             Ok(_) => Ok(()),
-            Err(_) => bridge::block(py, live.keys.ready(timeout)),
+            Err(_) => bridge::block(py, live.keys.ready(timeout))?.or_raise(py),
         }
     }
 
-    /// `ready`, for an event loop.
-    #[pyo3(signature = (future, timeout = None))]
-    fn _ready(
-        &self,
-        py: Python<'_>,
-        future: &Bound<'_, PyAny>,
-        timeout: Option<f64>,
-    ) -> PyResult<Job> {
-        let work = self.handle.live(py)?.keys.ready(timeout);
-        bridge::spawn(py, future, work, |_, ()| Ok(()))
-    }
-
-    /// Fetches now, or as soon as the floor between two fetches allows, and waits for the outcome.
-    /// `timeout` is in seconds.
-    ///
-    /// Raises the error of that fetch; what was held is still held.
     #[pyo3(signature = (timeout = None))]
-    fn refresh(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        let work = self.handle.live(py)?.keys.refresh(timeout);
-        bridge::block(py, work)
+    fn _ready(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Work> {
+        Ok(Work::new(self.handle.live(py)?.keys.ready(timeout), |_, ()| Ok(())))
     }
 
-    /// `refresh`, for an event loop.
-    #[pyo3(signature = (future, timeout = None))]
-    fn _refresh(
-        &self,
-        py: Python<'_>,
-        future: &Bound<'_, PyAny>,
-        timeout: Option<f64>,
-    ) -> PyResult<Job> {
-        let work = self.handle.live(py)?.keys.refresh(timeout);
-        bridge::spawn(py, future, work, |_, ()| Ok(()))
+    #[pyo3(signature = (timeout = None))]
+    fn _refresh(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Work> {
+        Ok(Work::new(self.handle.live(py)?.keys.refresh(timeout), |_, ()| Ok(())))
     }
 
     /// Says that something newer may be there, for programs with a push channel of their own. With
@@ -251,15 +217,15 @@ impl KeySwap {
         Events::new(py, &self.handle)
     }
 
-    /// `close`, and waits until the provider was told that this program uses none of its credentials any
-    /// more, if it asks for that: for a second at most.
-    fn shutdown(&self, py: Python<'_>) -> PyResult<()> {
-        bridge::block(py, self.goodbye())
-    }
-
-    /// `shutdown`, for an event loop.
-    fn _shutdown(&self, py: Python<'_>, future: &Bound<'_, PyAny>) -> PyResult<Job> {
-        bridge::spawn(py, future, self.goodbye(), |_, ()| Ok(()))
+    fn _shutdown(&self) -> Work {
+        let keys = self.ended();
+        let goodbye = async move {
+            if let Some(keys) = keys {
+                keys.shutdown().await;
+            }
+            Ok(())
+        };
+        Work::new(goodbye, |_, ()| Ok(()))
     }
 
     /// Ends it, for all that use it. Afterwards nothing is usable.

@@ -17,7 +17,6 @@ mod log;
 mod process;
 mod runtime;
 mod scheme;
-mod sign;
 mod source;
 
 /// The native module. `keyswap` is what programs import.
@@ -31,7 +30,7 @@ mod _native {
     use crate::{
         attempt::Attempt,
         authorizer::{Authorizer, Patch, Snapshot},
-        bridge::Job,
+        bridge::{Job, Work},
         client::{Body, Client, Reply},
         credential::{Credential, CredentialSet},
         errors::error_codes,
@@ -39,9 +38,8 @@ mod _native {
         function::Answer,
         keys::KeySwap,
         runtime::exit,
-        scheme::{Basic, Bearer, Header, Query, Scheme},
-        sign::{Sign, Unsigned},
-        source::{Endpoint, Env, File},
+        scheme::Scheme,
+        source::Source,
     };
 
     #[pymodule_init]

@@ -1,95 +1,97 @@
-//! How credentials go onto requests, and what responses say of them.
+//! How credentials go onto requests, and what a program's own functions say of requests and responses.
 
 use std::sync::Arc;
 
 use keyswap_host::{
-    ForeignClassifier, ForeignSign, Judged, Verdict,
-    options::{ClassifierOptions, SchemeKind, SchemeOptions},
+    Error, ForeignClassifier, ForeignSign, Judged, Signature, UnsignedRequest, Verdict,
+    options::{ClassifierOptions, SchemeOptions, from_json},
+    signature_failed,
 };
 use pyo3::{
     prelude::*,
+    sync::PyOnceLock,
     types::{IntoPyDict, PyBytes},
 };
 
-use crate::{errors::describe, log};
+use crate::{
+    credential::Credential,
+    errors::{OrRaise, describe},
+    log,
+};
 
 /// How a credential goes onto a request: a Header, Bearer, Basic, Query, or Sign.
 #[pyclass(frozen, subclass, module = "keyswap")]
-pub(crate) struct Scheme {
-    pub(crate) how: How,
-    shown: String,
-}
+pub(crate) struct Scheme(pub(crate) How);
 
 pub(crate) enum How {
     BuiltIn(SchemeOptions),
     Sign(Arc<dyn ForeignSign>),
 }
 
-impl Scheme {
-    pub(crate) fn new(how: How, shown: &str) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(Self { how, shown: shown.into() })
-    }
-
-    fn built_in(kind: SchemeKind, name: Option<String>) -> PyClassInitializer<Self> {
-        let argument = name.as_ref().map(|name| format!("{name:?}")).unwrap_or_default();
-        let shown = format!("{kind:?}({argument})");
-        Self::new(How::BuiltIn(SchemeOptions { kind, name }), &shown)
-    }
-}
-
 #[pymethods]
 impl Scheme {
+    /// Of a function that signs, or the JSON of its options.
+    #[new]
+    fn new(how: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(Self(match how.is_callable() {
+            true => How::Sign(Arc::new(Sign(how.clone().unbind()))),
+            false => How::BuiltIn(from_json(how.extract()?).or_raise(how.py())?),
+        }))
+    }
+
     fn __repr__(&self) -> String {
-        format!("keyswap.{}", self.shown)
+        match &self.0 {
+            How::Sign(_) => "keyswap.Sign(...)".into(),
+            How::BuiltIn(SchemeOptions { kind, name }) => {
+                let name = name.as_ref().map(|name| format!("{name:?}")).unwrap_or_default();
+                format!("keyswap.{kind:?}({name})")
+            }
+        }
     }
 }
 
-/// The material named `key`, as the value of this header.
-#[pyclass(frozen, extends = Scheme, module = "keyswap")]
-pub(crate) struct Header;
+/// A function of the program that signs requests.
+struct Sign(Py<PyAny>);
 
-#[pymethods]
-impl Header {
-    #[new]
-    fn new(name: String) -> PyClassInitializer<Self> {
-        Scheme::built_in(SchemeKind::Header, Some(name)).add_subclass(Self)
+impl Sign {
+    fn ask(
+        &self,
+        py: Python<'_>,
+        credential: Arc<keyswap::Credential>,
+        request: UnsignedRequest,
+    ) -> PyResult<Option<Signature>> {
+        static SIGNED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let UnsignedRequest { method, url, headers, body, now_ms, .. } = request;
+        let body = body.map(|body| PyBytes::new(py, &body));
+        let request = (method, url, headers.into_py_dict(py)?, body, now_ms);
+        let answer = SIGNED.import(py, "keyswap._schemes", "signed")?.call1((
+            &self.0,
+            Credential::new(credential),
+            request,
+        ))?;
+        let pairs = answer.extract::<(Vec<(String, String)>, Vec<(String, String)>)>();
+        Ok(pairs.ok().map(|(headers, query)| Signature { headers, query }))
     }
 }
 
-/// `Authorization: Bearer`, with the material named `key`.
-#[pyclass(frozen, extends = Scheme, module = "keyswap")]
-pub(crate) struct Bearer;
-
-#[pymethods]
-impl Bearer {
-    #[new]
-    fn new() -> PyClassInitializer<Self> {
-        Scheme::built_in(SchemeKind::Bearer, None).add_subclass(Self)
-    }
-}
-
-/// `Authorization: Basic`, with the material named `key` as user and `secret` as password.
-#[pyclass(frozen, extends = Scheme, module = "keyswap")]
-pub(crate) struct Basic;
-
-#[pymethods]
-impl Basic {
-    #[new]
-    fn new() -> PyClassInitializer<Self> {
-        Scheme::built_in(SchemeKind::Basic, None).add_subclass(Self)
-    }
-}
-
-/// The material named `key`, as this query parameter. It never shows in an error or a URL that this
-/// package returns; servers and proxies may log it all the same.
-#[pyclass(frozen, extends = Scheme, module = "keyswap")]
-pub(crate) struct Query;
-
-#[pymethods]
-impl Query {
-    #[new]
-    fn new(name: String) -> PyClassInitializer<Self> {
-        Scheme::built_in(SchemeKind::Query, Some(name)).add_subclass(Self)
+impl ForeignSign for Sign {
+    fn sign(
+        &self,
+        credential: Arc<keyswap::Credential>,
+        request: UnsignedRequest,
+    ) -> Result<Signature, Error> {
+        let asked = Python::try_attach(|py| {
+            let answer = self.ask(py, credential, request);
+            answer.map_err(|error| format!("it raised {}", describe(py, &error)))
+        });
+        match asked {
+            Some(Ok(Some(signature))) => Ok(signature),
+            Some(Ok(None)) => Err(signature_failed(
+                "it must return a mapping of headers, or a pair of mappings: headers, and parameters of the query; all of them strings",
+            )),
+            Some(Err(what)) => Err(signature_failed(&what)),
+            None => Err(signature_failed("the interpreter is ending")),
+        }
     }
 }
 
@@ -110,10 +112,9 @@ impl Classifier {
         Ok((Self(function.clone().unbind()), options))
     }
 
-    fn ask(&self, py: Python<'_>, response: &Judged) -> PyResult<String> {
-        let headers =
-            response.headers.iter().map(|(name, value)| (name, value)).into_py_dict(py)?;
-        let body = response.body.as_ref().map(|body| PyBytes::new(py, body));
+    fn ask(&self, py: Python<'_>, response: Judged) -> PyResult<String> {
+        let headers = response.headers.into_py_dict(py)?;
+        let body = response.body.map(|body| PyBytes::new(py, &body));
         self.0.call1(py, (response.status, headers, body))?.extract(py)
     }
 }
@@ -121,16 +122,14 @@ impl Classifier {
 impl ForeignClassifier for Classifier {
     fn judge(&self, response: Judged) -> Option<Verdict> {
         Python::try_attach(|py| {
-            let answer = self.ask(py, &response);
+            let answer = self.ask(py, response);
             let odd = match answer.as_deref().map(keyswap::host::verdict) {
                 Ok(Some(verdict)) => return Some(verdict),
                 Ok(None) => "returned a word that it must not".into(),
                 Err(error) => format!("raised {}", describe(py, error)),
             };
-            log::error(
-                "classifier",
-                format!("the classifier {odd}: the response counts as \"other\""),
-            );
+            let told = format!("the classifier {odd}: the response counts as \"other\"");
+            log::error("classifier", told);
             None
         })?
     }

@@ -43,24 +43,17 @@ from ._keys import Events, KeySwap, Policy, Source
 from ._native import (
     Attempt,
     Authorizer,
-    Basic,
-    Bearer,
     Credential,
     CredentialSet,
-    Endpoint,
-    Env,
-    File,
-    Header,
     Patch,
-    Query,
     Scheme,
-    Sign,
     Snapshot,
-    Unsigned,
     __version__,
 )
 from ._records import Event, Stats
 from ._response import Headers, Response
+from ._schemes import Basic, Bearer, Header, Query, Sign, Unsigned
+from ._sources import Endpoint, Env, File
 
 __all__ = [
     "AsyncClient",

@@ -118,7 +118,8 @@ def document(value: object) -> str:
             f"not {type(value).__name__}"
         )
     try:
-        text = json.dumps(_plain(value, "the document", 0), ensure_ascii=False)
+        plain = _plain(cast("Mapping[object, object]", value), "the document", 0)
+        text = json.dumps(plain, ensure_ascii=False)
         text.encode()
     except MalformedError:
         raise
