@@ -47,7 +47,7 @@ mod inbox;
 mod running;
 
 /// How long the last report may take: a program that ends waits for it no longer.
-pub(crate) const GOODBYE: Duration = Duration::from_secs(1);
+pub(crate) const FINAL_REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the task is started with.
 pub(crate) struct Driver {

@@ -48,7 +48,7 @@ pub enum ErrorKind {
     /// The answer is not signed by the key that the program pinned, or the signature does not hold. Check
     /// the pinned key; the set that is held stays in use.
     SignatureInvalid,
-    /// The user's own source returned an error or panicked.
+    /// The program's own source failed, or returned nothing of use. The set that is held stays in use.
     SourceFailed,
     /// Every credential of the set that is held has ended, and no newer one could be fetched.
     Expired,
@@ -56,8 +56,8 @@ pub enum ErrorKind {
     NotReady,
     /// The handle was closed.
     Closed,
-    /// The request goes to an origin that is not on the client's allow-list. Add it with
-    /// `allow_origin` if the API's keys may go there.
+    /// The request goes to an origin that is not allowed. Add it to the allowed origins if the API's keys
+    /// may go there.
     OriginNotAllowed,
     /// The URL is plain `http://` to a host that is not this machine. Use `https://`.
     InsecureUrl,

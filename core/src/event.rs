@@ -166,10 +166,10 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct WentBack {
-    /// The generation that was held.
+    /// The generation that was held before an older answer was believed.
     #[serde(rename = "from_generation")]
     pub from: u64,
-    /// The one that is held now.
+    /// The older generation that is held now.
     #[serde(rename = "to_generation")]
     pub to: u64,
 }

@@ -5,14 +5,14 @@
 //! A host keeps what it made of a [`Snapshot`] as long as the [`epoch`] is the same. It sends with what it
 //! [`prepare`]d, and makes an attempt [after](begin_after) the response only if that deserves one.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use http::Method;
+use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
 use crate::{
-    client::{Attempt, Authorizer},
-    credential::{CredentialId, CredentialSet},
+    client::{Attempt, Authorizer, Step},
+    credential::{Credential, CredentialId, CredentialSet},
     engine::{
         snapshot::Snapshot,
         verdict::{Classifier, DefaultClassifier, Verdict},
@@ -63,7 +63,7 @@ pub fn prepare(authorizer: &Authorizer, snapshot: &Snapshot) -> Option<Patch> {
 }
 
 /// A request was sent, once and as one hop, with a credential of a cached snapshot, and the response
-/// matches the [attention](Authorizer::attention). Only if it did carry that credential: what a caller's own
+/// matches the [response_filter](Authorizer::response_filter). Only if it did carry that credential: what a caller's own
 /// header, a `.netrc` or another origin brought about is no evidence. `deadline` is as for
 /// [`Authorizer::begin`].
 ///
@@ -78,6 +78,29 @@ pub fn begin_after(
     deadline: Option<Duration>,
 ) -> Result<Attempt, Error> {
     authorizer.begin_after(snapshot, method, url, replayable, deadline)
+}
+
+/// For a signer that cannot be called in between: the credential that the send under way is to be signed with,
+/// in place of [`Attempt::apply`]. None for a hop to an origin that is not allowed: nothing is added.
+pub fn begin_signing(attempt: &mut Attempt, method: &Method, url: &Url) -> Option<Arc<Credential>> {
+    attempt.begin_signing(method, url)
+}
+
+/// That signer could not sign, which counts as a rejection of the credential. If the step is [`Step::Send`],
+/// another one is to be signed with.
+pub fn signing_failed(attempt: &mut Attempt, error: Error) -> &Step {
+    attempt.signing_failed(error)
+}
+
+/// As [`Attempt::response`], where the caller has asked the classifier itself, and this is what it said.
+pub fn response_judged<'a>(
+    attempt: &'a mut Attempt,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Option<&[u8]>,
+    verdict: Verdict,
+) -> &'a Step {
+    attempt.response_judged(status, headers, body, verdict)
 }
 
 /// The verdict of this name: `accepted`, `rejected`, `throttled`, `other` or `need_body`, as functions in
@@ -161,7 +184,6 @@ pub fn each_event() -> Vec<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderMap, StatusCode};
 
     #[test]
     fn what_was_not_asked_for_is_no_rejection() {

@@ -21,7 +21,7 @@ pub use self::events::Events;
 use crate::{
     clock::Clock,
     credential::{CredentialId, CredentialSet},
-    driver::{self, Driver, GOODBYE, Message, Outbox, Waiter, Woken},
+    driver::{self, Driver, FINAL_REPORT_TIMEOUT, Message, Outbox, Waiter, Woken},
     engine::{
         rotation::{self, Backoff, Counts, Input, Rotation},
         snapshot::Snapshot,
@@ -184,7 +184,7 @@ impl KeySwap {
         self.close();
         let mut alive = self.shared.alive.clone();
         // In a forked child the task is gone, and will never say so.
-        let _ = tokio::time::timeout(GOODBYE * 2, alive.changed()).await;
+        let _ = tokio::time::timeout(FINAL_REPORT_TIMEOUT * 2, alive.changed()).await;
     }
 
     pub(crate) fn shared(&self) -> &Shared {

@@ -18,9 +18,12 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Every error is an [`Error`] whose [`kind`](Error::kind) says what to do. Nothing here prints key
-//! material.
+//! The [`guide`] has a page for each task. Every error is an [`Error`] whose [`kind`](Error::kind) says what
+//! to do. Nothing here prints key material.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg_attr(not(feature = "unstable"), allow(unreachable_pub, reason = "the engine shows it"))]
 mod backoff;
 mod client;
 mod clock;
@@ -36,6 +39,7 @@ mod event;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod guide;
 #[cfg(feature = "host")]
 pub mod host;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
@@ -63,7 +67,7 @@ pub use credential::{Credential, CredentialId, CredentialSet, NamedScheme};
 pub use engine::{
     rotation::Counts,
     snapshot::Snapshot,
-    verdict::{Attention, Classifier, DefaultClassifier, Failure, Verdict},
+    verdict::{Classifier, DefaultClassifier, Failure, ResponseFilter, Verdict},
 };
 pub use error::{Error, ErrorKind};
 pub use event::{Event, WentBack};

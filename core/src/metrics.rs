@@ -7,7 +7,7 @@
 //! | name | kind | unit | of |
 //! | --- | --- | --- | --- |
 //! | `keyswap_fetches_total` | counter | | fetches, by `outcome`: `changed`, `not_modified`, `failed` |
-//! | `keyswap_forced_fetches_total` | counter | | those of them that a rejection or an announcement forced |
+//! | `keyswap_forced_fetches_total` | counter | | those of them that a rejection or a credential status forced |
 //! | `keyswap_rejections_total` | counter | | rejections that counted as evidence |
 //! | `keyswap_sends_total` | counter | | sends of all requests |
 //! | `keyswap_extra_sends_total` | counter | | sends beyond the first of a request |
@@ -117,7 +117,7 @@ fn seconds(millis: i64) -> f64 {
 fn describe() {
     for (name, what) in [
         ("keyswap_fetches_total", "Fetches of a credential set, by outcome."),
-        ("keyswap_forced_fetches_total", "Fetches that a rejection or an announcement forced."),
+        ("keyswap_forced_fetches_total", "Fetches that a rejection or a credential status forced."),
         ("keyswap_rejections_total", "Rejections by the API that counted as evidence."),
         ("keyswap_sends_total", "Sends of all requests."),
         ("keyswap_extra_sends_total", "Sends beyond the first of a request."),

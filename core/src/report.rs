@@ -29,7 +29,7 @@ pub struct Observation {
     /// Which.
     pub credential: CredentialId,
     /// What it is to this program.
-    pub status: Adoption,
+    pub status: ReportedStatus,
     /// When it was last in use.
     pub last_used_at: Option<Timestamp>,
     /// How many requests the API accepted with it, as far as this program's clients know.
@@ -41,7 +41,7 @@ pub struct Observation {
 /// What a credential is to a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Adoption {
+pub enum ReportedStatus {
     /// It is held, and not in use.
     Received,
     /// It is in use.
@@ -52,7 +52,7 @@ pub enum Adoption {
     Rejected,
 }
 
-impl Adoption {
+impl ReportedStatus {
     /// Its name in the protocol.
     pub const fn name(self) -> &'static str {
         match self {

@@ -65,7 +65,7 @@ impl<'a> ResponseView<'a> {
     }
 
     /// The first bytes of the body, once [`Verdict::NeedBody`](crate::Verdict::NeedBody) has asked for them: as
-    /// many as there are, up to [`Attention::body_limit`](crate::Attention::body_limit).
+    /// many as there are, up to [`ResponseFilter::body_limit`](crate::ResponseFilter::body_limit).
     pub fn body(&self) -> Option<&'a [u8]> {
         self.body
     }

@@ -1,4 +1,4 @@
-//! Structured field values (RFC 9651), as far as signed answers and announcements need them: items, and
+//! Structured field values (RFC 9651), as far as signed answers and `Credential-Status` need them: items, and
 //! dictionaries of items and inner lists, read strictly, and written in the one canonical way.
 //!
 //! Strict means that a value which breaks a rule anywhere is no value at all: two readers of a signed

@@ -13,8 +13,8 @@ use http::{HeaderMap, Method, StatusCode};
 #[cfg(feature = "host")]
 use keyswap::host;
 use keyswap::{
-    Attempt, Attention, Authorizer, Classifier, Clock, Credential, CredentialSet, ErrorKind,
-    Failure, KeySwap, ResponseView, Scheme, Sign, Step, Unsigned, Verdict, source,
+    Attempt, Authorizer, Classifier, Clock, Credential, CredentialSet, ErrorKind, Failure, KeySwap,
+    ResponseFilter, ResponseView, Scheme, Sign, Step, Unsigned, Verdict, source,
 };
 use url::Url;
 
@@ -87,9 +87,9 @@ async fn a_send_that_a_host_made_from_its_cache_goes_on_with_what_is_new() {
     let cached = authorizer.snapshot();
     generation.store(5, Relaxed);
     keys.refresh().await.unwrap();
-    assert_eq!(authorizer.attention().statuses, [401]);
+    assert_eq!(authorizer.response_filter().statuses, [401]);
     let headers = ["credential-status", "retry-after"].map(Into::into);
-    assert_eq!(authorizer.attention().headers, headers);
+    assert_eq!(authorizer.response_filter().headers, headers);
     let mut attempt =
         host::begin_after(&authorizer, &cached, &Method::GET, &home(), true, None).unwrap();
     assert_eq!(attempt.credential_id(), Some("k2"));
@@ -112,8 +112,8 @@ impl Classifier for Witness {
         }
     }
 
-    fn attention(&self) -> Attention {
-        Attention::new([404])
+    fn response_filter(&self) -> ResponseFilter {
+        ResponseFilter::new([404])
     }
 }
 
@@ -296,7 +296,7 @@ async fn when_all_is_in_vain_it_waits_for_the_fetch_that_it_forced() {
 }
 
 /// A response with this `Credential-Status`.
-fn announced(attempt: &mut Attempt, status: &str) {
+fn says_status(attempt: &mut Attempt, status: &str) {
     let mut headers = HeaderMap::new();
     headers.insert("credential-status", status.parse().unwrap());
     attempt.response(StatusCode::OK, &headers, None);
@@ -318,7 +318,7 @@ async fn what_a_thousand_responses_announce_is_one_fetch() {
         for _ in 0..1_000 {
             let mut attempt = authorizer.begin(&home(), true, None).unwrap();
             carried(&mut attempt, &home());
-            announced(&mut attempt, status);
+            says_status(&mut attempt, status);
         }
         assert_eq!(fetches(&keys).await, 2, "{status}");
         assert_eq!(keys.stats().counts.forced, u64::from(status.starts_with("revoked")));
@@ -327,7 +327,7 @@ async fn what_a_thousand_responses_announce_is_one_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_announcement_is_heard_from_home_and_about_the_key_that_was_sent() {
+async fn a_credential_status_is_heard_from_home_and_about_the_key_that_was_sent() {
     let keys = keys(&Arc::new(AtomicU64::new(2))).await;
     let authorizer = authorizer(&keys);
     // The first acceptance is heard, and changes what requests report from then on.
@@ -339,7 +339,7 @@ async fn an_announcement_is_heard_from_home_and_about_the_key_that_was_sent() {
     let elsewhere = "https://elsewhere.example.com/".parse().unwrap();
     let mut attempt = authorizer.begin(&home(), true, None).unwrap();
     carried(&mut attempt, &elsewhere);
-    announced(&mut attempt, r#"revoked; id="k2""#);
+    says_status(&mut attempt, r#"revoked; id="k2""#);
     for status in [
         r#"revoked; id="k1""#,
         r#"retiring; id="k7""#,
@@ -350,7 +350,7 @@ async fn an_announcement_is_heard_from_home_and_about_the_key_that_was_sent() {
     ] {
         let mut attempt = authorizer.begin(&home(), true, None).unwrap();
         carried(&mut attempt, &home());
-        announced(&mut attempt, status);
+        says_status(&mut attempt, status);
     }
     assert_eq!(fetches(&keys).await, 1);
     assert!(Arc::ptr_eq(&before, &keys.snapshot()));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
 use keyswap::{
-    Attention, Classifier, Client, ClientBuilder, Endpoint, ErrorKind, KeySwap, Policy,
+    Classifier, Client, ClientBuilder, Endpoint, ErrorKind, KeySwap, Policy, ResponseFilter,
     ResponseView, Scheme, Verdict,
 };
 use keyswap_endpoint::server::{Endpoint as Embedded, Running};
@@ -246,8 +246,8 @@ async fn a_classifier_reads_the_body_and_the_caller_still_gets_all_of_it() {
                 None => Verdict::Other,
             }
         }
-        fn attention(&self) -> Attention {
-            Attention::new([200]).with_body_limit(64)
+        fn response_filter(&self) -> ResponseFilter {
+            ResponseFilter::new([200]).with_body_limit(64)
         }
     }
     let rig = Rig::new("{}").await;
@@ -428,8 +428,8 @@ async fn a_classifier_is_asked_before_a_redirect_is_followed() {
                 _ => Verdict::Accepted,
             }
         }
-        fn attention(&self) -> Attention {
-            Attention::new([302])
+        fn response_filter(&self) -> ResponseFilter {
+            ResponseFilter::new([302])
         }
     }
     let rig = Rig::new("{}").await;

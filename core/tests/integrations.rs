@@ -13,8 +13,8 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client as Hyper, rt::TokioExecutor};
 use keyswap::{
-    Attention, Authorizer, Classifier, Endpoint, ErrorKind, KeySwap, Patch, ResponseView, Scheme,
-    Sign, Unsigned, Verdict,
+    Authorizer, Classifier, Endpoint, ErrorKind, KeySwap, Patch, ResponseFilter, ResponseView,
+    Scheme, Sign, Unsigned, Verdict,
     integrations::{Once, RequireScopes, reqwest_middleware as keyed, tower::AuthorizeLayer},
 };
 use keyswap_endpoint::server::{Endpoint as Embedded, Running};
@@ -81,8 +81,8 @@ impl Classifier for CodeInBody {
         }
     }
 
-    fn attention(&self) -> Attention {
-        Attention::new([200, 401]).with_body_limit(64)
+    fn response_filter(&self) -> ResponseFilter {
+        ResponseFilter::new([200, 401]).with_body_limit(64)
     }
 }
 

@@ -32,6 +32,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("integrations", "client engine error moment net scheme"),
     ("host", "client credential engine error event keyswap response_view scheme source"),
     ("fuzzing", "client source"),
+    ("guide", ""),
 ];
 
 /// What one module alone may use, and which.
@@ -180,6 +181,9 @@ fn sources() -> Vec<(String, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
+                continue;
+            }
+            if path.extension().is_none_or(|ending| ending != "rs") {
                 continue;
             }
             let name = path.strip_prefix(&root).unwrap().with_extension("");

@@ -74,7 +74,7 @@ async fn no_public_type_prints_material() {
         ("Stats", format!("{:#?}", keys.stats())),
         ("Authorizer", format!("{authorizer:#?}")),
         ("Attempt", format!("{attempt:#?}")),
-        ("Attention", format!("{:?}", authorizer.attention())),
+        ("ResponseFilter", format!("{:?}", authorizer.response_filter())),
         ("Patch", format!("{patch:#?}")),
         ("Client", format!("{client:#?}")),
         ("RequestBuilder", format!("{:?}", client.get("/v1?k=MATERIAL-KEY-7f3a"))),

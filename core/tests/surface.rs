@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use keyswap::{
-    Attention, Authorizer, Client, Endpoint, Error, KeySwap, NamedScheme, Policy, source,
+    Authorizer, Client, Endpoint, Error, KeySwap, NamedScheme, Policy, ResponseFilter, source,
 };
 
 /// Each statement forgets something. It is the compiler that tests: were it not warned of, the
@@ -35,7 +35,7 @@ fn what_is_forgotten(keys: &KeySwap, authorizer: &Authorizer) -> Result<(), Erro
         source::File::new("/var/run/secrets/trading");
         source::Env::new("API_KEY");
         NamedScheme::new("api_key").with_header("x-key");
-        Attention::new([401]).with_body_limit(64);
+        ResponseFilter::new([401]).with_body_limit(64);
         Policy::default();
         source::Hint::default();
     }
@@ -98,7 +98,7 @@ fn what_may_grow_says_so() {
             }
         }
     }
-    for kind in ["Event", "Policy", "Step", "Moment", "Attention", "Fetched"] {
+    for kind in ["Event", "Policy", "Step", "Moment", "ResponseFilter", "Fetched"] {
         assert!(seen.iter().any(|it| it == kind), "{kind} was found: {seen:?}");
     }
 }

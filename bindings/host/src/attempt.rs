@@ -9,7 +9,7 @@ use std::{
 };
 
 use http::HeaderMap;
-use keyswap::{Attention, Credential, Error, ErrorKind, Failure, Verdict};
+use keyswap::{Credential, Error, ErrorKind, Failure, ResponseFilter, Verdict, host};
 
 use crate::{
     patch::Patch,
@@ -57,7 +57,7 @@ pub fn failure_named(name: &str) -> Failure {
 #[derive(Clone)]
 pub struct Attempt {
     place: Arc<Mutex<Place>>,
-    attention: Arc<Attention>,
+    filter: Arc<ResponseFilter>,
 }
 
 /// Where it is.
@@ -76,9 +76,9 @@ pub struct Signing {
 }
 
 impl Attempt {
-    pub(crate) fn new(attempt: keyswap::Attempt, attention: Attention) -> Self {
+    pub(crate) fn new(attempt: keyswap::Attempt, filter: ResponseFilter) -> Self {
         let place = Arc::new(Mutex::new(Place::Here(Box::new(attempt))));
-        Self { place, attention: Arc::new(attention) }
+        Self { place, filter: Arc::new(filter) }
     }
 
     /// What to do next.
@@ -152,7 +152,7 @@ impl Attempt {
     pub fn begin_signing(&self, method: &str, url: &str) -> Result<Option<Signing>, Error> {
         let (method, url) = (method_of(method)?, url_of(url)?);
         self.with(|attempt| {
-            let credential = attempt.begin_signing(&method, &url);
+            let credential = host::begin_signing(attempt, &method, &url);
             Ok(credential.map(|credential| Signing { credential }))
         })
     }
@@ -172,7 +172,7 @@ impl Attempt {
                 Ok(patch) => return Ok(Some(Patch::new(patch))),
                 Err(error) => error,
             };
-            match attempt.signing_failed(error.clone()) {
+            match host::signing_failed(attempt, error.clone()) {
                 keyswap::Step::Send => Ok(None),
                 _ => Err(error),
             }
@@ -193,10 +193,12 @@ impl Attempt {
     ) -> Result<Step, Error> {
         let status = status_of(status)?;
         // It is only asked about the responses that it wants to see.
-        let verdict = verdict.filter(|_| self.attention.statuses.contains(&status.as_u16()));
+        let verdict = verdict.filter(|_| self.filter.statuses.contains(&status.as_u16()));
         self.with(|attempt| {
             Ok(match verdict {
-                Some(verdict) => attempt.response_judged(status, headers, body, verdict).into(),
+                Some(verdict) => {
+                    host::response_judged(attempt, status, headers, body, verdict).into()
+                }
                 None => attempt.response(status, headers, body).into(),
             })
         })
@@ -237,7 +239,7 @@ impl Attempt {
     }
 
     /// Waits as [`Step::Wait`] says; at once, if the step is another. The attempt is away until then, and a wait that is
-    /// dropped closes it.
+    /// dropped once it has begun closes it.
     pub fn wait(&self) -> impl Future<Output = Result<Step, Error>> + Send + 'static + use<> {
         let taken = self.take();
         async move {

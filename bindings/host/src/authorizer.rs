@@ -2,12 +2,12 @@
 //!
 //! A language keeps what was [`prepared`](Authorizer::prepared) as long as its epoch is that of the handle, and
 //! patches its requests from it without a call. It begins an [`Attempt`] while there is no patch, or the API asked
-//! for fewer requests, and with [`begin_after`](Authorizer::begin_after) when a response matches the attention.
+//! for fewer requests, and with [`begin_after`](Authorizer::begin_after) when a response matches the filter.
 
 use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, Method};
-use keyswap::{Attention, Error, Scheme, Snapshot, host};
+use keyswap::{Error, ResponseFilter, Scheme, Snapshot, host};
 
 use crate::{
     attempt::Attempt,
@@ -121,8 +121,8 @@ impl Authorizer {
     }
 
     /// The responses that an attempt has to be shown.
-    pub fn attention(&self) -> Attention {
-        self.inner.attention()
+    pub fn response_filter(&self) -> ResponseFilter {
+        self.inner.response_filter()
     }
 
     /// Whether the API asked for fewer requests: each begins an attempt meanwhile, which may make it wait.
@@ -173,10 +173,10 @@ impl Authorizer {
     ) -> Result<Attempt, Error> {
         let (url, deadline) = (url_of(url)?, seconds(deadline, "the deadline")?);
         let attempt = self.inner.begin(&url, replayable, deadline)?;
-        Ok(Attempt::new(attempt, self.attention()))
+        Ok(Attempt::new(attempt, self.response_filter()))
     }
 
-    /// A request was sent with what was prepared, and the response matches the attention.
+    /// A request was sent with what was prepared, and the response matches the filter.
     ///
     /// # Errors
     /// As [`begin`](Self::begin).
@@ -192,7 +192,7 @@ impl Authorizer {
         // The method of what was sent is not told. Until it is sent again: the one that is repeated least.
         let attempt =
             host::begin_after(&self.inner, of, &Method::POST, &url, replayable, deadline)?;
-        Ok(Attempt::new(attempt, self.attention()))
+        Ok(Attempt::new(attempt, self.response_filter()))
     }
 
     /// The patch that these headers are (in the raw form), for a language that kept them and nothing else.
@@ -238,7 +238,7 @@ impl Prepared {
 
     /// Whether each request is to report what the API says.
     pub fn is_probing(&self) -> bool {
-        self.snapshot.is_probing()
+        self.snapshot.wants_evidence()
     }
 
     /// The id of the credential in use.

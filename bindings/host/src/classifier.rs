@@ -5,7 +5,7 @@
 
 use std::{fmt, sync::Arc};
 
-use keyswap::{Attention, Classifier, ResponseView, Verdict, host};
+use keyswap::{Classifier, ResponseFilter, ResponseView, Verdict, host};
 
 use crate::{options::ClassifierOptions, text::pairs_of};
 
@@ -34,7 +34,7 @@ pub struct Judged {
 
 /// The classifier that the core asks.
 pub(crate) struct Judge {
-    attention: Attention,
+    filter: ResponseFilter,
     foreign: Option<Arc<dyn ForeignClassifier>>,
 }
 
@@ -44,14 +44,14 @@ impl Judge {
         foreign: Option<Arc<dyn ForeignClassifier>>,
     ) -> Self {
         let (statuses, body_limit) = (options.statuses.clone(), options.body_limit as usize);
-        Self { attention: Attention::new(statuses).with_body_limit(body_limit), foreign }
+        Self { filter: ResponseFilter::new(statuses).with_body_limit(body_limit), foreign }
     }
 }
 
 impl Classifier for Judge {
     fn classify(&self, response: &ResponseView<'_>) -> Verdict {
         let status = response.status().as_u16();
-        if !self.attention.statuses.contains(&status) {
+        if !self.filter.statuses.contains(&status) {
             return host::unasked(response);
         }
         let Some(foreign) = &self.foreign else { return Verdict::Other };
@@ -65,8 +65,8 @@ impl Classifier for Judge {
         aside(|| foreign.judge(shown())).unwrap_or(Verdict::Other)
     }
 
-    fn attention(&self) -> Attention {
-        self.attention.clone()
+    fn response_filter(&self) -> ResponseFilter {
+        self.filter.clone()
     }
 }
 

@@ -27,7 +27,8 @@ pub struct EndpointOptions {
     pub timeout: Option<f64>,
     /// Whether the push channel is followed where the set offers one. True by default; polling never stops.
     pub push: Option<bool>,
-    /// After how many seconds of silence the push channel counts as lost, and is connected anew. 45 s by default.
+    /// How long the push channel may be silent until it counts as lost and is connected anew, in seconds. 45 s by
+    /// default.
     pub heartbeat: Option<f64>,
     /// The provider's public key, the base64 of its 32 bytes (Ed25519). With it, answers that are not signed by it
     /// are refused.

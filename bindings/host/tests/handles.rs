@@ -118,18 +118,65 @@ async fn a_wait_takes_the_attempt_away_and_brings_it_back() {
     let begin = || {
         let attempt = authorizer.begin(URL, true, None).expect("an attempt");
         sent(&attempt);
-        assert_eq!(answered(&attempt, 401, None), Step::Wait);
         attempt
     };
     let attempt = begin();
+    assert_eq!(answered(&attempt, 401, None), Step::Wait);
     let waiting = attempt.wait();
     assert!(attempt.step().is_err(), "it is away");
-    assert_eq!(waiting.await.expect("a step"), Step::Return);
+    // How often it is tried again before it has waited in vain depends on the time.
+    let mut step = waiting.await.expect("a step");
+    while step != Step::Return {
+        step = match step {
+            Step::Wait => attempt.wait().await.expect("a step"),
+            _ => {
+                sent(&attempt);
+                answered(&attempt, 401, None)
+            }
+        };
+    }
     let cause = attempt.cause().expect("it is here").expect("a cause").to_string();
     assert!(cause.contains("the function threw TypeError"), "{cause}");
-    // One that was closed meanwhile, or is not waited for any more, stays closed.
+    // One that was closed meanwhile stays closed.
+    let closed = begin();
+    let waiting = closed.wait();
+    closed.close();
+    let _ = waiting.await;
+    assert!(closed.step().is_err());
     let error = keys.refresh(Some(5.0)).await.expect_err("it threw");
     assert_eq!(error.kind(), ErrorKind::SourceFailed);
+}
+
+/// Answers once, and never again.
+#[derive(Default)]
+struct Once(Mutex<Vec<Answer>>);
+
+impl ForeignFunction for Once {
+    fn begin(&self, answer: Answer) -> Result<Pending, Error> {
+        let mut all = self.0.lock().expect("a lock");
+        if all.is_empty() {
+            answer.settle(Ok(r#"{"current": {"id": "k1", "key": "only"}}"#.into()));
+        }
+        all.push(answer);
+        Ok(Box::new(()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_nobody_waits_for_closes_the_attempt() {
+    let source = Source::function(Function::new(Arc::new(Once::default())));
+    let long = r#"{"policy": {"wait": 60, "wait_unproven": 60, "rotation_pause": 60, "fetch_timeout": 60}}"#;
+    let options: KeySwapOptions = from_json(long).expect("options");
+    let keys = Keys::follow(&source, &options, Place::on(Handle::current())).expect("a handle");
+    keys.ready(Some(5.0)).await.expect("a set");
+    let authorizer = authorizer(&keys, r#"{"scheme": {}}"#, &Foreign::default());
+    let attempt = authorizer.begin(URL, true, None).expect("an attempt");
+    sent(&attempt);
+    assert_eq!(answered(&attempt, 401, None), Step::Wait);
+    drop(attempt.wait());
+    assert_eq!(attempt.step().expect("nothing has begun"), Step::Wait);
+    let begun = tokio::time::timeout(Duration::from_millis(1), attempt.wait()).await;
+    assert!(begun.is_err() && attempt.step().is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,26 +9,11 @@ import { inspect } from 'node:util'
 import * as native from '../native'
 import { Attempt, Patch } from './attempt'
 import { told } from './errors'
+import type { KeyedOptions } from './generated/options'
 import { keepHere } from './here'
 import type { KeySwap } from './keys'
 import { type HeaderInput, namesOf, rawOf, seconds } from './options'
 import type { Classifier, Scheme } from './schemes'
-
-/** What all that puts credentials on requests has in common. */
-export interface KeyedOptions {
-  /** How credentials go onto requests; without it, as the set says. */
-  scheme?: Scheme
-  /** Where they may go, and nowhere else: requests to other origins pass without. */
-  allowedOrigins?: readonly (string | URL)[]
-  classifier?: Classifier
-  /** Plain HTTP to other machines: credentials can be read on the way. */
-  plainHttpAllowed?: boolean
-  /**
-   * A request that sets the header of the scheme itself is an error, unless it is to win: then it is sent as it is, and
-   * what the API says of it is no evidence about the credential.
-   */
-  ownHeaderWins?: boolean
-}
 
 export interface BeginOptions {
   /** Whether it may be sent again: not if its body is a stream. */

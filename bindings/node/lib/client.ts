@@ -1,8 +1,9 @@
 import { inspect } from 'node:util'
 
 import * as native from '../native'
-import { type KeyedOptions, writtenFor } from './authorizer'
+import { writtenFor } from './authorizer'
 import { fromNative, givenUpBy, KeyswapError, settled, told } from './errors'
+import type { ClientFields, KeyedOptions } from './generated/options'
 import { Credential, type KeySwap } from './keys'
 import { asRecord, type HeaderInput, rawOf, seconds, written } from './options'
 import { type Classifier, judge, type SignFunction, signed } from './schemes'
@@ -11,19 +12,9 @@ type BodyInput =
   | string | Uint8Array | ArrayBuffer | URLSearchParams | Blob
   | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array | string>
 
-export interface ClientOptions extends KeyedOptions {
-  /** What paths are added to, and the first allowed origin. */
-  baseURL?: string | URL
+export interface ClientOptions extends KeyedOptions, ClientFields {
   /** Further keys, for requests that pass `keys: 'name'`. */
   named?: Readonly<Record<string, KeySwap>>
-  /** On every request unless it sets its own. */
-  headers?: HeaderInput
-  /** Until the head of the response is there, and then for each part of the body; 30 000 ms, null for none. */
-  timeout?: number | null
-  /** Of 429, 502, 503, 504 and failed connections: 2. */
-  retries?: number
-  /** 10. */
-  maxRedirects?: number
 }
 
 export interface RequestOptions {

@@ -1,29 +1,5 @@
 import type * as native from '../native'
-
-/** What went wrong, in a word that stays the same in every language and version. */
-export type ErrorCode =
-  | 'bootstrap_rejected'
-  | 'forbidden'
-  | 'unknown_set'
-  | 'set_revoked'
-  | 'unavailable'
-  | 'throttled'
-  | 'timeout'
-  | 'malformed'
-  | 'older_generation'
-  | 'signature_invalid'
-  | 'source_failed'
-  | 'expired'
-  | 'not_ready'
-  | 'closed'
-  | 'origin_not_allowed'
-  | 'insecure_url'
-  | 'invalid_config'
-  | 'missing_scope'
-  | 'scheme_failed'
-  | 'transport'
-  | 'status'
-  | 'body'
+import type { ErrorCode } from './generated/errors'
 
 /** The one error of this package. `code` says what happened, the message what to do about it. */
 export class KeyswapError extends Error {

@@ -7,8 +7,9 @@
 
 import * as native from '../native'
 import type { Attempt, Patch, Step } from './attempt'
-import { Authorizer, type KeyedOptions, type Prepared } from './authorizer'
+import { Authorizer, type Prepared } from './authorizer'
 import { invalid, KeyswapError, told } from './errors'
+import type { KeyedOptions } from './generated/options'
 import { keepHere } from './here'
 import type { KeySwap } from './keys'
 import { asRecord, namesOf } from './options'

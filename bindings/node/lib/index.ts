@@ -1,13 +1,16 @@
 export { Attempt, type NextHop, Patch, type Step } from './attempt'
-export { Authorizer, type BeginOptions, type KeyedOptions, Prepared } from './authorizer'
+export { Authorizer, type BeginOptions, Prepared } from './authorizer'
 export { Client, type ClientOptions, ClientResponse, type RequestOptions } from './client'
-export { type ErrorCode, KeyswapError } from './errors'
-export { type Event, type EventFields, type EventName, type EventOf, Events } from './events'
+export { KeyswapError } from './errors'
+export { Events } from './events'
 export { createFetch, type FetchOptions, type KeyedFetch, type KeyedInit } from './fetch'
 export type { AdapterOptions } from './flow'
-export {
-  Credential, type CredentialSet, KeySwap, type KeySwapOptions, type Listener, type Policy, type Stats, type WaitOptions,
-} from './keys'
+export type { ErrorCode } from './generated/errors'
+export type { Event, EventFields, EventName, EventOf } from './generated/events'
+export type { KeyedOptions, KeySwapOptions } from './generated/options'
+export type { Policy } from './generated/policy'
+export type { Stats } from './generated/stats'
+export { Credential, type CredentialSet, KeySwap, type Listener, type WaitOptions } from './keys'
 export { type LogFunction, type Logger, type LogLevel, setLogger } from './log'
 export {
   basic, bearer, type Classifier, header, type Judged, query, type Scheme, sign, type Signature, type SignFunction,

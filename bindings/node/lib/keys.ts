@@ -3,70 +3,13 @@ import { inspect } from 'node:util'
 
 import * as native from '../native'
 import { givenUpBy, KeyswapError, settled, told } from './errors'
-import { type Event, type EventName, type EventOf, Events } from './events'
+import { Events } from './events'
+import type { Event, EventName, EventOf } from './generated/events'
+import type { KeySwapOptions } from './generated/options'
+import { POLICY_TIMES } from './generated/policy'
+import type { Stats } from './generated/stats'
 import { read, seconds, written } from './options'
 import { type Source, type SourceFunction, sourceOf } from './sources'
-
-/**
- * The numbers that the core works with; what is not named keeps its default. Times are milliseconds. What
- * each one means, its default and the reason for it stand in the documentation of the core's `Policy`.
- */
-export interface Policy {
-  softLeadRatio?: number
-  softLeadMax?: number
-  hardLeadRatio?: number
-  hardLeadMax?: number
-  poll?: number
-  pollSpread?: number
-  ceiling?: number
-  fetchFloor?: number
-  fetchFloorMin?: number
-  backoffMin?: number
-  backoffMax?: number
-  backoffMaxUrgent?: number
-  retryAfterMin?: number
-  retryAfterMax?: number
-  slowRetryMin?: number
-  slowRetryMax?: number
-  fetchTimeout?: number
-  signatureAge?: number
-  hardWait?: number
-  wait?: number
-  waitUnproven?: number
-  goBack?: number
-  forcedBurst?: number
-  forcedEvery?: number
-  probeDelays?: readonly number[]
-  probeTimeout?: number
-  probeAgain?: number
-  probeUnreported?: number
-  keepInUse?: number
-  giveUp?: number
-  episode?: number
-  episodeMax?: number
-  rotationWindow?: number
-  rotationPause?: number
-  previousGrace?: number
-  staleGrace?: number
-  wake?: number
-  lagging?: number
-  lease?: number
-  drain?: number
-}
-
-/** Numbers of the policy that are no times. */
-const PLAIN = new Set(['softLeadRatio', 'hardLeadRatio', 'pollSpread', 'forcedBurst'])
-
-export interface KeySwapOptions {
-  policy?: Policy
-  /** What logs call the set, in a program that follows several. */
-  name?: string
-  /**
-   * That each call of a function makes a new credential, such as a token. It is then called by the life of what it
-   * made, and not polled.
-   */
-  mints?: boolean
-}
 
 /** What is called at events of that name, or at every one for `event`. */
 export type Listener<N extends EventName | 'event'> = (event: N extends EventName ? EventOf<N> : Event) => void
@@ -75,26 +18,6 @@ export interface WaitOptions {
   /** In milliseconds; by default there is no limit. */
   timeout?: number
   signal?: AbortSignal
-}
-
-/** What was counted so far. */
-export interface Stats {
-  readonly generation: number | null
-  readonly epoch: number
-  readonly inUse: string | null
-  readonly expiresAt: Date | null
-  readonly lastSuccess: Date | null
-  readonly ageMs: number | null
-  readonly fetchesChanged: number
-  readonly fetchesNotModified: number
-  readonly fetchesFailed: number
-  readonly fetchesForced: number
-  readonly rejections: number
-  readonly fallbacks: number
-  readonly rollbacks: number
-  readonly sends: number
-  readonly extraSends: number
-  readonly waiting: number
 }
 
 /** What the core says of a credential. */
@@ -193,7 +116,7 @@ export class KeySwap implements AsyncDisposable, Disposable {
     this.#name = options.name
     const { policy = {}, name, mints } = options
     const made = sourceOf(source, mints)
-    const json = JSON.stringify({ policy: written(policy, (name) => !PLAIN.has(name)), name, mints })
+    const json = JSON.stringify({ policy: written(policy, (name) => POLICY_TIMES.has(name)), name, mints })
     this.native = told(native.NativeKeySwap.follow(made.native, json, this.#epochs))
     this.key = () => this.current.reveal()
     this.akey = async () => {

@@ -2,6 +2,7 @@ import { inspect } from 'node:util'
 
 import * as native from '../native'
 import { told } from './errors'
+import type { EndpointFields } from './generated/options'
 import { written } from './options'
 
 /** A credential as a source's function writes it. Further names in `material` are for schemes of your own. */
@@ -56,38 +57,10 @@ export class Source {
   }
 }
 
-export interface EndpointOptions {
-  /**
-   * The credential that the endpoint is asked with, a function that returns it, or false for none. By
-   * default it is the environment variable KEYSWAP_BOOTSTRAP.
-   */
-  bootstrap?: string | (() => string | Promise<string>) | false
-  /** A file that holds it. */
-  bootstrapFile?: string
-  /** Of one fetch, in milliseconds: 10 000. */
-  timeout?: number
-  /** Whether push is followed where the set offers it: true. */
-  push?: boolean
-  /** After so many milliseconds of silence push counts as lost: 45 000. */
-  heartbeat?: number
-  /** The provider's public key: answers that it did not sign are refused. */
-  signedBy?: string
-  /** Which set this is, where the last part of the URL is not its name. */
-  setName?: string
-  /** PEM, trusted instead of the machine's. */
-  rootCertificates?: string
-  /** A file that holds it, read again before each question. */
-  rootCertificatesFile?: string
-  /** PEM, a chain and its key, shown to the endpoint. */
-  clientCertificate?: string
-  /** A file that holds both, read again before each question: for certificates that are renewed. */
-  clientCertificateFile?: string
-  /** What the provider's operators see this program as. */
-  app?: string
+/** What there is to say of a rotation endpoint. */
+export interface EndpointOptions extends EndpointFields {
   /** Further endpoints that show the same set, asked in order when this one fails. */
   regions?: readonly (string | URL | Source)[]
-  /** Plain HTTP to other machines. */
-  plainHttpAllowed?: boolean
 }
 
 /** A rotation endpoint that speaks `keyswap/1`, at the URL of the set itself. */

@@ -44,13 +44,13 @@ impl NativeAuthorizer {
     /// The statuses of the responses that an attempt has to be shown.
     #[napi(getter)]
     pub fn attention(&self) -> Vec<u16> {
-        self.0.attention().statuses
+        self.0.response_filter().statuses
     }
 
     /// The names, in lower case, of the headers whose responses an attempt has to be shown.
     #[napi(getter)]
     pub fn attention_headers(&self) -> Vec<String> {
-        self.0.attention().headers.into_iter().map(String::from).collect()
+        self.0.response_filter().headers.into_iter().map(String::from).collect()
     }
 
     /// Whether the API asked for fewer requests: each begins an attempt meanwhile.

@@ -230,17 +230,17 @@ test('nothing that can be printed shows a key', async (t) => {
 test('codes and names are those of the core', async () => {
   const { readFileSync } = await import('node:fs')
   const listed = (name) => {
-    const text = readFileSync(new URL(`../lib/${name}.ts`, import.meta.url), 'utf8')
+    const text = readFileSync(new URL(`../lib/generated/${name}.ts`, import.meta.url), 'utf8')
     return [...text.matchAll(/^ {2}\| '([a-z_]+)'/gm)].map((found) => found[1])
   }
   assert.deepEqual(listed('errors').sort(), [...new Set(native.errorCodes())].sort())
   assert.deepEqual(listed('events').sort(), [...native.eventNames()].sort())
   // Each event has its fields, and they are those of the record that it comes from.
-  const told = readFileSync(new URL('../lib/events.ts', import.meta.url), 'utf8')
+  const told = readFileSync(new URL('../lib/generated/events.ts', import.meta.url), 'utf8')
   const [fields] = /^export interface EventFields \{.*?^\}/ms.exec(told)
-  const events = [...fields.matchAll(/^ {2}([a-z_]+): \{(.*)\}$/gm)]
+  const events = [...fields.matchAll(/^ {2}([a-z_]+): \{\n(.*?)^ {2}\}/gms)]
   assert.deepEqual(events.map(([, name]) => name).sort(), [...native.eventNames()].sort())
-  const shown = events.flatMap(([, , each]) => [...each.matchAll(/([a-z_]+)\??:/g)].map((found) => found[1]))
+  const shown = events.flatMap(([, , each]) => [...each.matchAll(/^ {4}([a-z_]+)\??:/gm)].map((found) => found[1]))
   const records = readFileSync(join(ROOT, 'bindings/host/src/records.rs'), 'utf8')
   const [record] = /^pub struct EventRecord \{.*?^\}/ms.exec(records)
   const recorded = [...record.matchAll(/^ {4}pub ([a-z_]+):/gm)].map((found) => found[1])
@@ -248,7 +248,7 @@ test('codes and names are those of the core', async () => {
   const policy = readFileSync(join(ROOT, 'core/src/policy.rs'), 'utf8')
   const [struct] = /^pub struct Policy \{.*?^\}/ms.exec(policy)
   const numbers = [...struct.matchAll(/^ {4}pub ([a-z_]+):/gm)].map((found) => found[1])
-  const typed = readFileSync(new URL('../lib/keys.ts', import.meta.url), 'utf8')
+  const typed = readFileSync(new URL('../lib/generated/policy.ts', import.meta.url), 'utf8')
   const [written] = /^export interface Policy \{.*?^\}/ms.exec(typed)
   const names = [...written.matchAll(/^ {2}([a-zA-Z]+)\?:/gm)].map((found) => found[1].replace(/[A-Z]/g, '_$&').toLowerCase())
   assert.deepEqual(names.sort(), numbers.sort())

@@ -190,20 +190,20 @@ impl Authorizer {
     /// The statuses of the responses that an attempt has to be shown.
     #[getter]
     fn attention(&self, py: Python<'_>) -> PyResult<Vec<u16>> {
-        Ok(self.0.live(py)?.inner.attention().statuses)
+        Ok(self.0.live(py)?.inner.response_filter().statuses)
     }
 
     /// The names, in lower case, of the headers whose responses an attempt has to be shown.
     #[getter]
     fn attention_headers(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let headers = self.0.live(py)?.inner.attention().headers;
+        let headers = self.0.live(py)?.inner.response_filter().headers;
         Ok(headers.into_iter().map(String::from).collect())
     }
 
     /// How many bytes of a body a classifier may ask for.
     #[getter]
     fn body_limit(&self, py: Python<'_>) -> PyResult<usize> {
-        Ok(self.0.live(py)?.inner.attention().body_limit)
+        Ok(self.0.live(py)?.inner.response_filter().body_limit)
     }
 
     /// Whether a request goes out as it is, because it has a header that the patch sets and that wins. What

@@ -71,18 +71,18 @@ impl NativeAuthorizer {
     /// `scheme_failed` if the credential cannot be put on a request.
     pub fn snapshot(&self) -> Result<Arc<NativeSnapshot>, NativeError> {
         let inner = self.0.snapshot();
-        let patch = host::prepare(&self.0, &inner).filter(|_| !inner.is_probing());
+        let patch = host::prepare(&self.0, &inner).filter(|_| !inner.wants_evidence());
         Ok(Arc::new(NativeSnapshot { patch: patch.map(NativePatch::new), inner }))
     }
 
     /// The statuses of the responses that an attempt has to be shown.
     pub fn attention(&self) -> Vec<u32> {
-        self.0.attention().statuses.into_iter().map(u32::from).collect()
+        self.0.response_filter().statuses.into_iter().map(u32::from).collect()
     }
 
     /// The names, in lower case, of the headers whose responses an attempt has to be shown.
     pub fn attention_headers(&self) -> Vec<String> {
-        self.0.attention().headers.into_iter().map(String::from).collect()
+        self.0.response_filter().headers.into_iter().map(String::from).collect()
     }
 
     /// Whether credentials may go to this URL now.

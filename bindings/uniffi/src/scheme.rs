@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use keyswap::{Attention, Classifier, ResponseView, Scheme, Verdict, host};
+use keyswap::{Classifier, ResponseFilter, ResponseView, Scheme, Verdict, host};
 
 /// How a credential goes onto a request.
 #[derive(Clone, Debug, uniffi::Enum)]
@@ -76,12 +76,12 @@ pub(crate) fn having_said<T>(verdict: Option<Verdict>, run: impl FnOnce() -> T) 
 
 /// A function of the program that judges responses; what it says is passed beside each of them.
 #[derive(Debug)]
-pub(crate) struct Judge(Attention);
+pub(crate) struct Judge(ResponseFilter);
 
 impl Judge {
     pub(crate) fn new(statuses: Vec<u16>, body_limit: u32) -> Self {
         let body_limit = body_limit as usize;
-        Self(Attention::new(statuses).with_body_limit(body_limit))
+        Self(ResponseFilter::new(statuses).with_body_limit(body_limit))
     }
 }
 
@@ -93,7 +93,7 @@ impl Classifier for Judge {
         host::unasked(response)
     }
 
-    fn attention(&self) -> Attention {
+    fn response_filter(&self) -> ResponseFilter {
         self.0.clone()
     }
 }

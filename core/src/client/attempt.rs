@@ -1,6 +1,6 @@
 //! One request on its way through a rotation.
 //!
-//! An attempt carries what it sees to the engine's [`Course`] and says what that decides. It waits, but
+//! An attempt carries what it sees to the engine's [`AttemptMachine`] and says what that decides. It waits, but
 //! sends nothing itself.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -14,7 +14,7 @@ use crate::{
     credential::Credential,
     driver::Woken,
     engine::{
-        attempt::{Course, Next, Outcome, waits_until},
+        attempt::{AttemptMachine, Next, Outcome, waits_until},
         rotation::{Evidence, Input},
         snapshot::Snapshot,
         throttle::Throttle,
@@ -31,7 +31,7 @@ use crate::{
 /// One request, that is one hop, on its way through a rotation. Dropping it, at any time, is fine.
 #[must_use = "an attempt says what to do with the request"]
 pub struct Attempt {
-    course: Course,
+    machine: AttemptMachine,
     parts: Arc<Parts>,
     /// Where it goes, which of the allowed origins that is, and the epoch at which it was admitted.
     url: Url,
@@ -102,7 +102,7 @@ impl Attempt {
     ) -> Self {
         let deadline = deadline.map(|deadline| now.saturating_add(millis(deadline)));
         Self {
-            course: Course::new(replayable, now, deadline, &parts.keys.shared().policy),
+            machine: AttemptMachine::new(replayable, now, deadline, &parts.keys.shared().policy),
             parts,
             url: url.clone(),
             place,
@@ -126,7 +126,7 @@ impl Attempt {
     /// Decides what comes before the first send: the scopes that it needs, and a pause that the API wants.
     pub(super) fn begin(mut self, scopes: &[Box<str>], now: u64) -> Self {
         if !scopes.is_empty() {
-            self.course = self.course.require(scopes);
+            self.machine = self.machine.require(scopes);
         }
         let throttle = self.throttle();
         match throttle.and_then(|throttle| throttle.pause(now, self.until, fastrand::f64())) {
@@ -139,12 +139,12 @@ impl Attempt {
         self
     }
 
-    #[cfg(feature = "host")]
     /// Goes on after a first send that was made without an attempt, with the credential of a snapshot.
+    #[cfg_attr(not(feature = "host"), allow(dead_code, reason = "for hosts"))]
     pub(super) fn begin_after(mut self, snapshot: &Snapshot, method: &Method) -> Self {
         self.method = method.clone();
         if let Some(credential) = &snapshot.in_use {
-            self.course = self.course.sent(credential.clone());
+            self.machine = self.machine.sent(credential.clone());
             // The true number is not known; the lowest that it can have makes the evidence as old as
             // it may be.
             self.sent = snapshot.sends + 1;
@@ -180,7 +180,7 @@ impl Attempt {
             return Ok(patch);
         }
         let parts = self.parts.clone();
-        while let Some(credential) = self.course.assigned() {
+        while let Some(credential) = self.machine.assigned() {
             let Some(scheme) = parts.scheme.as_ref().filter(|scheme| scheme.is_signing()) else {
                 return parts.prepare(credential).map(Option::unwrap_or_default);
             };
@@ -199,27 +199,25 @@ impl Attempt {
         Ok(Patch::default())
     }
 
-    /// For a signer that cannot be called in between: the credential that the send under way is to be signed with, in
-    /// place of [`apply`](Self::apply). None for a hop to an origin that is not allowed: nothing is added.
-    pub fn begin_signing(&mut self, method: &Method, url: &Url) -> Option<Arc<Credential>> {
+    #[cfg(feature = "host")]
+    pub(crate) fn begin_signing(&mut self, method: &Method, url: &Url) -> Option<Arc<Credential>> {
         if !self.goes_home(method, url) {
             return None;
         }
-        self.course.assigned().cloned()
+        self.machine.assigned().cloned()
     }
 
-    /// That signer could not sign, which counts as a rejection of the credential. If the step is [`Step::Send`],
-    /// another one is to be signed with.
-    pub fn signing_failed(&mut self, error: Error) -> &Step {
-        if let Some(credential) = self.course.assigned() {
+    /// The signer could not sign, which counts as a rejection of the credential.
+    pub(crate) fn signing_failed(&mut self, error: Error) -> &Step {
+        if let Some(credential) = self.machine.assigned() {
             // What a program's own signer says may quote what it was given.
             let (id, code) = (credential.id(), error.code());
             let what = format!("{id} could not sign a request: the signer failed with {code}");
             let why = Error::new(ErrorKind::SchemeFailed, what);
             self.parts.tell_unfit(credential, why, Some(self.sent));
         }
-        let next =
-            self.decide(|course, now, snapshot, policy| course.unfit(now, snapshot, error, policy));
+        let next = self
+            .decide(|machine, now, snapshot, policy| machine.unfit(now, snapshot, error, policy));
         self.take(next);
         &self.step
     }
@@ -253,20 +251,20 @@ impl Attempt {
     }
 
     /// The same, where the caller has asked the classifier itself, and this is what it said.
-    pub fn response_judged(
+    pub(crate) fn response_judged(
         &mut self,
         status: StatusCode,
         headers: &HeaderMap,
         body: Option<&[u8]>,
         verdict: Verdict,
     ) -> &Step {
-        self.pass_on(headers);
+        self.on_credential_status(headers);
         let verdict = if self.at_home { verdict } else { Verdict::Other };
         let classifier = &self.parts.classifier;
         self.is_rejected = verdict == Verdict::Rejected;
         match verdict {
             Verdict::NeedBody if body.is_none() => {
-                self.step = Step::NeedBody { max: classifier.attention().body_limit };
+                self.step = Step::NeedBody { max: classifier.response_filter().body_limit };
                 return &self.step;
             }
             Verdict::Throttled => {
@@ -277,7 +275,7 @@ impl Attempt {
             }
             // A redirect concludes nothing, and answers the request: it is not sent again with another
             // credential, and the hop behind it goes on with the trial.
-            Verdict::Other if status.is_redirection() => self.course.hand_on(self.now()),
+            Verdict::Other if status.is_redirection() => self.machine.hand_on(self.now()),
             _ => {}
         }
         // What was refused was not done. What else came may have been.
@@ -293,7 +291,7 @@ impl Attempt {
     pub fn failed(&mut self, failure: Failure) -> &Step {
         self.is_rejected = false;
         if failure == Failure::Connect {
-            self.course.hand_on(self.now());
+            self.machine.hand_on(self.now());
         }
         self.judged(Verdict::Other, false);
         &self.step
@@ -318,7 +316,7 @@ impl Attempt {
             match waiting {
                 Waiting::Throttle(pause) => {
                     tokio::time::sleep(pause).await;
-                    self.course.starts(self.now(), &self.parts.keys.shared().policy);
+                    self.machine.starts(self.now(), &self.parts.keys.shared().policy);
                 }
                 Waiting::News { until, asks } => self.rest(until, asks).await,
             }
@@ -329,18 +327,18 @@ impl Attempt {
 
     /// The id of the credential of the send under way.
     pub fn credential_id(&self) -> Option<&str> {
-        self.course.assigned().map(|credential| credential.id())
+        self.machine.assigned().map(|credential| credential.id())
     }
 
     /// How often the request was sent so far, with the send under way.
     pub fn sends(&self) -> u32 {
-        self.course.sends()
+        self.machine.sends()
     }
 
     /// Begins again for a reason that is not the credential: after a 503, say. False if the request was
     /// sent as often as it may be.
     pub fn repeat(&mut self) -> bool {
-        let again = self.course.repeat();
+        let again = self.machine.repeat();
         if again {
             self.proceed();
         }
@@ -364,7 +362,7 @@ impl Attempt {
         };
         // However it was woken, the newest snapshot tells all that matters.
         if woken == Some(Woken::Settled) || (woken.is_none() && asks) {
-            self.course.settled();
+            self.machine.settled();
         }
         if asks {
             self.cause = self.parts.keys.store().failure();
@@ -387,31 +385,34 @@ impl Attempt {
     fn proceed(&mut self) {
         let began = self.parts.keys.store().fetch_began();
         let next = self
-            .decide(|course, now, snapshot, policy| course.proceed(now, snapshot, began, policy));
+            .decide(|machine, now, snapshot, policy| machine.proceed(now, snapshot, began, policy));
         self.take(next);
     }
 
-    /// Asks the course, with the newest snapshot.
-    fn decide(&mut self, ask: impl FnOnce(&mut Course, u64, &Snapshot, &Policy) -> Next) -> Next {
+    /// Asks the state machine, with the newest snapshot.
+    fn decide(
+        &mut self,
+        ask: impl FnOnce(&mut AttemptMachine, u64, &Snapshot, &Policy) -> Next,
+    ) -> Next {
         let keys = &self.parts.keys;
         let snapshot = keys.store().snapshot();
         self.seen = snapshot.epoch();
-        ask(&mut self.course, keys.shared().clock.boot(), &snapshot, &keys.shared().policy)
+        ask(&mut self.machine, keys.shared().clock.boot(), &snapshot, &keys.shared().policy)
     }
 
     /// What the API says of the credential that it was sent on this hop, and of no other.
-    fn pass_on(&self, headers: &HeaderMap) {
+    fn on_credential_status(&self, headers: &HeaderMap) {
         if self.at_home
-            && let Some((id, what)) = status::read(headers)
+            && let Some((id, status)) = status::read(headers)
             && self.credential_id() == Some(&*id)
         {
-            self.parts.keys.send_input(Input::Announced { credential: id, what });
+            self.parts.keys.send_input(Input::CredentialStatus { credential: id, status });
         }
     }
 
     fn judged(&mut self, verdict: Verdict, repeatable: bool) {
-        let is_probing = self.course.is_probing();
-        if let Some(credential) = self.course.assigned() {
+        let is_probing = self.machine.is_probing();
+        if let Some(credential) = self.machine.assigned() {
             if verdict == Verdict::Accepted {
                 credential.accepted().add();
             }
@@ -421,7 +422,7 @@ impl Attempt {
                 Verdict::Rejected => keys.send_input(Input::Rejected(evidence())),
                 // What was learnt on a way around is worth telling to those who wait, whoever asks.
                 Verdict::Accepted
-                    if self.course.sends() > 1 || keys.store().snapshot().evidence =>
+                    if self.machine.sends() > 1 || keys.store().snapshot().evidence =>
                 {
                     keys.send_input(Input::Accepted(evidence()));
                     let trial = self.trial.take();
@@ -432,15 +433,16 @@ impl Attempt {
                 _ => {}
             }
         }
-        if verdict != Verdict::Rejected && !is_probing && !self.course.is_trying() {
+        if verdict != Verdict::Rejected && !is_probing && !self.machine.is_trying() {
             // The common case, for which no clock is read.
             self.wait = None;
             self.step = Step::Return;
             return;
         }
         let outcome = Outcome { verdict, sent: self.sent, repeatable };
-        let next = self
-            .decide(|course, now, snapshot, policy| course.judged(now, snapshot, outcome, policy));
+        let next = self.decide(|machine, now, snapshot, policy| {
+            machine.judged(now, snapshot, outcome, policy)
+        });
         self.take(next);
     }
 
@@ -450,7 +452,7 @@ impl Attempt {
             match next {
                 Next::Send(credential) => match self.check(&credential) {
                     Ok(patch) => {
-                        let is_extra = self.course.sends() > 1;
+                        let is_extra = self.machine.sends() > 1;
                         self.sent = self.parts.keys.store().next_send(is_extra);
                         self.patch = patch;
                         break Step::Send;
@@ -460,8 +462,8 @@ impl Attempt {
                     }
                     Err(why) => {
                         self.parts.tell_unfit(&credential, why.clone(), None);
-                        next = self.decide(|course, now, snapshot, policy| {
-                            course.unfit(now, snapshot, why, policy)
+                        next = self.decide(|machine, now, snapshot, policy| {
+                            machine.unfit(now, snapshot, why, policy)
                         });
                     }
                 },

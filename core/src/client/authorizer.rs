@@ -26,7 +26,7 @@ use crate::{
         rotation::{Input, Unfit},
         snapshot::Snapshot,
         throttle::Throttle,
-        verdict::{Attention, Classifier, DefaultClassifier},
+        verdict::{Classifier, DefaultClassifier, ResponseFilter},
     },
     error::{Error, ErrorKind},
     keyswap::KeySwap,
@@ -77,18 +77,18 @@ impl Authorizer {
     }
 
     /// The newest snapshot, for stacks that patch from a cache and begin an attempt only when
-    /// [`is_probing`](Snapshot::is_probing), when the scheme signs, or when a response matches
-    /// [`attention`](Self::attention).
+    /// [`wants_evidence`](Snapshot::wants_evidence), when the scheme signs, or when a response matches
+    /// [`response_filter`](Self::response_filter).
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.0.keys.snapshot()
     }
 
     /// The responses that an attempt has to be shown: those that the classifier could call rejected, and
     /// those in which the API speaks of the credential's future, or says when it wants the next request.
-    pub fn attention(&self) -> Attention {
-        let mut attention = self.0.classifier.attention();
-        attention.headers.extend([status::NAME, RETRY_AFTER.as_str()].map(Into::into));
-        attention
+    pub fn response_filter(&self) -> ResponseFilter {
+        let mut response_filter = self.0.classifier.response_filter();
+        response_filter.headers.extend([status::NAME, RETRY_AFTER.as_str()].map(Into::into));
+        response_filter
     }
 
     /// Whether the API asked for fewer requests, so that a request may have to wait before it is sent. A

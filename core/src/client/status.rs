@@ -9,7 +9,7 @@ use http::HeaderMap;
 
 use crate::{
     credential::{CredentialId, is_valid_id},
-    engine::rotation::Announcement,
+    engine::rotation::CredentialStatus,
     structured_fields::{Bare, Params, item},
 };
 
@@ -17,13 +17,13 @@ use crate::{
 pub(super) const NAME: &str = "credential-status";
 
 /// What the headers say, and of which credential.
-pub(crate) fn read(headers: &HeaderMap) -> Option<(CredentialId, Announcement)> {
+pub(crate) fn read(headers: &HeaderMap) -> Option<(CredentialId, CredentialStatus)> {
     let mut lines = headers.get_all(NAME).iter();
     let only = lines.next().filter(|_| lines.next().is_none())?;
     parse(only.to_str().ok()?)
 }
 
-fn parse(text: &str) -> Option<(CredentialId, Announcement)> {
+fn parse(text: &str) -> Option<(CredentialId, CredentialStatus)> {
     let said = item(text)?;
     let id = named(&said.params, "id")??;
     // What is there and is not what it must be makes the whole header malformed.
@@ -32,8 +32,8 @@ fn parse(text: &str) -> Option<(CredentialId, Announcement)> {
         return None;
     }
     match said.value {
-        Bare::Token("retiring") => Some((id, Announcement::Retiring { successor })),
-        Bare::Token("revoked") => Some((id, Announcement::Revoked)),
+        Bare::Token("retiring") => Some((id, CredentialStatus::Retiring { successor })),
+        Bare::Token("revoked") => Some((id, CredentialStatus::Revoked)),
         _ => None,
     }
 }
@@ -57,9 +57,9 @@ mod tests {
 
     use super::*;
 
-    fn retiring(id: &str, successor: Option<&str>) -> Option<(CredentialId, Announcement)> {
+    fn retiring(id: &str, successor: Option<&str>) -> Option<(CredentialId, CredentialStatus)> {
         let successor = successor.map(Into::into);
-        Some((id.into(), Announcement::Retiring { successor }))
+        Some((id.into(), CredentialStatus::Retiring { successor }))
     }
 
     #[test]
@@ -67,7 +67,10 @@ mod tests {
         let whole = r#"retiring; id="k_42"; until=@1795545600; successor="k_43""#;
         assert_eq!(parse(whole), retiring("k_42", Some("k_43")));
         assert_eq!(parse(r#" retiring;id="k_42" "#), retiring("k_42", None));
-        assert_eq!(parse(r#"revoked; id="k_42""#), Some(("k_42".into(), Announcement::Revoked)));
+        assert_eq!(
+            parse(r#"revoked; id="k_42""#),
+            Some(("k_42".into(), CredentialStatus::Revoked))
+        );
         let last_wins = r#"retiring; id="k_1"; id="k_42""#;
         assert_eq!(parse(last_wins), retiring("k_42", None));
     }

@@ -35,9 +35,9 @@ pub(crate) enum Message {
 
 impl Message {
     fn is_evidence(&self) -> bool {
-        use Input::{Accepted, Announced, Rejected};
+        use Input::{Accepted, CredentialStatus, Rejected};
         let is_evidence =
-            |input: &Input| matches!(input, Rejected(_) | Accepted(_) | Announced { .. });
+            |input: &Input| matches!(input, Rejected(_) | Accepted(_) | CredentialStatus { .. });
         matches!(self, Self::Input(input) if is_evidence(input))
     }
 }

@@ -11,14 +11,14 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::{Instrument, Level};
 
 use super::{
-    Driver, GOODBYE,
+    Driver, FINAL_REPORT_TIMEOUT,
     inbox::{Heard, Message, Waiter, Waker, Woken},
 };
 use crate::{
     engine::rotation::{Action, Input},
     error::{Error, ErrorKind},
     event::Event,
-    source::{Fetched, Hint, Hints, Report, Said},
+    source::{Fetched, Hint, Hints, PushSignal, Report},
 };
 
 pub(super) struct Running {
@@ -30,7 +30,7 @@ pub(super) struct Running {
     live: Option<(u64, AbortHandle)>,
     /// The report that is on its way; it ends with the input that says how.
     reports: JoinSet<Input>,
-    says_goodbye: bool,
+    sends_final_report: bool,
     #[cfg(feature = "metrics")]
     meter: crate::metrics::Meter,
 }
@@ -46,7 +46,7 @@ impl Running {
             fetches: JoinSet::new(),
             live: None,
             reports: JoinSet::new(),
-            says_goodbye: false,
+            sends_final_report: false,
         }
     }
 
@@ -75,8 +75,8 @@ impl Running {
     /// Nobody is served any more; only the last report is still to arrive.
     async fn end(&mut self) {
         self.driver.inbox.end();
-        if self.says_goodbye {
-            let _ = tokio::time::timeout(GOODBYE, self.reports.join_next()).await;
+        if self.sends_final_report {
+            let _ = tokio::time::timeout(FINAL_REPORT_TIMEOUT, self.reports.join_next()).await;
         }
     }
 
@@ -96,10 +96,10 @@ impl Running {
         Hints::new(move |said| {
             let Some(slot) = slot.upgrade() else { return };
             slot.put(|heard| match said {
-                Said::Hint(hint) => {
+                PushSignal::Hint(hint) => {
                     heard.hint = Some(heard.hint.map_or(hint, |before| before.and(hint)));
                 }
-                Said::Lost(silent) => heard.lost = Some(silent),
+                PushSignal::Lost(silent) => heard.lost = Some(silent),
             });
         })
     }
@@ -253,7 +253,7 @@ impl Running {
     }
 
     fn report(&mut self, report: Report) {
-        self.says_goodbye = report.lease.is_zero();
+        self.sends_final_report = report.lease.is_zero();
         // The last report must not be overtaken by what it replaces.
         self.reports.abort_all();
         self.reports.detach_all();

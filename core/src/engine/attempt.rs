@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! A [`Course`] is asked once before the first send, and again after each verdict or wait. It always looks
+//! A [`AttemptMachine`] is asked once before the first send, and again after each verdict or wait. It always looks
 //! at the newest snapshot, so a request whose credential was rejected while a new set arrived simply goes
 //! on with what is new. The order after a rejection is: each other usable credential; what the forced fetch
 //! brings; and within the rotation window, after a pause, the credential just rejected once more, because
@@ -22,10 +22,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    snapshot::{ProbeSlot, Snapshot},
-    verdict::Verdict,
-};
+use self::claim::Claim;
+use super::{snapshot::Snapshot, verdict::Verdict};
 use crate::{
     credential::Credential,
     error::{Error, ErrorKind},
@@ -34,6 +32,7 @@ use crate::{
 };
 
 mod choice;
+mod claim;
 #[cfg(test)]
 mod tests;
 
@@ -76,7 +75,7 @@ pub struct Outcome {
 
 /// The short-lived state machine of one request. Times are boot-clock milliseconds.
 #[derive(Debug)]
-pub struct Course {
+pub struct AttemptMachine {
     replayable: bool,
     /// What the credential has to be for.
     scopes: Box<[Box<str>]>,
@@ -125,29 +124,7 @@ struct Tried {
     sent: Option<u64>,
 }
 
-/// A slot that this request holds. It opens again at `again_at` if the request is dropped.
-#[derive(Debug)]
-struct Claim {
-    slot: Arc<ProbeSlot>,
-    until: u64,
-    again_at: u64,
-}
-
-impl Claim {
-    fn of(slot: &Arc<ProbeSlot>, now: u64, again: Duration, policy: &Policy) -> Option<Self> {
-        let until = later(now, policy.probe_timeout);
-        let claim = || Self { slot: slot.clone(), until, again_at: later(now, again) };
-        slot.claim(now, until).then(claim)
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.slot.release(self.until, self.again_at);
-    }
-}
-
-impl Course {
+impl AttemptMachine {
     /// A request that starts at `now` and may wait for credentials until `limit`.
     pub fn new(replayable: bool, now: u64, deadline: Option<u64>, policy: &Policy) -> Self {
         let deadline = deadline.unwrap_or(u64::MAX);

@@ -44,11 +44,11 @@ pub enum Input {
     /// A push channel was silent for longer than its heartbeat.
     PushLost(Duration),
     /// The API itself says that a credential's time is coming, or has come.
-    Announced {
+    CredentialStatus {
         /// Which credential: one that the API was just shown.
         credential: CredentialId,
         /// What it says.
-        what: Announcement,
+        status: CredentialStatus,
     },
     /// The program asks for a refresh.
     RefreshRequested,
@@ -64,7 +64,7 @@ pub enum Input {
 
 /// What an API says of a credential beside its answer. It is a hint: only a set revokes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Announcement {
+pub enum CredentialStatus {
     /// It will not be accepted for much longer.
     Retiring {
         /// What is to be used instead, if the API says.

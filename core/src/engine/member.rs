@@ -51,8 +51,8 @@ pub(super) struct Member {
     /// The acceptances with no rejection between.
     streak: u32,
     pub(super) episode: Option<Episode>,
-    /// When the last announcement about it was followed.
-    announced: Option<u64>,
+    /// When what the API said of it beside an answer was last followed.
+    status_followed: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl Member {
             returned: false,
             streak: 0,
             episode: None,
-            announced: None,
+            status_followed: None,
         }
     }
 
@@ -225,13 +225,13 @@ impl Member {
         true
     }
 
-    /// Whether an announcement about it is to be followed now: one that stands on every response would
+    /// Whether what the API says of it beside an answer is to be followed now: what stands on every response would
     /// otherwise be a storm.
-    pub(super) fn follow_announcement(&mut self, now: u64, policy: &Policy) -> bool {
+    pub(super) fn follow_status(&mut self, now: u64, policy: &Policy) -> bool {
         let rests = |at: u64| now < at.saturating_add(millis(policy.episode));
-        let follows = !self.announced.is_some_and(rests);
+        let follows = !self.status_followed.is_some_and(rests);
         if follows {
-            self.announced = Some(now);
+            self.status_followed = Some(now);
         }
         follows
     }

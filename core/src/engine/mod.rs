@@ -3,8 +3,9 @@
 //! # Theory of operation
 //!
 //! [`Rotation`](rotation::Rotation) lives as long as a handle and decides what to publish, whom to
-//! promote and when to give up; a part of its own decides when to fetch. [`Course`](attempt::Course) lives as long as one
-//! request and decides what that request does next. Between them stands the
+//! promote and when to give up; a part of its own decides when to fetch.
+//! [`AttemptMachine`](attempt::AttemptMachine) lives as long as one request and decides what that request
+//! does next. Between them stands the
 //! [`Snapshot`](snapshot::Snapshot): the rotation publishes it, requests read it.
 //!
 //! Neither performs anything. Time and evidence come in as values, and what to do goes out as values;
@@ -16,14 +17,14 @@
 //!
 //! Nothing here reads a clock, asks the system for randomness, takes a lock, spawns or does I/O.
 
-mod adoption;
 pub mod attempt;
 mod bucket;
 mod fetching;
-mod held;
+mod holdings;
 mod input;
 mod member;
 mod probation;
+mod reporting;
 pub mod retry;
 pub mod rotation;
 pub mod snapshot;

@@ -18,10 +18,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    adoption::{InHand, Reporting},
     fetching::Fetching,
-    held::{self, Held},
+    holdings::{self, Holdings},
     probation::Probation,
+    reporting::{InHand, Reporting},
     snapshot::{ProbeSlot, Snapshot},
 };
 use crate::{
@@ -32,7 +32,7 @@ use crate::{
     policy::Policy,
 };
 
-pub use super::input::{Action, Announcement, Counts, Evidence, Input, Unfit};
+pub use super::input::{Action, Counts, CredentialStatus, Evidence, Input, Unfit};
 pub use crate::backoff::{Backoff, default_backoff};
 
 mod answers;
@@ -57,7 +57,7 @@ pub struct Rotation {
     published: Arc<Snapshot>,
     closed: bool,
     fetching: Fetching,
-    held: Held,
+    holdings: Holdings,
     reporting: Reporting,
 
     in_use: Option<CredentialId>,
@@ -87,7 +87,7 @@ impl Rotation {
             Error::new(ErrorKind::NotReady, "no credentials yet: the first fetch has not ended");
         Self {
             fetching: Fetching::new(now.boot, policy.clone(), backoff),
-            held: Held::new(policy.clone()),
+            holdings: Holdings::new(policy.clone()),
             reporting: Reporting::new(policy.clone()),
             policy,
             rng: fastrand::Rng::with_seed(seed),
@@ -113,7 +113,7 @@ impl Rotation {
 
     /// Names of schemes, beyond the built-in ones, that this program can apply.
     pub fn know_schemes(&mut self, names: impl IntoIterator<Item = Box<str>>) {
-        self.held.known_schemes.extend(names);
+        self.holdings.known_schemes.extend(names);
     }
 
     /// Says that each fetch from the source makes a new credential, so that none is made only to look.
@@ -130,7 +130,7 @@ impl Rotation {
             self.fetching.is_proven |= credential.accepted().count() > 0;
             Arc::make_mut(credential).restart_count();
         }
-        if !held::has_ended(now, &set) && self.fetched(set).is_ok() {
+        if !holdings::has_ended(now, &set) && self.fetched(set).is_ok() {
             self.fetching.ask(now.boot);
         }
         self.publish_if_changed();
@@ -169,8 +169,8 @@ impl Rotation {
     }
 
     fn current_set(&self) -> Option<&Arc<CredentialSet>> {
-        let has_ended = self.held.primary().is_none_or(|primary| primary.has_ended(self.now));
-        self.held.set.as_ref().filter(|_| !has_ended)
+        let has_ended = self.holdings.primary().is_none_or(|primary| primary.has_ended(self.now));
+        self.holdings.set.as_ref().filter(|_| !has_ended)
     }
 
     /// Takes one input and says what to do. `sends` is the number of sends so far.
@@ -193,7 +193,9 @@ impl Rotation {
             Input::Unfit(unfit) => self.unfit(unfit),
             Input::Hinted { generation, immediate } => self.hinted(generation, immediate),
             Input::PushLost(silent) => self.tell(Event::PushLost { silent }),
-            Input::Announced { credential, what } => self.announced(&credential, &what),
+            Input::CredentialStatus { credential, status } => {
+                self.on_credential_status(&credential, &status);
+            }
             Input::RefreshRequested => self.fetching.ask(now.boot),
             Input::Waited => self.waited(),
             Input::Reported(outcome) => self.reporting.concluded(now.boot, &outcome),
@@ -225,7 +227,7 @@ impl Rotation {
         let times = times.into_iter().flatten().filter(|at| *at > now.boot);
         let times = times.chain([self.fetching.wake_at()]);
         let waits = times.map(|at| Duration::from_millis(at.saturating_sub(now.boot)));
-        let ends = self.held.times().chain(self.promote_at());
+        let ends = self.holdings.times().chain(self.promote_at());
         let ends = ends.filter(|at| !at.reached(now)).map(|at| at.remaining(now));
         Some(now + waits.chain(ends).min().unwrap_or(self.policy.wake).min(self.policy.wake))
     }
@@ -263,7 +265,7 @@ impl Rotation {
             self.fetching.hurry(now.boot);
         }
         // What was refused is believed if it is still said then.
-        let believes_at = self.held.believes_at().filter(|at| *at > now.boot);
+        let believes_at = self.holdings.believes_at().filter(|at| *at > now.boot);
         if let Some(at) = believes_at.filter(|_| self.has_nothing_to_lose()) {
             self.fetching.want(at);
         }
@@ -288,7 +290,7 @@ impl Rotation {
     fn report(&mut self) {
         let candidate = self.probation.as_ref().map(|probation| &*probation.of);
         let hand = InHand { in_use: self.in_use.as_deref(), candidate };
-        let report = self.reporting.pass(self.now, &self.held, &hand);
+        let report = self.reporting.pass(self.now, &self.holdings, &hand);
         self.out.extend(report.map(Action::Report));
     }
 
@@ -296,7 +298,7 @@ impl Rotation {
         self.closed = true;
         let mut out = std::mem::take(&mut self.out);
         out.extend(self.fetching.live_ticket().map(Action::AbandonFetch));
-        out.extend(self.reporting.goodbye(self.now).map(Action::Report));
+        out.extend(self.reporting.final_report(self.now).map(Action::Report));
         out.push(Action::Settle(Err(Error::new(ErrorKind::Closed, "the handle was closed"))));
         out
     }

@@ -99,7 +99,7 @@ impl Snapshot {
 
     /// Whether requests are to report what the API said of their credential. A foreign HTTP stack
     /// begins an attempt for each request meanwhile.
-    pub fn is_probing(&self) -> bool {
+    pub fn wants_evidence(&self) -> bool {
         self.evidence
     }
 

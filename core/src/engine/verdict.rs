@@ -39,7 +39,7 @@ pub enum Failure {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]
-pub struct Attention {
+pub struct ResponseFilter {
     /// The statuses.
     pub statuses: Vec<u16>,
     /// The names of the headers, in lower case.
@@ -48,7 +48,7 @@ pub struct Attention {
     pub body_limit: usize,
 }
 
-impl Attention {
+impl ResponseFilter {
     /// Those of one of these statuses, judged by their heads.
     pub fn new(statuses: impl IntoIterator<Item = u16>) -> Self {
         Self { statuses: statuses.into_iter().collect(), ..Self::default() }
@@ -71,7 +71,7 @@ impl Attention {
 /// Judges responses. Implement it for an API that says "bad key" in a way of its own.
 ///
 /// ```
-/// use keyswap::{Attention, Classifier, ResponseView, Verdict};
+/// use keyswap::{ResponseFilter, Classifier, ResponseView, Verdict};
 ///
 /// /// Says "bad key" with HTTP 200 and a code in the body.
 /// #[derive(Debug)]
@@ -86,8 +86,8 @@ impl Attention {
 ///             _ => Verdict::Other,
 ///         }
 ///     }
-///     fn attention(&self) -> Attention {
-///         Attention::new([200]).with_body_limit(1024)
+///     fn response_filter(&self) -> ResponseFilter {
+///         ResponseFilter::new([200]).with_body_limit(1024)
 ///     }
 /// }
 /// # use http::{HeaderMap, Method, StatusCode};
@@ -97,11 +97,11 @@ impl Attention {
 /// ```
 pub trait Classifier: std::fmt::Debug + Send + Sync + 'static {
     /// Judges one response. It has no body at first; after [`Verdict::NeedBody`] it is asked again with as
-    /// much of the body as there is, up to [`Attention::body_limit`].
+    /// much of the body as there is, up to [`ResponseFilter::body_limit`].
     fn classify(&self, response: &ResponseView<'_>) -> Verdict;
 
     /// The responses that it could call rejected.
-    fn attention(&self) -> Attention;
+    fn response_filter(&self) -> ResponseFilter;
 }
 
 /// What most APIs do: 401 is a rejection, unless it is about scopes (RFC 6750); 2xx is an acceptance, and
@@ -119,8 +119,8 @@ impl Classifier for DefaultClassifier {
         }
     }
 
-    fn attention(&self) -> Attention {
-        Attention::new([401])
+    fn response_filter(&self) -> ResponseFilter {
+        ResponseFilter::new([401])
     }
 }
 

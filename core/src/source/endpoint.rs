@@ -12,10 +12,10 @@ use url::Url;
 use self::name::Name;
 use super::{
     BoxFuture, Fetched, Hints, Report, Source, Terms,
-    acks::Acks,
     bootstrap::Bootstrap,
-    line::{Head, Line, Question},
+    endpoint_client::{EndpointClient, EndpointRequest, ResponseHead},
     push::{HEARTBEAT, Known, Push},
+    reports::ReportSender,
     signature::{About, Pin},
     wire,
 };
@@ -60,7 +60,7 @@ const SET_REVOKED: &str = "urn:keyswap:error:set-revoked";
 /// A missing bootstrap credential is [`ErrorKind::InvalidConfig`].
 #[must_use = "a source does nothing until it is followed"]
 pub struct Endpoint {
-    pub(super) line: Line,
+    pub(super) client: EndpointClient,
     /// Which set is asked for.
     name: Name,
     /// The key that must have signed what is believed.
@@ -69,7 +69,7 @@ pub struct Endpoint {
     heartbeat: Option<Duration>,
     /// What the push channel needs to know of the sets.
     known: watch::Sender<Known>,
-    pub(super) acks: Acks,
+    pub(super) reports: ReportSender,
 }
 
 impl Endpoint {
@@ -102,11 +102,11 @@ impl Endpoint {
         }
         Ok(Self {
             name: Name::of(&url),
-            line: Line::new(url),
+            client: EndpointClient::new(url),
             pin: None,
             heartbeat: Some(HEARTBEAT),
             known: watch::Sender::default(),
-            acks: Acks::default(),
+            reports: ReportSender::default(),
         })
     }
 
@@ -150,7 +150,7 @@ impl Endpoint {
 
     /// Allows plain HTTP to hosts other than this machine: everybody on the way can read the keys.
     pub fn plain_http_allowed(mut self) -> Self {
-        self.line.plain_http = true;
+        self.client.plain_http = true;
         self
     }
 
@@ -170,19 +170,19 @@ impl Endpoint {
     /// that are renewed while the program runs belong into a
     /// [file](Self::root_certificates_file).
     pub fn root_certificates(self, pem: &[u8]) -> Result<Self, Error> {
-        Ok(Self { line: self.line.try_with_tls(|tls| tls.trusting(pem))?, ..self })
+        Ok(Self { client: self.client.try_with_tls(|tls| tls.trusting(pem))?, ..self })
     }
 
     /// As [`root_certificates`](Self::root_certificates), from the PEM in this file, which is read again
-    /// before each question: when it changes, no restart is needed. A file that cannot be read, or is half
+    /// before each request: when it changes, no restart is needed. A file that cannot be read, or is half
     /// written, changes nothing; at the first fetch it is [`ErrorKind::InvalidConfig`] or
     /// [`ErrorKind::Unavailable`].
     pub fn root_certificates_file(self, path: impl Into<PathBuf>) -> Self {
-        Self { line: self.line.with_tls(|tls| tls.trusting_file(path.into())), ..self }
+        Self { client: self.client.with_tls(|tls| tls.trusting_file(path.into())), ..self }
     }
 
     /// As [`client_certificate`](Self::client_certificate), from the PEM in this file, which is read again
-    /// before each question: for certificates that live for hours, and are renewed by an agent. Have it
+    /// before each request: for certificates that live for hours, and are renewed by an agent. Have it
     /// rename a new file over the old one, so that the certificate and its key change together. A file that
     /// cannot be read, or is half written, changes nothing; at the first fetch it is
     /// [`ErrorKind::InvalidConfig`] or [`ErrorKind::Unavailable`].
@@ -195,7 +195,7 @@ impl Endpoint {
     /// # Ok::<(), keyswap::Error>(())
     /// ```
     pub fn client_certificate_file(self, path: impl Into<PathBuf>) -> Self {
-        Self { line: self.line.with_tls(|tls| tls.showing_file(path.into())), ..self }
+        Self { client: self.client.with_tls(|tls| tls.showing_file(path.into())), ..self }
     }
 
     /// Shows the certificate in this PEM when the endpoint asks for one (mutual TLS): the chain, this
@@ -216,7 +216,7 @@ impl Endpoint {
     /// not belong together. That the endpoint does not accept it shows at a fetch, as
     /// [`ErrorKind::Forbidden`].
     pub fn client_certificate(self, pem: &[u8]) -> Result<Self, Error> {
-        Ok(Self { line: self.line.try_with_tls(|tls| tls.showing(pem))?, ..self })
+        Ok(Self { client: self.client.try_with_tls(|tls| tls.showing(pem))?, ..self })
     }
 
     /// Believes only answers that are signed by this key: the base64 of an Ed25519 public key's 32 bytes.
@@ -263,7 +263,7 @@ impl Endpoint {
     /// How long one answer may take: unless this says otherwise, as long as the handle's
     /// [`fetch_timeout`](crate::Policy::fetch_timeout), which holds as well; the shorter one decides.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.line.timeout = Some(timeout);
+        self.client.timeout = Some(timeout);
         self
     }
 
@@ -291,7 +291,7 @@ impl Endpoint {
     /// What it takes to follow its push channel, unless it is not to be followed.
     pub(super) fn push(&self, heard: impl Fn() + Send + 'static) -> Option<Push> {
         Some(Push {
-            line: self.line.clone(),
+            client: self.client.clone(),
             heartbeat: self.heartbeat?,
             known: self.known.subscribe(),
             heard: Box::new(heard),
@@ -306,26 +306,26 @@ impl Endpoint {
     }
 
     fn with_bootstrap(mut self, bootstrap: Bootstrap) -> Self {
-        self.line.bootstrap = Arc::new(bootstrap);
+        self.client.bootstrap = Arc::new(bootstrap);
         self
     }
 
-    pub(super) async fn fetch_once(&self, held: Option<&CredentialSet>) -> Result<Fetched, Error> {
+    pub(super) async fn fetch_once(&self, known: Option<&CredentialSet>) -> Result<Fetched, Error> {
         self.check_name()?;
-        let validator = held.and_then(CredentialSet::validator);
+        let validator = known.and_then(CredentialSet::validator);
         let now = Clock::system().now();
         let validator =
             validator.filter(|_| self.pin.as_ref().is_none_or(|pin| !pin.wants_whole(now)));
         let response = self
-            .line
-            .ask(&Question {
-                url: &self.line.url,
+            .client
+            .send(&EndpointRequest {
+                url: &self.client.url,
                 accept: "application/json",
                 validator,
                 // What is held is not to be confirmed: the API rejected it.
-                is_fresh: held.is_some() && validator.is_none(),
+                is_fresh: known.is_some() && validator.is_none(),
                 report: None,
-                timeout: Some(self.line.timeout()),
+                timeout: Some(self.client.timeout()),
             })
             .await?;
         let status = response.status();
@@ -334,23 +334,23 @@ impl Endpoint {
             (StatusCode::NOT_MODIFIED, Some(validator)) => {
                 let set = self.name().unwrap_or_default();
                 self.verify(status, response.headers(), About::Unchanged { validator, set })?;
-                held.into_iter().for_each(|held| self.learn(held));
+                known.into_iter().for_each(|known| self.learn(known));
                 Ok(Fetched::NotModified)
             }
-            (StatusCode::GONE, _) => Err(self.gone(response).await),
-            _ => Err(self.line.refusal(status, &Head::read(response.headers()), false)),
+            (StatusCode::GONE, _) => Err(self.on_gone(response).await),
+            _ => Err(self.client.refusal(status, &ResponseHead::read(response.headers()), false)),
         }
     }
 
     async fn accept(&self, mut response: Response) -> Result<Fetched, Error> {
         let headers = std::mem::take(response.headers_mut());
-        let head = Head::read(&headers);
-        let body = self.line.body(response).await?;
+        let head = ResponseHead::read(&headers);
+        let body = self.client.body(response).await?;
         self.verify(StatusCode::OK, &headers, About::Body(&body))?;
         let signed = self.pin.is_some();
         let parsed = wire::parse_answer(&body, self.name(), signed);
         let mut set = parsed.map_err(|error| {
-            let what = format!("{} answered with {error}", self.line.shown());
+            let what = format!("{} answered with {error}", self.client.redacted_url());
             Error::new(error.kind(), what).with_status(200)
         })?;
         set.as_of = set.as_of.or(head.date);
@@ -361,11 +361,11 @@ impl Endpoint {
     }
 
     /// A 410 empties the set if it is of the one type that may, and signed where answers must be.
-    async fn gone(&self, mut response: Response) -> Error {
+    async fn on_gone(&self, mut response: Response) -> Error {
         let headers = std::mem::take(response.headers_mut());
-        let head = Head::read(&headers);
-        let refusal = |revoked| self.line.refusal(StatusCode::GONE, &head, revoked);
-        let Ok(body) = self.line.body(response).await else { return refusal(false) };
+        let head = ResponseHead::read(&headers);
+        let refusal = |revoked| self.client.refusal(StatusCode::GONE, &head, revoked);
+        let Ok(body) = self.client.body(response).await else { return refusal(false) };
         if !wire::is_problem(&body, SET_REVOKED, self.name()) {
             return refusal(false);
         }
@@ -386,7 +386,7 @@ impl Endpoint {
         }
         let what = format!(
             "{} does not end in the name of a set, without which an answer for any set of that signer would be believed: pass it as the option `set_name`",
-            self.line.shown()
+            self.client.redacted_url()
         );
         Err(Error::new(ErrorKind::InvalidConfig, what))
     }
@@ -398,22 +398,22 @@ impl Endpoint {
         about: About<'_>,
     ) -> Result<(), Error> {
         let Some(pin) = &self.pin else { return Ok(()) };
-        let age = self.line.terms().policy().signature_age;
+        let age = self.client.terms().policy().signature_age;
         pin.check(Clock::system().now(), age, status, headers, about)
-            .map_err(|fault| fault.error(&self.line.shown()).with_status(status.as_u16()))
+            .map_err(|fault| fault.error(&self.client.redacted_url()).with_status(status.as_u16()))
     }
 }
 
 impl Source for Endpoint {
     fn fetch<'a>(
         &'a self,
-        held: Option<&'a CredentialSet>,
+        known: Option<&'a CredentialSet>,
     ) -> BoxFuture<'a, Result<Fetched, Error>> {
-        Box::pin(self.fetch_once(held))
+        Box::pin(self.fetch_once(known))
     }
 
     fn begin(&self, terms: &Terms) -> Result<(), Error> {
-        self.line.begin(terms);
+        self.client.begin(terms);
         self.check_name()
     }
 
@@ -423,15 +423,15 @@ impl Source for Endpoint {
     }
 
     fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {
-        self.acknowledge(&report)
+        self.send_report(&report)
     }
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
-            .field("url", &self.line.shown())
-            .field("bootstrap", &self.line.bootstrap)
+            .field("url", &self.client.redacted_url())
+            .field("bootstrap", &self.client.bootstrap)
             .finish_non_exhaustive()
     }
 }

@@ -58,7 +58,7 @@ impl Env {
 impl Source for Env {
     fn fetch<'a>(
         &'a self,
-        held: Option<&'a CredentialSet>,
+        known: Option<&'a CredentialSet>,
     ) -> BoxFuture<'a, Result<Fetched, Error>> {
         Box::pin(async move {
             let value = std::env::var(&*self.variable).map(Zeroizing::new);
@@ -70,8 +70,8 @@ impl Source for Env {
                 _ => return Err(self.invalid("is unset or empty: set it to the key")),
             };
             let set = self.set(value)?;
-            match held {
-                Some(held) if held.holds_same_keys(&set) => Ok(Fetched::NotModified),
+            match known {
+                Some(known) if known.holds_same_keys(&set) => Ok(Fetched::NotModified),
                 _ => Ok(Fetched::Set(set)),
             }
         })
@@ -82,8 +82,8 @@ impl Source for Env {
 mod tests {
     use super::*;
 
-    async fn fetch(env: &Env, held: Option<&CredentialSet>) -> Result<Fetched, Error> {
-        env.fetch(held).await
+    async fn fetch(env: &Env, known: Option<&CredentialSet>) -> Result<Fetched, Error> {
+        env.fetch(known).await
     }
 
     // Cargo sets this variable for every test, and setting others is unsafe.

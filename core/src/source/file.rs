@@ -64,9 +64,9 @@ impl File {
         Self { path: path.into(), reader: Reader::new(), digest: RandomState::new() }
     }
 
-    fn set(&self, content: &Content, held: Option<&CredentialSet>) -> Result<Fetched, Error> {
+    fn set(&self, content: &Content, known: Option<&CredentialSet>) -> Result<Fetched, Error> {
         let validator = format!("file-{:016x}", self.digest.hash_one(content));
-        if held.is_some_and(|held| held.validator() == Some(&validator)) {
+        if known.is_some_and(|known| known.validator() == Some(&validator)) {
             return Ok(Fetched::NotModified);
         }
         let set = match content {
@@ -77,9 +77,9 @@ impl File {
                     set.as_of = None;
                     set
                 }
-                key => self.followed(Credential::new(self.derived_id(key), key), held),
+                key => self.followed(Credential::new(self.derived_id(key), key), known),
             },
-            Content::Pieces(pieces) => self.followed(self.credential(pieces)?, held),
+            Content::Pieces(pieces) => self.followed(self.credential(pieces)?, known),
         };
         set.check().map_err(|error| fault(&self.path, &error.to_string()))?;
         Ok(Fetched::Set(set.with_validator(&validator)))
@@ -112,11 +112,12 @@ impl File {
     /// The set of this credential and the one that it followed. An API that is slow to learn the new key
     /// still takes the old one, and a file names no fallback of its own. Of those held, that is the newest
     /// that the API has accepted: a wrong key that stood in the file for a while is no fallback.
-    fn followed(&self, primary: Credential, held: Option<&CredentialSet>) -> CredentialSet {
+    fn followed(&self, primary: Credential, known: Option<&CredentialSet>) -> CredentialSet {
         let others = || {
-            let held =
-                held.into_iter().flat_map(|held| held.primary().into_iter().chain(held.previous()));
-            held.filter(|other| {
+            let known = known
+                .into_iter()
+                .flat_map(|known| known.primary().into_iter().chain(known.previous()));
+            known.filter(|other| {
                 other.id() != primary.id() && other.material() != primary.material()
             })
         };
@@ -137,11 +138,11 @@ impl File {
 impl Source for File {
     fn fetch<'a>(
         &'a self,
-        held: Option<&'a CredentialSet>,
+        known: Option<&'a CredentialSet>,
     ) -> BoxFuture<'a, Result<Fetched, Error>> {
         Box::pin(async move {
             let content = self.reader.run(self.path.clone(), content::read).await?;
-            self.set(&content, held)
+            self.set(&content, known)
         })
     }
 

@@ -1,19 +1,19 @@
 //! Where sets come from.
 
-mod acks;
 mod bootstrap;
 mod endpoint;
+mod endpoint_client;
 mod env;
 mod file;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod http;
-mod line;
 #[cfg_attr(not(feature = "unstable"), allow(dead_code, unreachable_pub, reason = "for `rules`"))]
 mod push;
 mod reading;
 #[cfg_attr(not(feature = "unstable"), allow(dead_code, unreachable_pub, reason = "for `rules`"))]
 mod regions;
+mod reports;
 mod signature;
 mod tls;
 mod wire;
@@ -37,7 +37,7 @@ use crate::{
     policy::Policy,
 };
 
-pub use crate::report::{Adoption, Observation, Report};
+pub use crate::report::{Observation, Report, ReportedStatus};
 
 /// What regions and push decide, apart from how it is performed: the stories run it in virtual time.
 #[cfg(feature = "unstable")]
@@ -72,7 +72,7 @@ pub enum Fetched {
 /// A fetch is bounded by the fetch timeout from outside, may be dropped at any await, and may panic:
 /// each of these is a failed fetch, and the set that is held stays in use.
 pub trait Source: fmt::Debug + Send + Sync + 'static {
-    /// Fetches the current state. `held` is what the last successful fetch brought: a source that can
+    /// Fetches the current state. `known` is what the last successful fetch brought: a source that can
     /// ask conditionally uses its [`validator`](CredentialSet::validator). It has none where a condition
     /// would be wrong: the API rejected what is held, so «not modified», or a copy from a cache, is no help.
     ///
@@ -81,7 +81,7 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// [`retry_after`](Error::retry_after) is honoured.
     fn fetch<'a>(
         &'a self,
-        held: Option<&'a CredentialSet>,
+        known: Option<&'a CredentialSet>,
     ) -> BoxFuture<'a, Result<Fetched, Error>>;
 
     /// Whether each fetch makes a new credential (OAuth2, dynamic secrets). Such a source is asked by the
@@ -121,9 +121,9 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
 impl Source for Arc<dyn Source> {
     fn fetch<'a>(
         &'a self,
-        held: Option<&'a CredentialSet>,
+        known: Option<&'a CredentialSet>,
     ) -> BoxFuture<'a, Result<Fetched, Error>> {
-        (**self).fetch(held)
+        (**self).fetch(known)
     }
 
     fn mints(&self) -> bool {
@@ -188,10 +188,10 @@ impl fmt::Debug for Terms {
 /// Where a push channel puts what it hears. A hint never carries a credential; it only makes the next
 /// fetch come sooner.
 #[derive(Clone)]
-pub struct Hints(Arc<dyn Fn(Said) + Send + Sync>);
+pub struct Hints(Arc<dyn Fn(PushSignal) + Send + Sync>);
 
 /// What a push channel passes on.
-pub(crate) enum Said {
+pub(crate) enum PushSignal {
     Hint(Hint),
     Lost(Duration),
 }
@@ -232,7 +232,7 @@ impl Hint {
 }
 
 impl Hints {
-    pub(crate) fn new(take: impl Fn(Said) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(take: impl Fn(PushSignal) + Send + Sync + 'static) -> Self {
         Self(Arc::new(take))
     }
 
@@ -243,13 +243,13 @@ impl Hints {
 
     /// Passes on a hint.
     pub fn send(&self, hint: Hint) {
-        (self.0)(Said::Hint(hint));
+        (self.0)(PushSignal::Hint(hint));
     }
 
     /// The channel was silent for longer than its heartbeat, or had to be closed: zero. Observers are told;
     /// polling goes on.
     pub fn lost(&self, silent: Duration) {
-        (self.0)(Said::Lost(silent));
+        (self.0)(PushSignal::Lost(silent));
     }
 }
 

@@ -44,7 +44,7 @@ use self::{
 };
 use super::{
     Hints,
-    line::{Head, Line, Question},
+    endpoint_client::{EndpointClient, EndpointRequest, ResponseHead},
 };
 use crate::{clock::Clock, error::Error, moment::millis};
 
@@ -59,7 +59,7 @@ const SETTLE: Duration = Duration::from_secs(30);
 
 /// What it takes to follow one endpoint's push channel.
 pub(super) struct Push {
-    pub(super) line: Line,
+    pub(super) client: EndpointClient,
     pub(super) heartbeat: Duration,
     pub(super) known: watch::Receiver<Known>,
     /// Called whenever something is heard.
@@ -71,7 +71,7 @@ impl Push {
     pub(super) async fn follow(self, hints: Hints) {
         Following {
             silence: Silence::new(hints.clone(), self.heartbeat),
-            plan: Plan::new(self.line.terms(), fastrand::u64(..)),
+            plan: Plan::new(self.client.terms(), fastrand::u64(..)),
             push: self,
             hints,
         }
@@ -113,7 +113,9 @@ impl Following {
             if channel != followed {
                 followed = channel;
                 self.silence.begin(match channel {
-                    Some(Channel::Wait) => self.push.heartbeat.max(WAIT + self.push.line.timeout()),
+                    Some(Channel::Wait) => {
+                        self.push.heartbeat.max(WAIT + self.push.client.timeout())
+                    }
                     _ => self.push.heartbeat,
                 });
             }
@@ -162,8 +164,8 @@ impl Following {
     // ---- events ----
 
     async fn listen(&mut self) -> End {
-        let url = events_url(&self.push.line.url);
-        let question = Question {
+        let url = events_url(&self.push.client.url);
+        let request = EndpointRequest {
             url: &url,
             accept: "text/event-stream",
             validator: None,
@@ -171,8 +173,8 @@ impl Following {
             report: None,
             timeout: None,
         };
-        let limit = self.push.line.timeout();
-        let asked = self.silence.over(timeout(limit, self.push.line.ask(&question))).await;
+        let limit = self.push.client.timeout();
+        let asked = self.silence.over(timeout(limit, self.push.client.send(&request))).await;
         let mut response = match open(asked.ok()) {
             Ok(response) => response,
             Err(end) => return end,
@@ -236,8 +238,8 @@ impl Following {
     // ---- long polls ----
 
     async fn poll(&mut self, known: Known) -> End {
-        let url = wait_url(&self.push.line.url);
-        let question = Question {
+        let url = wait_url(&self.push.client.url);
+        let request = EndpointRequest {
             url: &url,
             accept: "application/json",
             validator: known.validator.as_deref(),
@@ -246,8 +248,8 @@ impl Following {
             timeout: None,
         };
         let began = self.silence.now();
-        let limit = WAIT + self.push.line.timeout();
-        let asked = self.silence.over(timeout(limit, self.push.line.ask(&question))).await;
+        let limit = WAIT + self.push.client.timeout();
+        let asked = self.silence.over(timeout(limit, self.push.client.send(&request))).await;
         let response = match open(asked.ok()) {
             Ok(response) => response,
             Err(end) => return end,
@@ -294,7 +296,7 @@ fn open(asked: Option<Result<Response, Error>>) -> Result<Response, End> {
         Meaning::Open | Meaning::Unchanged => Ok(response),
         Meaning::Absent => Err(End::Absent),
         Meaning::Revoked => Err(End::Revoked),
-        Meaning::Failed => Err(End::Broken(Head::read(response.headers()).retry_after)),
+        Meaning::Failed => Err(End::Broken(ResponseHead::read(response.headers()).retry_after)),
     }
 }
 

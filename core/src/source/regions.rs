@@ -39,7 +39,7 @@ use self::{
     health::{Health, changes_in, order, to_hear},
     tour::{Ask, Standing, Tour},
 };
-use super::{BoxFuture, Endpoint, Fetched, Hints, Report, Said, Source, Terms};
+use super::{BoxFuture, Endpoint, Fetched, Hints, PushSignal, Report, Source, Terms};
 use crate::{clock::Clock, credential::CredentialSet, error::Error};
 
 /// Endpoints in several regions that show one set, in the order in which they are asked: the preferred one
@@ -110,7 +110,7 @@ impl Regions {
     /// One more, to be asked when all before it fail.
     pub fn or(self, mut other: Endpoint) -> Self {
         let mut regions = self.0.regions.clone();
-        other.acks.report_as(&regions[0].acks);
+        other.reports.report_as(&regions[0].reports);
         regions.push(Arc::new(other));
         Self::of(regions)
     }
@@ -121,7 +121,7 @@ impl Regions {
         let pairs = self.0.regions.iter().zip(standing.regions());
         pairs
             .map(|(region, health)| RegionHealth {
-                origin: region.line.origin.to_string(),
+                origin: region.client.origin.to_string(),
                 is_healthy: health.error.is_none(),
                 generation: health.generation(),
                 error: health.error.clone(),
@@ -133,9 +133,9 @@ impl Regions {
 impl Source for Regions {
     fn fetch<'a>(
         &'a self,
-        held: Option<&'a CredentialSet>,
+        known: Option<&'a CredentialSet>,
     ) -> BoxFuture<'a, Result<Fetched, Error>> {
-        Box::pin(self.0.fetch(held))
+        Box::pin(self.0.fetch(known))
     }
 
     fn begin(&self, terms: &Terms) -> Result<(), Error> {
@@ -167,19 +167,19 @@ impl fmt::Debug for Regions {
 // ---- fetching ----
 
 impl Inner {
-    async fn fetch(&self, held: Option<&CredentialSet>) -> Result<Fetched, Error> {
+    async fn fetch(&self, known: Option<&CredentialSet>) -> Result<Fetched, Error> {
         self.standing.send_if_modified(|standing| {
-            held.into_iter().for_each(|held| standing.holds(held));
+            known.into_iter().for_each(|known| standing.holds(known));
             false
         });
         let mut tour = self
             .standing
             .borrow()
-            .tour(self.now(), held.is_some_and(|held| held.validator().is_some()));
+            .tour(self.now(), known.is_some_and(|known| known.validator().is_some()));
         loop {
             let ask = self.standing.borrow().next(self.now(), &mut tour);
             let Some(ask) = ask else { return tour.end() };
-            if let Some(end) = self.ask(&mut tour, ask, held).await {
+            if let Some(end) = self.ask(&mut tour, ask, known).await {
                 return end;
             }
         }
@@ -189,13 +189,13 @@ impl Inner {
         &self,
         tour: &mut Tour,
         Ask { region, patience, validator }: Ask,
-        held: Option<&CredentialSet>,
+        known: Option<&CredentialSet>,
     ) -> Option<Result<Fetched, Error>> {
         let endpoint = &self.regions[region];
-        let held = held.map(|held| CredentialSet { validator, ..held.clone() });
+        let known = known.map(|known| CredentialSet { validator, ..known.clone() });
         let mut asking = Asking { inner: self, region, judged: false };
-        let outcome = timeout(patience, endpoint.fetch_once(held.as_ref())).await;
-        let origin = &endpoint.line.origin;
+        let outcome = timeout(patience, endpoint.fetch_once(known.as_ref())).await;
+        let origin = &endpoint.client.origin;
         let outcome = outcome.unwrap_or_else(|_| Err(tour::late(origin, patience)));
         asking.judged = true;
         if let Ok(Fetched::Set(set)) = &outcome
@@ -242,7 +242,7 @@ struct Asking<'a> {
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         if !self.judged {
-            let origin = &self.inner.regions[self.region].line.origin;
+            let origin = &self.inner.regions[self.region].client.origin;
             self.inner.change(|standing, now| standing.given_up(now, self.region, origin));
         }
     }
@@ -268,11 +268,11 @@ impl Inner {
             let (Some(region), Some(push)) = (chosen, push) else { return };
             let (outer, silent, is_lost) = (hints.clone(), silent.clone(), lost.clone());
             let hints = Hints::new(move |said| match said {
-                Said::Hint(hint) => outer.send(hint),
-                Said::Lost(gone) => {
+                PushSignal::Hint(hint) => outer.send(hint),
+                PushSignal::Lost(elapsed) => {
                     is_lost.notify_one();
                     if !silent.swap(true, Ordering::Relaxed) {
-                        outer.lost(gone);
+                        outer.lost(elapsed);
                     }
                 }
             });

@@ -221,8 +221,8 @@ impl Pin {
             return Err(Fault::Old);
         }
         let by_elapsed = seen.newest.is_none_or(|(newest, came)| {
-            let gone = now.boot.saturating_sub(came) / 1000;
-            newest.saturating_add_unsigned(gone).saturating_sub(created) > age
+            let elapsed = now.boot.saturating_sub(came) / 1000;
+            newest.saturating_add_unsigned(elapsed).saturating_sub(created) > age
         });
         if by_elapsed && shown.saturating_sub(created) > age {
             return Err(Fault::Stale { created, now: shown });

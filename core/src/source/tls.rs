@@ -3,7 +3,7 @@
 //! It never reaches the clients that other endpoints share, and its private key is never printed.
 //!
 //! Certificates end, and something else renews them: those that are in files are read again before each
-//! question, and what was made of them is used for as long as they are the same. A file that cannot be read
+//! request, and what was made of them is used for as long as they are the same. A file that cannot be read
 //! now, or is half written, changes nothing: what was made last is used until it can.
 
 use std::{

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex as Plain, PoisonError};
 use keyswap::{
     Credential, CredentialSet, Policy,
     engine::{
-        attempt::{Course, Next, Outcome},
+        attempt::{AttemptMachine, Next, Outcome},
         rotation::{Action, Evidence, Input, Rotation, default_backoff},
         snapshot::Snapshot,
         verdict::Verdict,
@@ -153,10 +153,10 @@ fn provide(shared: &Arc<Shared>) {
 
 /// A caller whose request is dropped after its first send, or while it waits.
 fn quit(shared: &Arc<Shared>) {
-    let mut course = Course::new(true, shared.clock.boot(), None, &shared.policy);
-    match course.proceed(shared.clock.boot(), &shared.load(), None, &shared.policy) {
+    let mut machine = AttemptMachine::new(true, shared.clock.boot(), None, &shared.policy);
+    match machine.proceed(shared.clock.boot(), &shared.load(), None, &shared.policy) {
         Next::Send(credential) => {
-            let is_probing = course.is_probing();
+            let is_probing = machine.is_probing();
             if is_probing {
                 shared.world.begins_probe(&credential);
             }
@@ -165,7 +165,7 @@ fn quit(shared: &Arc<Shared>) {
             if is_probing {
                 shared.world.ends_probe(&credential);
             }
-            drop(course);
+            drop(machine);
         }
         _ => {
             let waker = Arc::new(Mailbox::new());
@@ -181,26 +181,26 @@ fn quit(shared: &Arc<Shared>) {
 /// One request, as `client/attempt.rs` drives it.
 fn call(shared: &Arc<Shared>) {
     let Shared { clock, policy, world, .. } = &**shared;
-    let mut course = Course::new(true, clock.boot(), None, policy);
+    let mut machine = AttemptMachine::new(true, clock.boot(), None, policy);
     let mut look = Look::at(shared);
-    let mut next = course.proceed(clock.boot(), &look.snapshot, None, policy);
+    let mut next = machine.proceed(clock.boot(), &look.snapshot, None, policy);
     loop {
         next = match next {
             Next::Send(credential) => {
-                let (accepted, evidence, trip) = exchange(shared, &course, &credential, look);
+                let (accepted, evidence, trip) = exchange(shared, &machine, &credential, look);
                 let sent = evidence.sent;
                 if !accepted {
                     shared.inbox.send(clock, Message::Rejected(evidence, trip));
-                } else if course.sends() > 1 || shared.load().is_probing() {
+                } else if machine.sends() > 1 || shared.load().wants_evidence() {
                     shared.inbox.send(clock, Message::Accepted(evidence, trip));
                 }
                 look = Look::at(shared);
-                if course.is_probing() {
+                if machine.is_probing() {
                     world.ends_probe(&credential);
                 }
                 let verdict = if accepted { Verdict::Accepted } else { Verdict::Rejected };
                 let outcome = Outcome { verdict, sent, repeatable: true };
-                let next = course.judged(clock.boot(), &look.snapshot, outcome, policy);
+                let next = machine.judged(clock.boot(), &look.snapshot, outcome, policy);
                 if accepted {
                     return;
                 }
@@ -208,19 +208,21 @@ fn call(shared: &Arc<Shared>) {
             }
             Next::Wait(until) => {
                 if rest(shared, look.snapshot.epoch(), true, until) == Woken::Settled {
-                    course.settled();
+                    machine.settled();
                 }
                 look = Look::at(shared);
-                course.proceed(clock.boot(), &look.snapshot, None, policy)
+                machine.proceed(clock.boot(), &look.snapshot, None, policy)
             }
             Next::Rest(until) => {
                 if rest(shared, look.snapshot.epoch(), false, until) == Woken::Settled {
-                    course.settled();
+                    machine.settled();
                 }
                 look = Look::at(shared);
-                course.proceed(clock.boot(), &look.snapshot, None, policy)
+                machine.proceed(clock.boot(), &look.snapshot, None, policy)
             }
-            Next::Return => panic!("a request ended in a rejection after {} sends", course.sends()),
+            Next::Return => {
+                panic!("a request ended in a rejection after {} sends", machine.sends())
+            }
             Next::Fail(error) => panic!("a request failed: {error}"),
         };
     }
@@ -245,11 +247,11 @@ impl Look {
 /// Sends a request and hears what the API says, with the evidence that this is.
 fn exchange(
     shared: &Shared,
-    course: &Course,
+    machine: &AttemptMachine,
     credential: &Credential,
     look: Look,
 ) -> (bool, Evidence, Trip) {
-    if course.is_probing() {
+    if machine.is_probing() {
         shared.world.begins_probe(credential);
     }
     let is_late = shared.story.fault == Some(Fault::NumberAfterSend);

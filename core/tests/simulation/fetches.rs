@@ -5,7 +5,7 @@ use keyswap::{
     engine::rotation::{Counts, Input},
 };
 
-use super::{Held, Oracle, members, must};
+use super::{Checked, Oracle, members, must};
 
 pub(super) const FLOOR_MIN: u64 = 1_000;
 const FLOOR: u64 = 5_000;
@@ -17,7 +17,7 @@ const GO_BACK: u64 = 10_000;
 
 impl Oracle {
     /// The way back is for those with nothing to lose, and to an answer that was given before.
-    pub(super) fn check_way_back(&self, input: &Input, now: Moment) -> Held {
+    pub(super) fn check_way_back(&self, input: &Input, now: Moment) -> Checked {
         let Input::Fetched(_, set) = input else {
             return Err(format!("invariant 2: {input:?} leads back"));
         };
@@ -66,7 +66,7 @@ impl Oracle {
         }
     }
 
-    pub(super) fn started(&mut self, ticket: u64, now: Moment, counts: Counts) -> Held {
+    pub(super) fn started(&mut self, ticket: u64, now: Moment, counts: Counts) -> Checked {
         must!(self.live.is_none(), "invariant 4: two fetches are live");
         self.live = Some(ticket);
         must!(now.boot >= self.not_before, "invariant 5: Retry-After is not honoured");

@@ -14,14 +14,14 @@ use fastrand::Rng;
 use keyswap::{
     Credential, Event, Moment, Policy, Verdict,
     engine::{
-        attempt::Course,
+        attempt::AttemptMachine,
         rotation::{Action, Input, Rotation, default_backoff},
     },
 };
 
 use self::requests::{Request, Stage};
 use crate::{
-    oracle::{Held, Oracle, must},
+    oracle::{Checked, Oracle, must},
     reports::Reports,
     world::{EPOCH, Reply, World},
 };
@@ -97,7 +97,7 @@ impl Life {
             number: 0,
             step: 0,
             stage: Stage::Free,
-            course: None,
+            machine: None,
             credential: None,
             sent: 0,
             began: 0,
@@ -144,7 +144,7 @@ impl Life {
     }
 
     /// Lives for so many steps, then closes.
-    pub(crate) fn run(&mut self, steps: u64) -> Held {
+    pub(crate) fn run(&mut self, steps: u64) -> Checked {
         self.step(Input::Woke)?;
         self.plan(0, Due::Begin);
         self.plan(20_000, Due::World);
@@ -171,7 +171,7 @@ impl Life {
         self.now - EPOCH
     }
 
-    fn happen(&mut self, due: Due) -> Held {
+    fn happen(&mut self, due: Due) -> Checked {
         match due {
             Due::Driver => self.drive()?,
             Due::Wake(plan) if plan == self.wake_plan => self.step(Input::Woke)?,
@@ -239,7 +239,7 @@ impl Life {
     }
 
     /// The machine sleeps, or somebody sets its clock.
-    fn jump(&mut self) -> Held {
+    fn jump(&mut self) -> Checked {
         let wait = self.rng.u64(10_000..400_000);
         self.plan(wait, Due::Clock);
         if !self.jumps {
@@ -263,7 +263,7 @@ impl Life {
 
     // ---- the driver ----
 
-    fn send(&mut self, input: Input) -> Held {
+    fn send(&mut self, input: Input) -> Checked {
         self.inbox.push_back(input);
         if self.is_busy {
             return Ok(());
@@ -277,7 +277,7 @@ impl Life {
         self.drive()
     }
 
-    fn drive(&mut self) -> Held {
+    fn drive(&mut self) -> Checked {
         self.is_busy = false;
         while let Some(input) = self.inbox.pop_front() {
             self.step(input)?;
@@ -285,7 +285,7 @@ impl Life {
         Ok(())
     }
 
-    fn step(&mut self, input: Input) -> Held {
+    fn step(&mut self, input: Input) -> Checked {
         // What time alone brings about is no effect of an input that must have none.
         if self.oracle.is_void(&input) {
             self.step_now(Input::Woke, None)?;
@@ -293,7 +293,7 @@ impl Life {
         self.step_now(input, None)
     }
 
-    fn step_now(&mut self, input: Input, source_now: Option<i64>) -> Held {
+    fn step_now(&mut self, input: Input, source_now: Option<i64>) -> Checked {
         self.steps += 1;
         let now = self.moment();
         let actions = self.rotation.step(now, self.sends, input.clone());
@@ -349,7 +349,7 @@ impl Life {
         for at in 0..self.requests.len() {
             let request = &mut self.requests[at];
             if matches!(request.stage, Stage::Waiting | Stage::Resting) {
-                request.course.iter_mut().filter(|_| is_settled).for_each(Course::settled);
+                request.machine.iter_mut().filter(|_| is_settled).for_each(AttemptMachine::settled);
                 let step = request.step;
                 self.plan(0, Due::Resume(at, step));
             }
@@ -367,7 +367,7 @@ impl Life {
         self.plan(time, Due::Arrive(ticket));
     }
 
-    fn arrive(&mut self, ticket: u64) -> Held {
+    fn arrive(&mut self, ticket: u64) -> Checked {
         let Some(at) = self.replies.iter().position(|(of, ..)| *of == ticket) else {
             return Ok(());
         };
@@ -387,7 +387,7 @@ impl Life {
         self.step_now(input, source_now)
     }
 
-    fn hint(&mut self) -> Held {
+    fn hint(&mut self) -> Checked {
         let wait = self.rng.u64(1_000..self.pace * 50 + 30_000);
         self.plan(wait, Due::Hint);
         match self.rng.u8(..8) {

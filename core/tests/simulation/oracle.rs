@@ -29,7 +29,7 @@ macro_rules! must {
 }
 pub(crate) use must;
 
-pub(crate) type Held = Result<(), String>;
+pub(crate) type Checked = Result<(), String>;
 
 const WAKE_MAX: u64 = 30_000;
 const CEILING: u64 = 3_600_000;
@@ -139,7 +139,7 @@ impl Oracle {
         input: &Input,
         source_now: Option<i64>,
         actions: &[Action],
-    ) -> Held {
+    ) -> Checked {
         let counts = rotation.counts();
         let ended = self.end_of_fetch(input);
         let was_void = self.is_void(input);
@@ -231,7 +231,7 @@ impl Oracle {
         self.check_wake(rotation, now, input)
     }
 
-    fn check_wake(&self, rotation: &Rotation, now: Moment, input: &Input) -> Held {
+    fn check_wake(&self, rotation: &Rotation, now: Moment, input: &Input) -> Checked {
         if matches!(input, Input::Closed) {
             must!(rotation.wake_at().is_none(), "invariant 13: it wakes up after it was closed");
             must!(self.live.is_none(), "invariant 13: a fetch runs after it was closed");
@@ -310,7 +310,7 @@ impl Oracle {
         sends: u64,
         ended: Option<Result<(), ErrorKind>>,
         input: &Input,
-    ) -> Held {
+    ) -> Checked {
         let before = std::mem::replace(&mut self.snapshot, snapshot.clone());
         must!(snapshot.epoch() == before.epoch() + 1, "an epoch is skipped");
         let generation = snapshot.set().map(CredentialSet::generation);
@@ -385,7 +385,7 @@ impl Oracle {
         self.rejections == 0 && self.surely_usable().any(|held| !self.is_unfit(held))
     }
 
-    fn told(&mut self, event: &Event, run: Run, input: &Input, now: Moment) -> Held {
+    fn told(&mut self, event: &Event, run: Run, input: &Input, now: Moment) -> Checked {
         match event {
             Event::FellBack { from, .. } if self.unfit.iter().any(|(id, _)| **id == **from) => {}
             Event::FellBack { from, to, .. } => {
@@ -422,7 +422,7 @@ impl Oracle {
     }
 
     /// Checks that a request which is not forced to may carry the candidate now.
-    pub(crate) fn check_probe(&self, now: Moment) -> Held {
+    pub(crate) fn check_probe(&self, now: Moment) -> Checked {
         must!(now.boot >= self.probe_from, "the candidate is probed again too soon");
         Ok(())
     }
@@ -459,7 +459,7 @@ impl Oracle {
     }
 
     /// Checks one send of one request.
-    pub(crate) fn check_send(&self, credential: &Credential, sends: u32) -> Held {
+    pub(crate) fn check_send(&self, credential: &Credential, sends: u32) -> Checked {
         must!(sends <= MAX_SENDS, "invariant 8: a request is sent {sends} times");
         must!(
             !self.revoked.contains(credential.id()),

@@ -10,10 +10,10 @@ use fastrand::Rng;
 use keyswap::{
     Credential, CredentialSet, Error, ErrorKind, Snapshot,
     engine::rotation::{Action, Input},
-    source::{Adoption, Report},
+    source::{Report, ReportedStatus},
 };
 
-use crate::oracle::{Held, must};
+use crate::oracle::{Checked, must};
 
 const DRAIN: u64 = 30_000;
 const BATCH: u64 = 1_000;
@@ -72,7 +72,7 @@ impl Reports {
         now: u64,
         input: &Input,
         actions: &[Action],
-    ) -> Held {
+    ) -> Checked {
         self.hear(input, snapshot, now);
         // What was shown until this step was carried until now.
         for shown in self.seen.iter().chain([snapshot]) {
@@ -106,7 +106,7 @@ impl Reports {
                 let is_idle = |id: &str| self.carried.get(id).is_none_or(|at| now >= at + DRAIN);
                 let observed = report.observations.iter();
                 let ids: Vec<_> = observed
-                    .filter(|it| it.status == Adoption::Drained)
+                    .filter(|it| it.status == ReportedStatus::Drained)
                     .map(|it| it.credential.to_string())
                     .filter(|id| is_gone(id) && is_idle(id))
                     .collect();
@@ -127,7 +127,7 @@ impl Reports {
         }
     }
 
-    fn told(&mut self, report: &Report, is_last: bool, snapshot: &Snapshot, now: u64) -> Held {
+    fn told(&mut self, report: &Report, is_last: bool, snapshot: &Snapshot, now: u64) -> Checked {
         let status = |id: &str| {
             report.observations.iter().find(|it| *it.credential == *id).map(|it| it.status)
         };
@@ -135,7 +135,8 @@ impl Reports {
         must!(Some(report.generation) == self.generation, "another generation is reported");
         must!(report.lease.is_zero() == is_last, "a lease of {:?}", report.lease);
         if is_last {
-            let all_drained = report.observations.iter().all(|it| it.status == Adoption::Drained);
+            let all_drained =
+                report.observations.iter().all(|it| it.status == ReportedStatus::Drained);
             must!(all_drained, "the last report tells of one in use");
             return Ok(());
         }
@@ -144,13 +145,14 @@ impl Reports {
         must!(self.last.is_none_or(|last| now >= last + BATCH), "reports come too often");
         self.last = Some(now);
         if let Some(in_use) = snapshot.in_use().map(Credential::id) {
-            must!(status(in_use) == Some(Adoption::Active), "{in_use} is not told as in use");
+            must!(status(in_use) == Some(ReportedStatus::Active), "{in_use} is not told as in use");
         }
         for (id, at) in &self.carried {
             let told = status(id);
             let is_fresh = now < at + DRAIN;
             must!(
-                !is_fresh || matches!(told, Some(Adoption::Active | Adoption::Rejected)),
+                !is_fresh
+                    || matches!(told, Some(ReportedStatus::Active | ReportedStatus::Rejected)),
                 "{id} is told as {told:?}, and was carried {} ms ago",
                 now - at
             );

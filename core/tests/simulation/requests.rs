@@ -5,13 +5,13 @@ use std::sync::Arc;
 use keyswap::{
     Credential, Error, ErrorKind, Snapshot, Verdict,
     engine::{
-        attempt::{Course, MAX_SENDS, Next, Outcome},
+        attempt::{AttemptMachine, MAX_SENDS, Next, Outcome},
         rotation::{Evidence, Input, Unfit},
     },
 };
 
 use super::{Due, Life};
-use crate::oracle::{Held, must};
+use crate::oracle::{Checked, must};
 
 const WAIT: u64 = 10_000;
 const PROBE_TIMEOUT: u64 = 5_000;
@@ -32,7 +32,7 @@ pub(super) struct Request {
     pub(super) number: u32,
     pub(super) step: u32,
     pub(super) stage: Stage,
-    pub(super) course: Option<Course>,
+    pub(super) machine: Option<AttemptMachine>,
     pub(super) credential: Option<Arc<Credential>>,
     pub(super) sent: u64,
     pub(super) began: u64,
@@ -55,7 +55,7 @@ pub(super) struct Request {
 }
 
 impl Life {
-    pub(super) fn begin(&mut self) -> Held {
+    pub(super) fn begin(&mut self) -> Checked {
         let wait = self.rng.u64(1..self.pace);
         self.plan(wait, Due::Begin);
         let Some(at) = self.requests.iter().position(|request| request.stage == Stage::Free) else {
@@ -78,7 +78,7 @@ impl Life {
         request.steady = steady;
         request.last = Verdict::Other;
         let deadline = patience.map(|patience| now + patience);
-        request.course = Some(Course::new(replayable, now, deadline, &self.policy));
+        request.machine = Some(AttemptMachine::new(replayable, now, deadline, &self.policy));
         if self.rng.u8(..12) == 0 {
             let number = self.requests[at].number;
             let wait = self.rng.u64(..3_000);
@@ -87,23 +87,23 @@ impl Life {
         self.decide(at, true)
     }
 
-    pub(super) fn proceed(&mut self, at: usize) -> Held {
+    pub(super) fn proceed(&mut self, at: usize) -> Checked {
         let now = self.moment().boot;
         let request = &mut self.requests[at];
         if request.stage == Stage::Waiting && now >= request.until {
-            request.course.iter_mut().for_each(Course::settled);
+            request.machine.iter_mut().for_each(AttemptMachine::settled);
         }
         self.decide(at, false)
     }
 
-    pub(super) fn decide(&mut self, at: usize, is_fresh: bool) -> Held {
+    pub(super) fn decide(&mut self, at: usize, is_fresh: bool) -> Checked {
         self.decisions += 1;
         let now = self.moment().boot;
         let snapshot = self.rotation.snapshot().clone();
         let began = self.fetch_began;
         let request = &mut self.requests[at];
-        let Some(course) = &mut request.course else { return Ok(()) };
-        let next = course.proceed(now, &snapshot, began, &self.policy);
+        let Some(machine) = &mut request.machine else { return Ok(()) };
+        let next = machine.proceed(now, &snapshot, began, &self.policy);
         self.take(at, next, &snapshot, is_fresh)
     }
 
@@ -113,7 +113,7 @@ impl Life {
         next: Next,
         snapshot: &Snapshot,
         is_fresh: bool,
-    ) -> Held {
+    ) -> Checked {
         self.requests[at].step += 1;
         let (step, number) = (self.requests[at].step, self.requests[at].number);
         if self.trace {
@@ -132,8 +132,8 @@ impl Life {
                 self.send(Input::Unfit(unfit))?;
                 self.decisions += 1;
                 let (now, snapshot) = (self.moment().boot, self.rotation.snapshot().clone());
-                let Some(course) = &mut self.requests[at].course else { return Ok(()) };
-                let next = course.unfit(now, &snapshot, why, &self.policy);
+                let Some(machine) = &mut self.requests[at].machine else { return Ok(()) };
+                let next = machine.unfit(now, &snapshot, why, &self.policy);
                 return self.take(at, next, &snapshot, is_fresh);
             }
             Next::Send(credential) => {
@@ -186,7 +186,7 @@ impl Life {
     }
 
     /// The API's answer arrives. It was made at some time since the request was sent; now will do.
-    pub(super) fn answer(&mut self, at: usize) -> Held {
+    pub(super) fn answer(&mut self, at: usize) -> Checked {
         let request = &self.requests[at];
         let Some(credential) = request.credential.clone() else { return Ok(()) };
         let is_accepted = match self.world.key_of(&credential) {
@@ -204,12 +204,12 @@ impl Life {
             eprintln!("{:>9} request {at} {verdict:?} {}", self.now(), credential.id());
         }
         self.probe.take_if(|(of, _)| *of == at as u32);
-        let is_probing = request.course.as_ref().is_some_and(Course::is_probing);
-        let is_resend = request.course.as_ref().is_some_and(|course| course.sends() > 1);
+        let is_probing = request.machine.as_ref().is_some_and(AttemptMachine::is_probing);
+        let is_resend = request.machine.as_ref().is_some_and(|machine| machine.sends() > 1);
         let evidence = || Evidence { credential: credential.id().into(), sent };
         match verdict {
             Verdict::Rejected => self.send(Input::Rejected(evidence()))?,
-            Verdict::Accepted if is_resend || self.rotation.snapshot().is_probing() => {
+            Verdict::Accepted if is_resend || self.rotation.snapshot().wants_evidence() => {
                 self.send(Input::Accepted(evidence()))?;
                 if let Some(trial) = self.requests[at].trial.take() {
                     self.send(Input::Doubted(trial))?;
@@ -228,9 +228,9 @@ impl Life {
             request.rejected.push((credential.clone(), sent, now));
         }
         let repeatable = self.rng.bool();
-        let Some(course) = &mut request.course else { return Ok(()) };
+        let Some(machine) = &mut request.machine else { return Ok(()) };
         let outcome = Outcome { verdict, sent, repeatable };
-        let next = course.judged(now, &snapshot, outcome, &self.policy);
+        let next = machine.judged(now, &snapshot, outcome, &self.policy);
         let transient = matches!(verdict, Verdict::Other | Verdict::Throttled);
         if is_probing && replayable && repeatable && transient {
             *self.seen.entry("trial without success").or_default() += 1;
@@ -243,16 +243,16 @@ impl Life {
             let could = snapshot.in_use().is_some_and(|in_use| {
                 !self.world.is_unfit(in_use) && is_new(in_use) && *in_use != *credential
             }) && now < request.deadline
-                && request.course.as_ref().is_some_and(|it| it.sends() < MAX_SENDS);
+                && request.machine.as_ref().is_some_and(|it| it.sends() < MAX_SENDS);
             let asks_on = matches!(&next, Next::Send(_));
             must!(asks_on || !could, "a trial is not free for its caller");
         }
         let request = &mut self.requests[at];
-        let Some(course) = &mut request.course else { return Ok(()) };
+        let Some(machine) = &mut request.machine else { return Ok(()) };
         if matches!(next, Next::Send(_)) {
             return self.take(at, next, &snapshot, false);
         }
-        if transient && replayable && self.rng.bool() && course.repeat() {
+        if transient && replayable && self.rng.bool() && machine.repeat() {
             (request.begun_again, request.repeated) = (true, true);
             return self.decide(at, true);
         }
@@ -263,7 +263,7 @@ impl Life {
         self.probe.take_if(|(of, _)| *of == at as u32);
         let request = &mut self.requests[at];
         request.stage = Stage::Free;
-        request.course = None;
+        request.machine = None;
         request.step += 1;
         request.number += 1;
     }
@@ -276,10 +276,10 @@ impl Life {
         credential: &Arc<Credential>,
         snapshot: &Snapshot,
         is_fresh: bool,
-    ) -> Held {
+    ) -> Checked {
         let now = self.moment();
         let request = &self.requests[at];
-        let sends = request.course.as_ref().map_or(0, Course::sends);
+        let sends = request.machine.as_ref().map_or(0, AttemptMachine::sends);
         self.oracle.check_send(credential, sends)?;
         let is_premature = |(rejected, sent, at): &(Arc<Credential>, u64, u64)| {
             rejected == credential
@@ -308,14 +308,14 @@ impl Life {
         Ok(())
     }
 
-    pub(super) fn check_end(&self, at: usize, failed: bool, snapshot: &Snapshot) -> Held {
+    pub(super) fn check_end(&self, at: usize, failed: bool, snapshot: &Snapshot) -> Checked {
         let request = &self.requests[at];
         let in_vain = failed || request.last == Verdict::Rejected;
         let is_excused = !request.replayable
             || request.hopeless
             || snapshot.is_exhausted()
             // A send that an API's other trouble took is missing here.
-            || (request.repeated && request.course.as_ref().is_some_and(|it| it.sends() == 4))
+            || (request.repeated && request.machine.as_ref().is_some_and(|it| it.sends() == 4))
             || self.moment().boot >= request.deadline;
         if !in_vain || is_excused {
             return Ok(());
@@ -333,7 +333,7 @@ impl Life {
     }
 
     /// Invariant 14: while all is well, no answer that was given before keeps requests from getting through.
-    pub(super) fn check_way_back(&mut self) -> Held {
+    pub(super) fn check_way_back(&mut self) -> Checked {
         let now = self.now;
         if !self.world.is_well(self.now) {
             self.in_vain = None;

@@ -105,7 +105,7 @@ async fn a_key_is_safe_to_retire_after_the_last_process_has_drained_it() {
     assert_eq!(before["retire"]["k1"]["reason"], "in_use");
     assert_eq!(before["retire"]["k1"]["blocking"].as_array().unwrap().len(), 1, "{before}");
 
-    // A goodbye counts at once, and needs no lease to run out.
+    // A final report counts at once, and needs no lease to run out.
     let mut slow = fleet.members.pop().unwrap();
     drop(slow.stdin.take());
     assert!(slow.wait().await.unwrap().success(), "a request failed");

@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! One queue of things that will happen, and one clock that jumps from each to the next. The rotation
-//! is stepped as the driver steps it, each request's course as the client does, and the model of the
+//! is stepped as the driver steps it, each request's state machine as the client does, and the model of the
 //! endpoint and the API answers both. Whether a request's evidence reaches the rotation before or after
 //! that request looks at the snapshot again is a race in the real client; here the seed decides.
 //!
@@ -284,7 +284,7 @@ impl<'a> Play<'a> {
             Happening::LetGo(turn) => self.hop_begins(turn.request),
             Happening::Repeats(turn) if !self.is_at_home(turn.request) => self.refused(turn),
             Happening::Repeats(turn) => {
-                let again = |request: &mut Request| request.course.repeat();
+                let again = |request: &mut Request| request.machine.repeat();
                 match self.requests.get_mut(&turn.request).map(again) {
                     Some(true) => self.resumes(turn),
                     Some(false) => self.end(turn.request),

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use keyswap::{Attention, Classifier, DefaultClassifier, Policy, ResponseView, Scheme, Verdict};
+use keyswap::{
+    Classifier, DefaultClassifier, Policy, ResponseFilter, ResponseView, Scheme, Verdict,
+};
 use keyswap_endpoint::story::Story;
 use serde::Deserialize;
 use serde_json::Value;
@@ -124,8 +126,8 @@ impl Classifier for Judge {
         self.0.classify(response)
     }
 
-    fn attention(&self) -> Attention {
-        self.0.attention()
+    fn response_filter(&self) -> ResponseFilter {
+        self.0.response_filter()
     }
 }
 
@@ -145,7 +147,7 @@ impl Classifier for CodeInBody {
         }
     }
 
-    fn attention(&self) -> Attention {
-        Attention::new([200, 401]).with_body_limit(256)
+    fn response_filter(&self) -> ResponseFilter {
+        ResponseFilter::new([200, 401]).with_body_limit(256)
     }
 }

@@ -12,34 +12,12 @@ at import. Nothing here prints key material.
 import atexit as _atexit
 import logging as _logging
 
-from . import _native
+from . import _error_types, _native
 from ._client import AsyncClient, Client
-from ._errors import (
-    BodyError,
-    BootstrapRejectedError,
-    ClosedError,
-    ExpiredError,
-    ForbiddenError,
-    InsecureUrlError,
-    InvalidConfigError,
-    KeyswapError,
-    MalformedError,
-    MissingScopeError,
-    NotReadyError,
-    OlderGenerationError,
-    OriginNotAllowedError,
-    SchemeFailedError,
-    SetRevokedError,
-    SignatureInvalidError,
-    SourceFailedError,
-    StatusError,
-    ThrottledError,
-    TimeoutError,
-    TransportError,
-    UnavailableError,
-    UnknownSetError,
-)
-from ._keys import Events, KeySwap, Policy, Source
+from ._error_types import *
+from ._errors import KeyswapError
+from ._event_names import EventName
+from ._keys import Events, KeySwap, Source
 from ._native import (
     Attempt,
     Authorizer,
@@ -50,6 +28,7 @@ from ._native import (
     Snapshot,
     __version__,
 )
+from ._policy import Policy
 from ._records import Event, Stats
 from ._response import Headers, Response
 from ._schemes import Basic, Bearer, Header, Query, Sign, Unsigned
@@ -61,52 +40,32 @@ __all__ = [
     "Authorizer",
     "Basic",
     "Bearer",
-    "BodyError",
-    "BootstrapRejectedError",
     "Client",
-    "ClosedError",
     "Credential",
     "CredentialSet",
     "Endpoint",
     "Env",
     "Event",
+    "EventName",
     "Events",
-    "ExpiredError",
     "File",
-    "ForbiddenError",
     "Header",
     "Headers",
-    "InsecureUrlError",
-    "InvalidConfigError",
     "KeySwap",
     "KeyswapError",
-    "MalformedError",
-    "MissingScopeError",
-    "NotReadyError",
-    "OlderGenerationError",
-    "OriginNotAllowedError",
     "Patch",
     "Policy",
     "Query",
     "Response",
     "Scheme",
-    "SchemeFailedError",
-    "SetRevokedError",
     "Sign",
-    "SignatureInvalidError",
     "Snapshot",
     "Source",
-    "SourceFailedError",
     "Stats",
-    "StatusError",
-    "ThrottledError",
-    "TimeoutError",
-    "TransportError",
-    "UnavailableError",
-    "UnknownSetError",
     "Unsigned",
     "__version__",
 ]
+__all__ += _error_types.__all__
 
 # A library does not print. Programs that configure logging see the logger "keyswap".
 _logging.getLogger("keyswap").addHandler(_logging.NullHandler())

@@ -20,7 +20,8 @@ from typing import Any, Final, Literal, Union, cast
 
 from . import _native
 from ._bridge import in_trio, run
-from ._errors import ClosedError, KeyswapError
+from ._error_types import ClosedError
+from ._errors import KeyswapError
 from ._response import Response
 from ._sources import to_json
 

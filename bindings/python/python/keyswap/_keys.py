@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, TypedDict, Union, cast
+from typing import Any, Union, cast
 
 from . import _native
 from ._bridge import run
-from ._errors import InvalidConfigError, NotReadyError
+from ._error_types import InvalidConfigError, NotReadyError
+from ._policy import Policy
 from ._records import Event
 from ._sources import Bootstrap, Endpoint, Env, File, Path, to_json
 
-Seconds = Union[float, timedelta]
 Document = Mapping[str, Any]
 Source = Union[
     str,
@@ -24,55 +24,6 @@ Source = Union[
     Callable[[], Awaitable[Document]],
 ]
 """Where sets come from: the URL of a rotation endpoint, a source, or a function that returns a mapping."""
-
-
-class Policy(TypedDict, total=False):
-    """The numbers that the core works with; what is not named keeps its default.
-
-    Times are seconds, or `timedelta`. What each one means, its default and the reason for it stand in the
-    documentation of the core's `Policy`.
-    """
-
-    soft_lead_ratio: float
-    soft_lead_max: Seconds
-    hard_lead_ratio: float
-    hard_lead_max: Seconds
-    poll: Seconds
-    poll_spread: float
-    ceiling: Seconds
-    fetch_floor: Seconds
-    fetch_floor_min: Seconds
-    backoff_min: Seconds
-    backoff_max: Seconds
-    backoff_max_urgent: Seconds
-    retry_after_min: Seconds
-    retry_after_max: Seconds
-    slow_retry_min: Seconds
-    slow_retry_max: Seconds
-    fetch_timeout: Seconds
-    signature_age: Seconds
-    hard_wait: Seconds
-    wait: Seconds
-    wait_unproven: Seconds
-    go_back: Seconds
-    forced_burst: int
-    forced_every: Seconds
-    probe_delays: Sequence[Seconds]
-    probe_timeout: Seconds
-    probe_again: Seconds
-    probe_unreported: Seconds
-    keep_in_use: Seconds
-    give_up: Seconds
-    episode: Seconds
-    episode_max: Seconds
-    rotation_window: Seconds
-    rotation_pause: Seconds
-    previous_grace: Seconds
-    stale_grace: Seconds
-    wake: Seconds
-    lagging: Seconds
-    lease: Seconds
-    drain: Seconds
 
 
 class KeySwap(_native.KeySwap):

@@ -7,60 +7,70 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from ._event_names import EventName
+
 
 @dataclass(frozen=True, repr=False, slots=True, kw_only=True)
 class Event:
     """Something that happened to the credentials: a name, and fields that are ids and numbers. A field that
     this kind of event does not have is None."""
 
-    name: str
+    # generated: event (by keyswap-generate: do not edit)
+    name: EventName
     """Its stable name, the same in every language."""
     text: str
     """The same in a sentence."""
     generation: int | None = None
-    """The number of the generation."""
+    """The number of the generation. Of `fetched`, `not_modified`, `swapped`."""
     primary: str | None = None
-    """The id of the newest credential."""
+    """The id of the newest credential. Of `fetched`."""
     error: str | None = None
-    """The code of what went wrong."""
+    """The code of what went wrong. Of `fetch_failed`."""
     retry_in_ms: int | None = None
-    """When the next fetch is due, in milliseconds."""
+    """When the next fetch is due, in milliseconds. Of `fetch_failed`."""
     from_: str | None = None
-    """The id that was in use before."""
+    """The id that was in use before. Of `swapped`, `promoted`, `fell_back`, `rolled_back`."""
     to: str | None = None
-    """The id that is in use now."""
+    """The id that is in use now. Of `swapped`, `promoted`, `fell_back`, `rolled_back`."""
     credential: str | None = None
-    """The id of the credential that this is about."""
+    """The id of the credential that this is about. Of `candidate`, `rejected`, `expired`,
+    `exhausted`, `recovered`, `lagging`.
+    """
     credentials: tuple[str, ...] | None = None
-    """The ids of the credentials that this is about."""
+    """The ids of the credentials that this is about. Of `revoked`."""
     in_use: str | None = None
-    """The id that stays in use."""
+    """The id that stays in use. Of `candidate`."""
     proven: bool | None = None
-    """Whether the API was seen to accept it."""
+    """Whether the API was seen to accept it. Of `promoted`."""
     candidate: bool | None = None
-    """Whether it is the candidate, which nobody depends on yet."""
+    """Whether it is the candidate, which nobody depends on yet. Of `rejected`."""
     probe_in_ms: int | None = None
-    """When the candidate is tried again, in milliseconds."""
+    """When the candidate is tried again, in milliseconds. Of `rejected`."""
     reason: str | None = None
-    """Why the credential could not be put on a request; None if it was sent, and the API rejected it."""
+    """Why the credential could not be put on a request; none if it was sent, and the API rejected
+    it. Of `rejected`.
+    """
     set: bool | None = None
-    """Whether the whole set was revoked."""
+    """Whether the whole set was revoked. Of `revoked`."""
     for_ms: int | None = None
-    """How long requests fail fast, in milliseconds."""
+    """How long requests fail fast, in milliseconds. Of `exhausted`."""
     never_accepted: bool | None = None
-    """Whether the API never accepted anything of this handle. Then look at the key, at the set that the
-    source was asked for, and at the scheme and the header that the API wants."""
+    """Whether the API never accepted anything of this handle. Then look at the key, at the set that
+    the source was asked for, and at the scheme and the header that the API wants. Of `exhausted`.
+    """
     from_generation: int | None = None
-    """The generation that was held, where an older answer was believed since the API rejected all that was
-    held."""
+    """The generation that was held, where an older answer was believed since the API rejected all
+    that was held. Of `recovered`.
+    """
     to_generation: int | None = None
-    """The older generation that is held now."""
+    """The older generation that is held now. Of `recovered`."""
     seconds: int | None = None
-    """For how long this is so, in seconds."""
+    """For how long this is so, in seconds. Of `lagging`, `push_lost`."""
     by_ms: int | None = None
-    """How far the wall clock moved, in milliseconds."""
+    """How far the wall clock moved, in milliseconds. Of `clock_jumped`."""
     missed: int | None = None
-    """How many events this observer missed."""
+    """How many events this observer missed. Of `lagged`."""
+    # end of event
 
     def __str__(self) -> str:
         return self.text
@@ -73,6 +83,7 @@ class Event:
 class Stats:
     """What was counted so far."""
 
+    # generated: stats (by keyswap-generate: do not edit)
     generation: int | None
     """The generation that is held."""
     epoch: int
@@ -80,9 +91,9 @@ class Stats:
     in_use: str | None
     """The id of the credential in use."""
     expires_at: datetime | None
-    """When that ends, in UTC."""
+    """When that ends."""
     last_success: datetime | None
-    """When a fetch last worked, in UTC."""
+    """When a fetch last worked."""
     age: float | None
     """How long ago that was, in seconds."""
     fetches_changed: int
@@ -105,6 +116,7 @@ class Stats:
     """Sends beyond the first of a request."""
     waiting: int
     """Callers that wait for a fetch."""
+    # end of stats
 
     def __repr__(self) -> str:
         fetches = f"{self.fetches_changed}/{self.fetches_not_modified}/{self.fetches_failed}"

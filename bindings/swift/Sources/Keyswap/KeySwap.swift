@@ -43,43 +43,6 @@ public struct CredentialSet: Sendable {
     public let revoked: [String]
 }
 
-/// Something that happened to the credentials: its name, and fields that are ids and numbers.
-public struct Event: Sendable, CustomStringConvertible {
-    private let native: NativeEvent
-    init(_ native: NativeEvent) { self.native = native }
-    /// Its stable name, the same in every language.
-    public var name: String { native.name }
-    public var description: String { native.text }
-    public var generation: UInt64? { native.generation }
-    public var from: String? { native.from }
-    public var to: String? { native.to }
-    public var credential: String? { native.credential }
-    /// The code of what went wrong.
-    public var error: String? { native.error }
-    /// Why the credential could not be put on a request; nil if the API rejected it.
-    public var reason: String? { native.reason }
-    /// Whether the API never accepted anything of this handle: then the key, the set or the scheme is wrong.
-    public var neverAccepted: Bool? { native.neverAccepted }
-    /// The generation that was held before an older one was believed.
-    public var fromGeneration: UInt64? { native.fromGeneration }
-    /// The older generation that is held now.
-    public var toGeneration: UInt64? { native.toGeneration }
-    /// How many events this observer missed.
-    public var missed: UInt64? { native.missed }
-}
-
-/// What was counted so far.
-public struct Stats: Sendable {
-    public let generation: UInt64?
-    public let inUse: String?
-    public let expiresAt: Date?
-    public let lastSuccess: Date?
-    public let fetchesChanged, fetchesNotModified, fetchesFailed, fetchesForced: UInt64
-    public let rejections, fallbacks, rollbacks, sends, extraSends: UInt64
-    /// Callers that wait right now.
-    public let waiting: UInt64
-}
-
 /// Follows one source and always holds a fresh credential.
 ///
 /// ```swift
@@ -136,16 +99,8 @@ public final class KeySwap: Sendable {
             previous: set.previous.map(Credential.init), next: set.next.map(Credential.init), revoked: set.revoked)
     }
 
-    public var stats: Stats {
-        let stats = native.stats()
-        return Stats(
-            generation: stats.generation, inUse: stats.inUse, expiresAt: date(stats.expiresAtMs),
-            lastSuccess: date(stats.lastSuccessMs), fetchesChanged: stats.fetchesChanged,
-            fetchesNotModified: stats.fetchesNotModified, fetchesFailed: stats.fetchesFailed,
-            fetchesForced: stats.fetchesForced, rejections: stats.rejections, fallbacks: stats.fallbacks,
-            rollbacks: stats.rollbacks, sends: stats.sends, extraSends: stats.extraSends,
-            waiting: stats.waiting)
-    }
+    /// What was counted so far.
+    public var stats: Stats { Stats(native.stats()) }
 
     /// Waits until a credential is usable, for `timeout` seconds at most.
     ///

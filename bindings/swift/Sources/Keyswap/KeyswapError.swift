@@ -36,50 +36,57 @@ public struct KeyswapError: LocalizedError, Sendable, CustomStringConvertible {
 
     /// Every code that an error may have.
     public enum Code: String, CaseIterable, Sendable {
-        /// The endpoint does not know the bootstrap credential: give it the right one.
+        // generated: errors (by keyswap-generate: do not edit)
+        /// The endpoint rejected the bootstrap credential (401). Set `KEYSWAP_BOOTSTRAP`, or pass another one to the
+        /// source. The set that is held stays in use, and the fetch is tried again slowly.
         case bootstrapRejected = "bootstrap_rejected"
-        /// The bootstrap credential may not read this set: ask the provider.
+        /// The endpoint refused this identity (403). Check what the bootstrap credential may read.
         case forbidden
-        /// The endpoint has no such set: look at the URL.
+        /// The endpoint does not know the set (404). Check the last part of the URL.
         case unknownSet = "unknown_set"
-        /// The provider ended the set: nothing is usable until it is restored.
+        /// The provider revoked the whole set: nothing may be used until it publishes a new generation.
         case setRevoked = "set_revoked"
-        /// The source cannot be reached, or is in trouble: it is tried again by itself.
+        /// The source could not be reached, or said that it cannot answer now. It is tried again by itself.
         case unavailable
-        /// The source asked to be left alone, for `retryAfter`.
+        /// The source asked for fewer requests (429). It is tried again when it said.
         case throttled
-        /// It took too long.
+        /// The source took longer than the fetch timeout, or a request longer than its deadline.
         case timeout
-        /// The answer of the source is not well-formed: tell the provider.
+        /// The source answered with something that is not a well-formed set. The provider must mend it; the set that is
+        /// held stays in use.
         case malformed
-        /// The source answered with less than what is held.
+        /// The answer has a lower generation than the set that is held. A rollback is a new generation.
         case olderGeneration = "older_generation"
-        /// The answer is not signed as it must be.
+        /// The answer is not signed by the key that the program pinned, or the signature does not hold. Check the
+        /// pinned key; the set that is held stays in use.
         case signatureInvalid = "signature_invalid"
-        /// A source of the program's own failed.
+        /// The program's own source failed, or returned nothing of use. The set that is held stays in use.
         case sourceFailed = "source_failed"
-        /// Every credential that is held has ended.
+        /// Every credential of the set that is held has ended, and no newer one could be fetched.
         case expired
-        /// No set has been fetched yet.
+        /// No set has been fetched yet. Wait for `KeySwap.ready`.
         case notReady = "not_ready"
         /// The handle was closed.
         case closed
-        /// Credentials may not go to this origin: allow it, if they may.
+        /// The request goes to an origin that is not allowed. Add it to the allowed origins if the API's keys may go
+        /// there.
         case originNotAllowed = "origin_not_allowed"
-        /// Plain HTTP where others could read: use https.
+        /// The URL is plain `http://` to a host that is not this machine. Use `https://`.
         case insecureURL = "insecure_url"
-        /// What the program said cannot work: the description says why.
+        /// Something that the program configured is not valid: a URL, a header name, a policy.
         case invalidConfig = "invalid_config"
-        /// The set lacks a scope that the request requires.
+        /// The request needs scopes that the set does not have.
         case missingScope = "missing_scope"
-        /// The credential cannot be put on a request.
+        /// The credential cannot be put on the request: the set lacks material that the scheme needs, or names a scheme
+        /// that this program does not know.
         case schemeFailed = "scheme_failed"
-        /// There is no response.
+        /// The API could not be reached, or the connection broke.
         case transport
-        /// A status that the program did not want.
+        /// The API answered with an error status, and the program asked for that to be an error.
         case status
-        /// A body that cannot be read.
+        /// The response's body could not be read or decoded.
         case body
+        // end of errors
     }
 }
 

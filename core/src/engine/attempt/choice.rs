@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::{
     super::snapshot::{Snapshot, Usable},
-    Course, MAX_SENDS,
+    AttemptMachine, MAX_SENDS,
 };
 use crate::{
     credential::{Credential, CredentialSet},
     error::{Error, ErrorKind},
 };
 
-impl Course {
+impl AttemptMachine {
     /// The key in use, for a request that tried the candidate and may be sent again.
     pub(super) fn ask_again(&self, now: u64, snapshot: &Snapshot) -> Option<Arc<Credential>> {
         let may_be = self.replayable && self.sends < MAX_SENDS && now < self.deadline;

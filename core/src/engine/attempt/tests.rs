@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     credential::CredentialSet,
-    engine::snapshot::{Candidate, Usable},
+    engine::snapshot::{Candidate, ProbeSlot, Usable},
 };
 
 const NOW: u64 = 1_000_000;
@@ -43,7 +43,7 @@ fn probing(usable: &[&str], candidate: &str, opens: u64) -> Snapshot {
 }
 
 struct Request {
-    course: Course,
+    machine: AttemptMachine,
     now: u64,
     policy: Policy,
     /// The number of its last send.
@@ -58,7 +58,7 @@ impl Request {
     fn until(replayable: bool, deadline: Option<u64>) -> Self {
         let policy = Policy::default();
         Self {
-            course: Course::new(replayable, NOW, deadline, &policy),
+            machine: AttemptMachine::new(replayable, NOW, deadline, &policy),
             now: NOW,
             policy,
             sent: 100,
@@ -68,12 +68,12 @@ impl Request {
     fn requiring(scopes: &[&str]) -> Self {
         let mut request = Self::new(true);
         let scopes: Vec<_> = scopes.iter().map(|scope| Box::from(*scope)).collect();
-        request.course = request.course.require(&scopes);
+        request.machine = request.machine.require(&scopes);
         request
     }
 
     fn proceed(&mut self, snapshot: &Snapshot) -> String {
-        let next = self.course.proceed(self.now, snapshot, None, &self.policy);
+        let next = self.machine.proceed(self.now, snapshot, None, &self.policy);
         self.say(next)
     }
 
@@ -84,19 +84,19 @@ impl Request {
     fn answered(&mut self, snapshot: &Snapshot, verdict: Verdict, repeatable: bool) -> String {
         self.sent += 1;
         let outcome = Outcome { verdict, sent: self.sent, repeatable };
-        let next = self.course.judged(self.now, snapshot, outcome, &self.policy);
+        let next = self.machine.judged(self.now, snapshot, outcome, &self.policy);
         self.say(next)
     }
 
     /// The fetch that it waited for has ended.
     fn settled(&mut self, snapshot: &Snapshot) -> String {
-        self.course.settled();
+        self.machine.settled();
         self.proceed(snapshot)
     }
 
     fn unfit(&mut self, snapshot: &Snapshot) -> String {
         let why = Error::new(ErrorKind::SchemeFailed, "it does not fit");
-        let next = self.course.unfit(self.now, snapshot, why, &self.policy);
+        let next = self.machine.unfit(self.now, snapshot, why, &self.policy);
         self.say(next)
     }
 
@@ -128,7 +128,7 @@ fn an_accepted_request_is_sent_once() {
     let mut request = Request::new(true);
     assert_eq!(request.proceed(&state), "k2");
     assert_eq!(request.judged(&state, Verdict::Accepted), "return");
-    assert_eq!(request.course.sends(), 1);
+    assert_eq!(request.machine.sends(), 1);
 }
 
 #[test]
@@ -260,9 +260,9 @@ fn a_trial_is_free() {
     let state = probing(&["k1", "k2"], "k2", NOW);
     let mut request = Request::new(true);
     assert_eq!(request.proceed(&state), "k2");
-    assert!(request.course.is_probing());
+    assert!(request.machine.is_probing());
     assert_eq!(request.answered(&state, Verdict::Other, true), "k1");
-    assert!(!request.course.is_probing());
+    assert!(!request.machine.is_probing());
     assert_eq!(request.answered(&state, Verdict::Other, true), "return", "no trial any more");
     let mut request = Request::new(true);
     request.now += 1_000;
@@ -281,7 +281,7 @@ fn what_cannot_be_put_on_a_request_costs_no_send() {
     let mut request = Request::new(true);
     assert_eq!(request.proceed(&state), "k2");
     assert_eq!(request.unfit(&state), "k1");
-    assert_eq!(request.course.sends(), 1);
+    assert_eq!(request.machine.sends(), 1);
     assert_eq!(request.judged(&state, Verdict::Accepted), "return");
     let mut request = Request::new(false);
     assert_eq!(request.proceed(&state), "k2");
@@ -291,7 +291,7 @@ fn what_cannot_be_put_on_a_request_costs_no_send() {
         "wait 10000",
         "the fetch that is under way may bring another"
     );
-    request.course.settled();
+    request.machine.settled();
     assert_eq!(request.proceed(&state), "scheme_failed");
     // After an answer of the API, that is the answer.
     let suspect = Snapshot { suspect: true, ..state };
@@ -305,7 +305,7 @@ fn what_cannot_be_put_on_a_request_costs_no_send() {
     let mut request = Request::new(true);
     assert_eq!(request.proceed(&probing), "k2");
     assert_eq!(request.unfit(&probing), "k1");
-    assert!(!request.course.is_probing());
+    assert!(!request.machine.is_probing());
     let mut other = Request::new(true);
     other.now += 999;
     assert_eq!(other.proceed(&probing), "k1", "and it rests as after a rejection");
@@ -407,7 +407,7 @@ fn with_nothing_usable_it_waits_once_and_fails_with_the_cause() {
 fn shortly_before_the_end_it_waits_a_second_for_the_running_fetch() {
     let hard = Snapshot { hard: true, ..state(&["k1"]) };
     let began = |request: &mut Request, began| {
-        let next = request.course.proceed(request.now, &hard, began, &request.policy);
+        let next = request.machine.proceed(request.now, &hard, began, &request.policy);
         request.say(next)
     };
     assert_eq!(began(&mut Request::new(true), None), "k1", "none runs");
@@ -459,22 +459,22 @@ fn a_repeat_is_counted_and_does_not_begin_with_what_was_rejected() {
     assert_eq!(request.proceed(&state), "k2");
     assert_eq!(request.rejected(&state), "k1");
     assert_eq!(request.judged(&state, Verdict::Other), "return");
-    assert!(request.course.repeat());
+    assert!(request.machine.repeat());
     assert_eq!(request.proceed(&state), "k1");
     assert_eq!(request.judged(&state, Verdict::Other), "return");
-    assert!(request.course.repeat());
+    assert!(request.machine.repeat());
     let probing = probing(&["k1", "k2"], "k2", 0);
     assert_eq!(request.proceed(&probing), "k1", "what was rejected is no probe either");
     assert_eq!(request.judged(&state, Verdict::Other), "return");
-    assert!(!request.course.repeat(), "four sends");
+    assert!(!request.machine.repeat(), "four sends");
 }
 
 #[test]
 fn a_first_send_that_somebody_else_made_counts() {
     let state = state(&["k2", "k1"]);
     let policy = Policy::default();
-    let course = Course::new(true, NOW, None, &policy).sent(key("k2"));
-    let mut request = Request { course, now: NOW, policy, sent: 0 };
+    let machine = AttemptMachine::new(true, NOW, None, &policy).sent(key("k2"));
+    let mut request = Request { machine, now: NOW, policy, sent: 0 };
     assert_eq!(request.rejected(&state), "k1");
-    assert_eq!(request.course.sends(), 2);
+    assert_eq!(request.machine.sends(), 2);
 }

@@ -6,7 +6,7 @@ use super::Rotation;
 use crate::{
     credential::{CredentialId, CredentialSet},
     engine::{
-        held::{Admitted, Standing},
+        holdings::{Admitted, Standing},
         member::{EpisodeState, Member},
     },
     error::{Error, ErrorKind},
@@ -58,11 +58,11 @@ impl Rotation {
             is_lost: self.has_nothing_to_lose(),
             working: working.as_deref(),
         };
-        let admitted = self.held.admit(self.now, &mut set, &standing)?;
-        self.held.keep_counts(&mut set);
+        let admitted = self.holdings.admit(self.now, &mut set, &standing)?;
+        self.holdings.keep_counts(&mut set);
         let set = Arc::new(set);
         if admitted == Admitted::Same {
-            self.held.confirm(self.now, &set, self.sends);
+            self.holdings.confirm(self.now, &set, self.sends);
             self.renewed();
         } else {
             self.install(&set, admitted);
@@ -73,14 +73,14 @@ impl Rotation {
     /// Whether a set is held of which the API accepts nothing: each is rejected, or has ended.
     pub(super) fn is_lost(&self) -> bool {
         let is_gone = |member: &Member| !member.is_usable(self.now) || member.run.is_some();
-        self.held.set.is_some()
-            && self.held.members.iter().all(is_gone)
+        self.holdings.set.is_some()
+            && self.holdings.members.iter().all(is_gone)
             && self.used().is_none_or(|used| used.run.is_some())
     }
 
     /// Whether an older answer can undo nothing.
     pub(super) fn has_nothing_to_lose(&self) -> bool {
-        self.held.set.is_none() || self.is_lost()
+        self.holdings.set.is_none() || self.is_lost()
     }
 
     /// Whether nothing is usable that should be. A set that was revoked is not looked for in haste.
@@ -89,7 +89,7 @@ impl Rotation {
     }
 
     pub(super) fn not_modified(&mut self) -> Result<(), Error> {
-        let what = match self.held.primary() {
+        let what = match self.holdings.primary() {
             None => "the source says «not modified», but nothing is held",
             Some(primary) if primary.has_ended(self.now) => {
                 "the source has nothing newer than a credential that has ended"
@@ -106,7 +106,7 @@ impl Rotation {
     pub(super) fn renewed(&mut self) {
         self.worked();
         self.counts.not_modified += 1;
-        self.tell(Event::NotModified { generation: self.held.generation.unwrap_or(0) });
+        self.tell(Event::NotModified { generation: self.holdings.generation.unwrap_or(0) });
         self.plan_next();
     }
 
@@ -119,13 +119,20 @@ impl Rotation {
 
     pub(super) fn plan_next(&mut self) {
         let now = self.now;
-        let splay = self.held.splay().mul_f64(self.held.jitter);
-        let left = self.held.left(now);
+        let splay = self.holdings.splay().mul_f64(self.holdings.jitter);
+        let left = self.holdings.left(now);
         // A wish that lies in the past is ignored.
-        let asked = self.held.refresh_at.filter(|at| !at.reached(now));
+        let asked = self.holdings.refresh_at.filter(|at| !at.reached(now));
         let asked = asked.map(|at| at.remaining(now).saturating_add(splay));
-        let generation = self.held.generation.unwrap_or(0);
-        self.fetching.worked(now.boot, generation, left, asked, self.held.jitter, self.rng.f64());
+        let generation = self.holdings.generation.unwrap_or(0);
+        self.fetching.worked(
+            now.boot,
+            generation,
+            left,
+            asked,
+            self.holdings.jitter,
+            self.rng.f64(),
+        );
     }
 
     pub(super) fn failed(&mut self, error: &Error) {
@@ -145,9 +152,9 @@ impl Rotation {
 
     pub(super) fn install(&mut self, set: &Arc<CredentialSet>, admitted: Admitted) {
         let jitter = self.rng.f64();
-        let held = |id: &CredentialId| self.held.member(id).is_some();
+        let held = |id: &CredentialId| self.holdings.member(id).is_some();
         self.brought = set.members().map(|new| new.shared_id()).filter(|id| !held(id)).collect();
-        let change = self.held.install(self.now, set, self.sends, jitter, admitted);
+        let change = self.holdings.install(self.now, set, self.sends, jitter, admitted);
         // Other material under the id in use is a swap.
         let is_rotation = self.in_use.is_some();
         self.in_use.take_if(|id| change.replaced.contains(id));
@@ -156,7 +163,7 @@ impl Rotation {
         self.fetching.stop_forcing();
         self.worked();
         self.counts.changed += 1;
-        let primary = self.held.members[0].credential.shared_id();
+        let primary = self.holdings.members[0].credential.shared_id();
         self.tell(Event::Fetched { generation: set.generation(), primary });
         if let Admitted::Back(from) = admitted {
             let (credential, to) = (self.in_use.clone(), set.generation());
@@ -168,12 +175,12 @@ impl Rotation {
         self.plan_next();
         self.choose(self.policy.keep_in_use);
         if self.in_use.is_none() {
-            self.cause = self.held.why_nothing(self.now);
+            self.cause = self.holdings.why_nothing(self.now);
         }
     }
 
     pub(super) fn revoke_all(&mut self) {
-        if let Some(credentials) = self.held.revoke() {
+        if let Some(credentials) = self.holdings.revoke() {
             (self.in_use, self.probation) = (None, None);
             self.fetching.stop_forcing();
             self.tell(Event::Revoked { credentials, set: true });

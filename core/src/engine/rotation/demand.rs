@@ -1,31 +1,33 @@
-//! Who wants a fetch: hints, announcements, requests that wait, and what starts or ends their wait.
+//! Who wants a fetch: hints, what an API says of a credential, requests that wait, and what starts or ends their wait.
 
-use super::{Action, Announcement, Rotation};
+use super::{Action, CredentialStatus, Rotation};
 use crate::{credential::CredentialId, engine::member::EpisodeState, error::Error};
 
 impl Rotation {
     pub(super) fn hinted(&mut self, generation: Option<u64>, immediate: bool) {
-        if generation.is_none_or(|hinted| self.held.generation.is_none_or(|held| hinted > held)) {
+        if generation.is_none_or(|hinted| self.holdings.generation.is_none_or(|held| hinted > held))
+        {
             let spread = if immediate { 0.0 } else { self.rng.f64() };
-            let at = self.after(self.held.splay().mul_f64(spread));
+            let at = self.after(self.holdings.splay().mul_f64(spread));
             self.fetching.hinted(at, generation, immediate);
         }
     }
 
     /// What the API says of a credential changes nothing by itself: it makes a fetch come sooner.
-    pub(super) fn announced(&mut self, id: &str, what: &Announcement) {
-        let (now, is_held) = (self.now.boot, |id: &CredentialId| self.held.member(id).is_some());
-        let is_known = match what {
-            Announcement::Retiring { successor } => successor.as_ref().is_some_and(is_held),
-            Announcement::Revoked => false,
+    pub(super) fn on_credential_status(&mut self, id: &str, status: &CredentialStatus) {
+        let (now, is_held) =
+            (self.now.boot, |id: &CredentialId| self.holdings.member(id).is_some());
+        let is_known = match status {
+            CredentialStatus::Retiring { successor } => successor.as_ref().is_some_and(is_held),
+            CredentialStatus::Revoked => false,
         };
-        let Some(member) = self.held.member_mut(id).filter(|_| !is_known) else { return };
-        if !member.follow_announcement(now, &self.policy) {
+        let Some(member) = self.holdings.member_mut(id).filter(|_| !is_known) else { return };
+        if !member.follow_status(now, &self.policy) {
             return;
         }
-        match what {
-            Announcement::Retiring { .. } => self.hinted(None, false),
-            Announcement::Revoked => self.hinted(None, true),
+        match status {
+            CredentialStatus::Retiring { .. } => self.hinted(None, false),
+            CredentialStatus::Revoked => self.hinted(None, true),
         }
     }
 

@@ -28,7 +28,7 @@ impl Rotation {
         let Unfit { credential, why, sent } = unfit;
         let id = credential.shared_id();
         let rests = |probation: &Probation| probation.of == id && probation.rests(self.now);
-        let is_held = self.held.member(&id).is_some_and(|held| *held.credential == *credential);
+        let is_held = self.holdings.member(&id).is_some_and(|held| *held.credential == *credential);
         if !is_held || self.probation.as_ref().is_some_and(rests) {
             return;
         }
@@ -51,7 +51,7 @@ impl Rotation {
         let (now, sends) = (self.now, self.sends);
         self.reporting.heard(now, id, true);
         let (is_in_use, is_candidate) = (self.is_in_use(id), self.is_candidate(id));
-        let Some(member) = self.held.member_mut(id) else { return };
+        let Some(member) = self.holdings.member_mut(id) else { return };
         let was_fit = member.unfit.is_none();
         let is_first = member.run.is_none() && is_in_use;
         let is_stale = member.has_ended(now);
@@ -76,7 +76,7 @@ impl Rotation {
             return;
         }
         if is_stale {
-            self.held.stale_until = None;
+            self.holdings.stale_until = None;
         }
         if is_first {
             self.window_until = self.after(self.policy.rotation_window);
@@ -91,27 +91,27 @@ impl Rotation {
     pub(super) fn accepted(&mut self, evidence: &Evidence) {
         let id = &evidence.credential;
         self.reporting.heard(self.now, id, false);
-        let Some(member) = self.held.member_mut(id) else { return };
+        let Some(member) = self.holdings.member_mut(id) else { return };
         let was_proven = member.proven.is_some();
         if !member.accepted(evidence.sent) {
             return;
         }
         self.fetching.is_proven = true;
-        if self.held.member(id).is_some_and(|member| member.has_ended(self.now)) {
-            self.held.outlive(id);
+        if self.holdings.member(id).is_some_and(|member| member.has_ended(self.now)) {
+            self.holdings.outlive(id);
         }
         if self.brought.contains(id) {
             self.brought.clear();
             self.fetching.refund();
         }
-        if self.held.member(id).is_some_and(|member| member.proven.is_some()) && !was_proven {
+        if self.holdings.member(id).is_some_and(|member| member.proven.is_some()) && !was_proven {
             // What was closed because of it is open.
             self.trial = Arc::new(ProbeSlot::open_from(self.now.boot));
         }
         if let Some(probation) = &mut self.probation {
             probation.reported = true;
         }
-        let is_good = self.held.member(id).is_some_and(|member| member.run.is_none());
+        let is_good = self.holdings.member(id).is_some_and(|member| member.run.is_none());
         self.calm(is_good && self.is_in_use(id));
         if self.is_candidate(id) {
             self.promote(true);
@@ -138,7 +138,7 @@ impl Rotation {
     /// not taken into use unproven meanwhile.
     pub(super) fn doubted(&mut self, evidence: &Evidence) {
         let id = &evidence.credential;
-        let is_news = self.held.member(id).is_some_and(|member| member.is_news(evidence.sent));
+        let is_news = self.holdings.member(id).is_some_and(|member| member.is_news(evidence.sent));
         let Some(probation) = self.probation.as_mut().filter(|it| it.of == *id && is_news) else {
             return;
         };
@@ -160,7 +160,7 @@ impl Rotation {
         let left = Duration::from_millis(cools_at.saturating_sub(self.now.boot));
         let in_vain = used.run.is_some_and(|run| {
             let was_tried = |member: &Member| member.run.is_some_and(|it| it.last >= run.first);
-            self.held.usable(self.now).all(was_tried)
+            self.holdings.usable(self.now).all(was_tried)
         });
         let is_exhausted = in_vain && used.is_in(EpisodeState::Open) && !left.is_zero();
         let state = if is_exhausted { EpisodeState::Exhausted } else { EpisodeState::Over };

@@ -21,11 +21,11 @@ const REMEMBERED: usize = 16;
 impl Rotation {
     /// The credential in use.
     pub(super) fn used(&self) -> Option<&Member> {
-        self.held.member(self.in_use.as_deref()?)
+        self.holdings.member(self.in_use.as_deref()?)
     }
 
     pub(super) fn used_mut(&mut self) -> Option<&mut Member> {
-        self.held.member_mut(self.in_use.as_deref()?)
+        self.holdings.member_mut(self.in_use.as_deref()?)
     }
 
     pub(super) fn is_in_use(&self, id: &str) -> bool {
@@ -40,15 +40,15 @@ impl Rotation {
     pub(super) fn choose(&mut self, left: Duration) {
         let stays = self.used().is_some_and(|used| {
             let lasts = || used.ends.is_none_or(|ends| ends.remaining(self.now) >= left);
-            let does = || used.unfit.is_none() || self.held.fit(self.now).next().is_none();
+            let does = || used.unfit.is_none() || self.holdings.fit(self.now).next().is_none();
             used.is_usable(self.now) && (used.role != Role::Previous || lasts()) && does()
         });
         if !stays {
-            match self.held.best(self.now).map(|best| best.credential.shared_id()) {
+            match self.holdings.best(self.now).map(|best| best.credential.shared_id()) {
                 Some(to) if self.is_in_use(&to) => {}
                 Some(to) if self.is_older_than_unfit(&to) => self.replace(to),
                 Some(to) => {
-                    let generation = self.held.generation.unwrap_or(0);
+                    let generation = self.holdings.generation.unwrap_or(0);
                     self.swap(to, |from, to| Event::Swapped { from, to, generation });
                 }
                 None => self.give_up(),
@@ -59,7 +59,8 @@ impl Rotation {
 
     /// Whether the key in use is one that no request can carry, and this is not what followed it.
     pub(super) fn is_older_than_unfit(&self, id: &str) -> bool {
-        let is_newest = || self.held.usable(self.now).next().is_some_and(|newest| newest.is(id));
+        let is_newest =
+            || self.holdings.usable(self.now).next().is_some_and(|newest| newest.is(id));
         self.used().is_some_and(|used| used.unfit.is_some()) && !is_newest()
     }
 
@@ -73,7 +74,8 @@ impl Rotation {
 
     pub(super) fn give_up(&mut self) {
         if let Some(gone) = self.in_use.take() {
-            self.cause = self.failure.clone().unwrap_or_else(|| self.held.why_nothing(self.now));
+            self.cause =
+                self.failure.clone().unwrap_or_else(|| self.holdings.why_nothing(self.now));
             self.tell(Event::Expired { credential: gone });
         }
     }
@@ -86,7 +88,7 @@ impl Rotation {
     ) {
         let from = self.in_use.replace(to.clone());
         for id in from.iter().chain([&to]) {
-            if let Some(member) = self.held.member_mut(id) {
+            if let Some(member) = self.holdings.member_mut(id) {
                 member.begin_anew(self.sends);
                 member.end_episode(EpisodeState::Over);
             }
@@ -94,7 +96,7 @@ impl Rotation {
         self.fetching.stop_forcing();
         self.open_window(from.is_some());
         self.trial = Arc::new(ProbeSlot::open_from(self.now.boot));
-        let is_rollback = self.held.is_primary(&to) && self.was_in_use.contains(&to);
+        let is_rollback = self.holdings.is_primary(&to) && self.was_in_use.contains(&to);
         let event = match from.clone() {
             Some(from) if is_rollback => Event::RolledBack { from, to },
             from => event(from, to),
@@ -113,7 +115,7 @@ impl Rotation {
 
     /// The newest usable credential is tried, if it is not the one in use.
     pub(super) fn begin_probation(&mut self) {
-        let newest = self.held.usable(self.now).next().filter(|_| self.in_use.is_some());
+        let newest = self.holdings.usable(self.now).next().filter(|_| self.in_use.is_some());
         let candidate = newest.map(|newest| newest.credential.shared_id());
         let candidate = candidate.filter(|id| !self.is_in_use(id));
         if candidate.as_ref() == self.probation.as_ref().map(|probation| &probation.of) {
@@ -121,7 +123,7 @@ impl Rotation {
         }
         self.probation = None;
         let Some((of, in_use)) = candidate.zip(self.in_use.clone()) else { return };
-        if let Some(member) = self.held.member_mut(&of) {
+        if let Some(member) = self.holdings.member_mut(&of) {
             member.begin_anew(self.sends);
         }
         self.probation = Some(Probation::new(of.clone(), self.now, &self.policy));
@@ -131,7 +133,7 @@ impl Rotation {
     /// When the candidate is used unproven. One that no request can carry never is.
     pub(super) fn promote_at(&self) -> Option<Moment> {
         let probation = self.probation.as_ref()?;
-        self.held.member(&probation.of).filter(|candidate| candidate.unfit.is_none())?;
+        self.holdings.member(&probation.of).filter(|candidate| candidate.unfit.is_none())?;
         probation.promote_at(self.used()?.ends, &self.policy)
     }
 
@@ -165,7 +167,7 @@ impl Rotation {
                 && !self.is_in_use(member.credential.id())
                 && lasts(member)
         };
-        let Some(to) = self.held.usable(self.now).find(is_better) else { return };
+        let Some(to) = self.holdings.usable(self.now).find(is_better) else { return };
         let to = to.credential.shared_id();
         self.replace(to);
     }

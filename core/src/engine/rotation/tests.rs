@@ -9,12 +9,12 @@ use crate::{
     report::Report,
 };
 
-mod adoption;
-mod announced;
 mod answers;
+mod credential_status;
 mod episodes;
 mod fetching;
 mod recovery;
+mod reports;
 mod selection;
 mod times;
 

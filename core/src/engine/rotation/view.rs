@@ -21,16 +21,16 @@ impl Rotation {
     pub(super) fn project(&self) -> Snapshot {
         let in_use = self.used();
         let candidate = self.probation.as_ref().and_then(|probation| {
-            let credential = self.held.member(&probation.of)?.credential.clone();
+            let credential = self.holdings.member(&probation.of)?.credential.clone();
             Some(Candidate { credential, slot: probation.slot.clone() })
         });
         let others =
-            self.held.usable(self.now).filter(|member| !self.is_in_use(member.credential.id()));
+            self.holdings.usable(self.now).filter(|member| !self.is_in_use(member.credential.id()));
         // What once was accepted is trusted until it is rejected.
         let known = |member: &Member| (member.run.is_none() && member.was_accepted()).then_some(0);
         // Replicas that disagree on one key disagree on each: one that came back is not proven by that.
         let is_rotating = self.rotated_until > self.now.boot;
-        let disagree = is_rotating && self.held.usable(self.now).any(|member| member.wavers);
+        let disagree = is_rotating && self.holdings.usable(self.now).any(|member| member.wavers);
         let is_proof = |member: &Member| !(disagree && member.returned);
         let usable = |member: &Member| Usable {
             credential: member.credential.clone(),
@@ -50,11 +50,11 @@ impl Rotation {
         let wavers = disagree || (is_rotating && is_new);
         Snapshot {
             epoch: self.published.epoch + 1,
-            set: self.held.set.clone(),
+            set: self.holdings.set.clone(),
             in_use: in_use.map(|used| used.credential.clone()),
             usable: in_use.into_iter().chain(others).map(usable).collect(),
             trial: self.trial.clone(),
-            hard: in_use.is_some() && self.held.hard_at.is_some_and(|at| at.reached(self.now)),
+            hard: in_use.is_some() && self.holdings.hard_at.is_some_and(|at| at.reached(self.now)),
             suspect,
             wavers,
             disagree,

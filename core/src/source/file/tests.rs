@@ -31,7 +31,7 @@ fn the_fallback_is_the_last_key_that_the_api_accepted() {
 #[cfg(feature = "watch")]
 #[tokio::test]
 async fn a_file_that_is_replaced_gives_a_hint_and_reading_it_gives_none() {
-    use super::super::{Hints, Said};
+    use super::super::{Hints, PushSignal};
     let name = format!("keyswap-watch-{}", std::process::id());
     let folder = std::env::temp_dir().join(name);
     std::fs::create_dir(&folder).expect("a folder");
@@ -51,7 +51,7 @@ async fn a_file_that_is_replaced_gives_a_hint_and_reading_it_gives_none() {
             break hint.expect("a hint");
         }
     };
-    assert!(matches!(hint, Said::Hint(hint) if hint.immediate));
+    assert!(matches!(hint, PushSignal::Hint(hint) if hint.immediate));
     while hints.try_recv().is_ok() {}
     std::fs::write(folder.join("other"), "x").expect("written");
     file.fetch(None).await.expect("a set");

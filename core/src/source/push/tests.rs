@@ -11,7 +11,7 @@ use tokio::{
 use super::*;
 use crate::{
     credential::{Credential, CredentialSet},
-    source::{Endpoint, Hint, Said, Source},
+    source::{Endpoint, Hint, PushSignal, Source},
 };
 
 const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
@@ -309,7 +309,7 @@ struct Life {
     listener: TcpListener,
     endpoint: Endpoint,
     beside: JoinSet<()>,
-    hints: UnboundedReceiver<Said>,
+    hints: UnboundedReceiver<PushSignal>,
     /// While a blocking task runs, a paused clock does not run ahead of the sockets by itself. It ends
     /// after half a real minute: what a test then still waits for fails, instead of hanging.
     _held: std::sync::mpsc::Sender<()>,
@@ -416,12 +416,12 @@ fn set(levels: &[&str], validator: &str) -> CredentialSet {
     }
 }
 
-fn text(said: Option<Said>) -> String {
+fn text(said: Option<PushSignal>) -> String {
     match said.expect("something") {
-        Said::Hint(Hint { generation, immediate }) => {
+        PushSignal::Hint(Hint { generation, immediate }) => {
             let generation = generation.map_or_else(String::new, |it| format!(" {it}"));
             format!("hint{generation}{}", if immediate { " now" } else { "" })
         }
-        Said::Lost(silent) => format!("lost after {} s", silent.as_secs()),
+        PushSignal::Lost(silent) => format!("lost after {} s", silent.as_secs()),
     }
 }

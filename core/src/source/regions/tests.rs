@@ -369,11 +369,11 @@ fn generation(outcome: Result<Outcome, tokio::sync::oneshot::error::RecvError>) 
     }
 }
 
-fn text(said: &Said) -> String {
+fn text(said: &PushSignal) -> String {
     match said {
-        Said::Hint(hint) => {
+        PushSignal::Hint(hint) => {
             format!("hint{}", hint.generation.map_or_else(String::new, |it| format!(" {it}")))
         }
-        Said::Lost(_) => "lost".to_owned(),
+        PushSignal::Lost(_) => "lost".to_owned(),
     }
 }

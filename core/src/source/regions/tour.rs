@@ -115,8 +115,8 @@ impl Standing {
         if tour.unchanged.is_some() && health.rests(tour.began) {
             return None;
         }
-        let gone = Duration::from_millis(now.saturating_sub(tour.began));
-        let share = self.budget.saturating_sub(gone) / waiting;
+        let elapsed = Duration::from_millis(now.saturating_sub(tour.began));
+        let share = self.budget.saturating_sub(elapsed) / waiting;
         let held = tour.newest.as_ref().filter(|_| tour.is_conditional);
         let validator =
             held.and_then(|(generation, lineage)| health.validator_of(*generation, lineage));

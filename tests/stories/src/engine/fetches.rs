@@ -52,7 +52,7 @@ impl Play<'_> {
                 }
                 Action::Settle(outcome) => {
                     for (turn, _) in self.waiters.clone() {
-                        self.turn(turn).into_iter().for_each(|request| request.course.settled());
+                        self.turn(turn).into_iter().for_each(|request| request.machine.settled());
                     }
                     self.wake();
                     self.settled = Some(outcome);

@@ -1,4 +1,4 @@
-//! What the client does: each request's course, over its hops, with its retries.
+//! What the client does: each request's state machine, over its hops, with its retries.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use keyswap::{
     Classifier, Credential, Error, ErrorKind, Failure, ResponseView, Scheme, Unsigned, Verdict,
     engine::{
-        attempt::{Course, Next, Outcome as Judged, waits_until},
+        attempt::{AttemptMachine, Next, Outcome as Judged, waits_until},
         retry::Tried,
         rotation::{Evidence, Input, Unfit},
     },
@@ -36,8 +36,8 @@ pub(super) struct Request {
     pub(super) nth: u64,
     /// When its caller's time is over.
     pub(super) deadline: u64,
-    /// The hop under way, which has a course of its own.
-    pub(super) course: Course,
+    /// The hop under way, which has a state machine of its own.
+    pub(super) machine: AttemptMachine,
     pub(super) hop: Hop,
     pub(super) hops: u32,
     pub(super) number: u64,
@@ -80,7 +80,7 @@ impl Play<'_> {
             caller,
             nth,
             deadline,
-            course: Course::new(replayable, now, Some(deadline), &self.policy),
+            machine: AttemptMachine::new(replayable, now, Some(deadline), &self.policy),
             hop: Hop {
                 method: what.method.parse().unwrap_or_default(),
                 url: self.home(&what.path),
@@ -129,8 +129,8 @@ impl Play<'_> {
         let (hop, deadline) = (&request.hop, Some(request.deadline));
         let scopes = self.callers[request.caller].scopes.iter().flatten();
         let scopes: Vec<_> = scopes.map(|scope| scope.as_str().into()).collect();
-        let course = Course::new(hop.replayable, now, deadline, &self.policy);
-        request.course = course.require(&scopes);
+        let machine = AttemptMachine::new(hop.replayable, now, deadline, &self.policy);
+        request.machine = machine.require(&scopes);
         (request.retried, request.trial) = (0, None);
         self.proceed(id);
     }
@@ -159,7 +159,7 @@ impl Play<'_> {
         });
         if let Some(request) = self.turn(turn) {
             if asked {
-                request.course.settled();
+                request.machine.settled();
             }
             self.proceed(turn.request);
         }
@@ -169,7 +169,7 @@ impl Play<'_> {
         let now = self.moment().boot;
         let began = self.live.map(|(_, began)| BOOT + began);
         let Some(request) = self.requests.get_mut(&id) else { return };
-        let next = request.course.proceed(now, &self.snapshot, began, &self.policy);
+        let next = request.machine.proceed(now, &self.snapshot, began, &self.policy);
         self.take(id, next);
     }
 
@@ -183,7 +183,7 @@ impl Play<'_> {
                     self.step(Input::Unfit(Unfit { credential, why: why.clone(), sent: None }));
                     let now = self.moment().boot;
                     let Some(request) = self.requests.get_mut(&id) else { return };
-                    let next = request.course.unfit(now, &self.snapshot, why, &self.policy);
+                    let next = request.machine.unfit(now, &self.snapshot, why, &self.policy);
                     return self.take(id, next);
                 }
                 let Some(request) = self.requests.get_mut(&id) else { return };
@@ -224,7 +224,7 @@ impl Play<'_> {
     pub(super) fn send(&mut self, turn: Turn) {
         let now = self.story_time();
         let Some(request) = self.requests.get(&turn.request) else { return };
-        let key = request.course.assigned().and_then(|credential| credential.reveal("key"));
+        let key = request.machine.assigned().and_then(|credential| credential.reveal("key"));
         let (method, path) = (request.hop.method.as_str(), request.hop.url.path());
         match self.world.call(now, &ApiRequest { method, path, credential: key }) {
             Planned::Answer { after_ms, reply } | Planned::Torn { after_ms, reply } => {
@@ -249,7 +249,7 @@ impl Play<'_> {
             self.throttle.hold(now, Duration::from_secs(seconds), &self.policy);
         }
         if verdict == Verdict::Other && status.is_redirection() {
-            request.course.hand_on(now);
+            request.machine.hand_on(now);
         }
         let (location, retry_after) = (reply.location, reply.retry_after);
         self.judged(turn, Last::Answer { status, location, retry_after }, verdict);
@@ -264,7 +264,7 @@ impl Play<'_> {
         let head = ResponseView::new(&hop.method, &hop.url, status, &headers);
         let verdict = match self.judge.classify(&head) {
             Verdict::NeedBody => {
-                let limit = self.judge.attention().body_limit.min(reply.body.len());
+                let limit = self.judge.response_filter().body_limit.min(reply.body.len());
                 self.judge.classify(&head.with_body(&reply.body[..limit]))
             }
             verdict => verdict,
@@ -273,7 +273,7 @@ impl Play<'_> {
     }
 
     pub(super) fn judged(&mut self, turn: Turn, last: Last, verdict: Verdict) {
-        let is_asked = self.snapshot.is_probing();
+        let is_asked = self.snapshot.wants_evidence();
         let Some(request) = self.turn(turn) else { return };
         let repeatable = match last {
             Last::Answer { status, .. } if request.hop.at_home => {
@@ -283,11 +283,11 @@ impl Play<'_> {
         };
         request.last = Some(last);
         let evidence = request
-            .course
+            .machine
             .assigned()
             .map(|credential| Evidence { credential: credential.id().into(), sent: request.sent });
-        let (sent, is_probing) = (request.sent, request.course.is_probing());
-        let is_listening = request.course.sends() > 1 || is_asked;
+        let (sent, is_probing) = (request.sent, request.machine.is_probing());
+        let is_listening = request.machine.sends() > 1 || is_asked;
         let trial = request.trial.take_if(|_| verdict == Verdict::Accepted);
         if is_probing && !matches!(verdict, Verdict::Accepted | Verdict::Rejected) {
             request.trial.clone_from(&evidence);
@@ -302,7 +302,7 @@ impl Play<'_> {
         let now = self.moment().boot;
         let Some(request) = self.requests.get_mut(&turn.request) else { return };
         let judged = Judged { verdict, sent, repeatable };
-        let next = request.course.judged(now, &self.snapshot, judged, &self.policy);
+        let next = request.machine.judged(now, &self.snapshot, judged, &self.policy);
         after.into_iter().for_each(|input| self.step(input));
         trial.into_iter().for_each(|trial| self.step(Input::Doubted(trial)));
         self.take(turn.request, next);
@@ -353,7 +353,7 @@ impl Play<'_> {
         let headers = HeaderMap::new();
         let unsigned = Unsigned::new(&hop.method, &hop.url, &headers, None, Timestamp::UNIX_EPOCH);
         let scheme = self.setup.client.scheme().unwrap_or_else(|| Scheme::header("x-api-key"));
-        let patch = scheme.apply(request.course.assigned()?, &unsigned).ok()?;
+        let patch = scheme.apply(request.machine.assigned()?, &unsigned).ok()?;
         let (method, url, replayable) = (&hop.method, &hop.url, hop.replayable);
         let next = Asked::new(method, url, &patch, replayable).follow(*status, location)?;
         (request.hops < MAX_HOPS).then(|| Hop {

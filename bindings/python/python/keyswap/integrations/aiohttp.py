@@ -19,7 +19,7 @@ from aiohttp.payload import BytesPayload
 from multidict import CIMultiDictProxy
 
 from .. import _native
-from .._errors import InvalidConfigError
+from .._error_types import InvalidConfigError
 from .._schemes import Query
 from ._drive import adrive
 from ._flow import SMALL, Answer, Failure, Keys

@@ -22,7 +22,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import Timeout, parse_url
 
 from .. import _native
-from .._errors import InvalidConfigError
+from .._error_types import InvalidConfigError
 from .._schemes import Query
 from ._drive import drive
 from ._flow import SMALL, Answer, Failure, Flow, Keys, Pairs

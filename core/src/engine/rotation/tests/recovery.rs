@@ -133,7 +133,7 @@ fn a_revocation_counts_for_what_was_held_and_is_kept_within_bounds() {
         let (id, old) = (format!("k{generation}"), format!("k{}", generation - 1));
         life.refresh(set(generation, &id, &[]).with_revoked(&old));
     }
-    assert!(life.rotation.held.bounds() <= 128);
+    assert!(life.rotation.holdings.bounds() <= 128);
     life.refresh(set(300, "k298", &[]));
     assert_eq!(life.in_use(), Some("k299"), "the newest are remembered");
 }
@@ -173,7 +173,10 @@ fn a_key_that_was_never_accepted_is_worth_one_forced_fetch_and_two_seconds() {
     for hangs in [false, true] {
         let mut life = Life::begin();
         life.fetched(set(1, "k1", &[]));
-        assert!(life.rotation.snapshot().is_probing(), "it wants to hear of the first acceptance");
+        assert!(
+            life.rotation.snapshot().wants_evidence(),
+            "it wants to hear of the first acceptance"
+        );
         life.pass(30.0);
         life.told();
         let began = life.now.boot;
@@ -199,7 +202,7 @@ fn a_key_that_was_never_accepted_is_worth_one_forced_fetch_and_two_seconds() {
         let mut life = Life::begin();
         life.fetched(set(1, "k1", &[]));
         life.accepted("k1");
-        assert!(!life.rotation.snapshot().is_probing());
+        assert!(!life.rotation.snapshot().wants_evidence());
         if id == "k2" {
             life.refresh(set(2, "k2", &[]));
         }
@@ -220,7 +223,7 @@ fn what_requests_counted_shows_that_a_key_was_accepted() {
     life.not_modified();
     assert!(!life.rotation.snapshot().is_exhausted());
     // The child of a fork knows that, too, and begins a count of its own.
-    let held = life.rotation.held.set.clone().expect("a set");
+    let held = life.rotation.holdings.set.clone().expect("a set");
     let mut child = Life::begin();
     child.rotation.inherit(START, (*held).clone());
     assert!(child.rotation.fetching.is_proven);
@@ -290,7 +293,7 @@ fn what_the_api_accepts_has_not_ended_where_the_source_shows_no_clock() {
         let mut life = Life::begin();
         life.fetched(CredentialSet::new(key("k1").with_expires_at(life.at(100))));
         life.pass(101.0);
-        assert!(life.rotation.snapshot().is_probing());
+        assert!(life.rotation.snapshot().wants_evidence());
         if is_accepted {
             life.accepted("k1");
         }

@@ -20,7 +20,7 @@ fn a_newcomer_is_tried_while_the_old_one_stays() {
     assert_eq!((life.in_use(), life.candidate()), (Some("k1"), Some("k2")));
     assert_eq!(life.usable(), ["k1", "k2"]);
     assert_eq!(life.probe_opens_in(), 0);
-    assert!(life.rotation.snapshot().is_probing());
+    assert!(life.rotation.snapshot().wants_evidence());
     life.accepted("k2");
     assert_eq!((life.in_use(), life.candidate()), (Some("k2"), None));
     assert_eq!(life.usable(), ["k2", "k1"]);

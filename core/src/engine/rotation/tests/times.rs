@@ -134,7 +134,7 @@ fn a_wall_clock_set_back_lengthens_no_life() {
     life.pass(590.0);
     assert!(life.rotation.snapshot().hard);
     life.pass(6.0);
-    let primary = &life.rotation.held.members[0];
+    let primary = &life.rotation.holdings.members[0];
     assert!(primary.has_ended(life.now), "a source that shows no clock does not move a known end");
 }
 

@@ -18,71 +18,88 @@ public sealed class KeySwapException(
     /** How long the source asked to be left alone, where it said so. */
     public val retryAfter: Duration?,
 ) : IOException(message) {
-    /** The endpoint does not know the bootstrap credential. */
+    // generated: errors (by keyswap-generate: do not edit)
+    /**
+     * The endpoint rejected the bootstrap credential (401). Set `KEYSWAP_BOOTSTRAP`, or pass another one to the
+     * source. The set that is held stays in use, and the fetch is tried again slowly.
+     */
     public class BootstrapRejected internal constructor(of: Told) : KeySwapException(of)
 
-    /** The bootstrap credential may not read this set. */
+    /** The endpoint refused this identity (403). Check what the bootstrap credential may read. */
     public class Forbidden internal constructor(of: Told) : KeySwapException(of)
 
-    /** The endpoint has no such set. */
+    /** The endpoint does not know the set (404). Check the last part of the URL. */
     public class UnknownSet internal constructor(of: Told) : KeySwapException(of)
 
-    /** The provider ended the set: nothing is usable until it is restored. */
+    /** The provider revoked the whole set: nothing may be used until it publishes a new generation. */
     public class SetRevoked internal constructor(of: Told) : KeySwapException(of)
 
-    /** The source cannot be reached, or is in trouble. */
+    /** The source could not be reached, or said that it cannot answer now. It is tried again by itself. */
     public class Unavailable internal constructor(of: Told) : KeySwapException(of)
 
-    /** The source asked to be left alone. */
+    /** The source asked for fewer requests (429). It is tried again when it said. */
     public class Throttled internal constructor(of: Told) : KeySwapException(of)
 
-    /** It took too long. */
+    /** The source took longer than the fetch timeout, or a request longer than its deadline. */
     public class Timeout internal constructor(of: Told) : KeySwapException(of)
 
-    /** The answer of the source is not well-formed. */
+    /**
+     * The source answered with something that is not a well-formed set. The provider must mend it; the set that is
+     * held stays in use.
+     */
     public class Malformed internal constructor(of: Told) : KeySwapException(of)
 
-    /** The source answered with less than what is held. */
+    /** The answer has a lower generation than the set that is held. A rollback is a new generation. */
     public class OlderGeneration internal constructor(of: Told) : KeySwapException(of)
 
-    /** The answer is not signed as it must be. */
+    /**
+     * The answer is not signed by the key that the program pinned, or the signature does not hold. Check the pinned
+     * key; the set that is held stays in use.
+     */
     public class SignatureInvalid internal constructor(of: Told) : KeySwapException(of)
 
-    /** The program's own source failed. */
+    /** The program's own source failed, or returned nothing of use. The set that is held stays in use. */
     public class SourceFailed internal constructor(of: Told) : KeySwapException(of)
 
-    /** Every credential that is held has ended. */
+    /** Every credential of the set that is held has ended, and no newer one could be fetched. */
     public class Expired internal constructor(of: Told) : KeySwapException(of)
 
-    /** No set has been fetched yet. */
+    /** No set has been fetched yet. Wait for `KeySwap.ready`. */
     public class NotReady internal constructor(of: Told) : KeySwapException(of)
 
     /** The handle was closed. */
     public class Closed internal constructor(of: Told) : KeySwapException(of)
 
-    /** Credentials may not go to this origin. */
+    /**
+     * The request goes to an origin that is not allowed. Add it to the allowed origins if the API's keys may go
+     * there.
+     */
     public class OriginNotAllowed internal constructor(of: Told) : KeySwapException(of)
 
-    /** Plain HTTP to another machine. */
+    /** The URL is plain `http://` to a host that is not this machine. Use `https://`. */
     public class InsecureUrl internal constructor(of: Told) : KeySwapException(of)
 
-    /** What the program said cannot work. */
+    /** Something that the program configured is not valid: a URL, a header name, a policy. */
     public class InvalidConfig internal constructor(of: Told) : KeySwapException(of)
 
-    /** The set lacks a scope that the request requires. */
+    /** The request needs scopes that the set does not have. */
     public class MissingScope internal constructor(of: Told) : KeySwapException(of)
 
-    /** The credential cannot be put on a request. */
+    /**
+     * The credential cannot be put on the request: the set lacks material that the scheme needs, or names a scheme
+     * that this program does not know.
+     */
     public class SchemeFailed internal constructor(of: Told) : KeySwapException(of)
 
-    /** There is no response. */
+    /** The API could not be reached, or the connection broke. */
     public class Transport internal constructor(of: Told) : KeySwapException(of)
 
-    /** A status that a program did not want. */
+    /** The API answered with an error status, and the program asked for that to be an error. */
     public class Status internal constructor(of: Told) : KeySwapException(of)
 
-    /** A body that cannot be read. */
+    /** The response's body could not be read or decoded. */
     public class Body internal constructor(of: Told) : KeySwapException(of)
+    // end of errors
 
     /** Something that this version does not know. */
     public class Unknown internal constructor(of: Told) : KeySwapException(of)
@@ -93,6 +110,7 @@ public sealed class KeySwapException(
 
     internal companion object {
         private val BY_CODE: Map<String, (Told) -> KeySwapException> = mapOf(
+            // generated: codes (by keyswap-generate: do not edit)
             "bootstrap_rejected" to ::BootstrapRejected,
             "forbidden" to ::Forbidden,
             "unknown_set" to ::UnknownSet,
@@ -115,6 +133,7 @@ public sealed class KeySwapException(
             "transport" to ::Transport,
             "status" to ::Status,
             "body" to ::Body,
+            // end of codes
         )
 
         val codes: Set<String> get() = BY_CODE.keys

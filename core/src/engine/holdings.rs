@@ -37,7 +37,7 @@ pub(super) use self::{
 mod admission;
 mod members;
 
-pub(super) struct Held {
+pub(super) struct Holdings {
     policy: Arc<Policy>,
     pub(super) known_schemes: BTreeSet<Box<str>>,
     pub(super) set: Option<Arc<CredentialSet>>,
@@ -69,7 +69,7 @@ pub(super) struct Change {
     pub(super) replaced: Vec<CredentialId>,
 }
 
-impl Held {
+impl Holdings {
     pub(super) fn new(policy: Arc<Policy>) -> Self {
         Self {
             policy,

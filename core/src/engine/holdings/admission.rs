@@ -1,6 +1,6 @@
 //! Which answers are taken: what would undo a rotation, or contradicts what is held, is refused.
 
-use super::{Held, has_ended, named, to_moment};
+use super::{Holdings, has_ended, named, to_moment};
 use crate::{
     credential::{Credential, CredentialId, CredentialSet},
     engine::member::Member,
@@ -43,7 +43,7 @@ impl Refused {
     }
 }
 
-impl Held {
+impl Holdings {
     /// Refuses what must not displace the set that is held, and numbers a set that has no number. Says how
     /// it is to be taken.
     pub(in crate::engine) fn admit(

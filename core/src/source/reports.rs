@@ -16,7 +16,7 @@ use url::Url;
 
 use super::{
     BoxFuture, Endpoint,
-    line::{Head, Line, Question},
+    endpoint_client::{EndpointClient, EndpointRequest, ResponseHead},
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -28,7 +28,7 @@ const SDK: &str = concat!("keyswap/", env!("CARGO_PKG_VERSION"));
 
 /// Who reports to an endpoint.
 #[derive(Default)]
-pub(super) struct Acks {
+pub(super) struct ReportSender {
     app: Option<Box<str>>,
     instance: Arc<Mutex<Option<(u32, String)>>>,
 }
@@ -43,26 +43,26 @@ impl Endpoint {
     /// # Ok::<(), keyswap::Error>(())
     /// ```
     pub fn app(mut self, app: &str) -> Self {
-        self.acks.app = Some(app.into());
+        self.reports.app = Some(app.into());
         self
     }
 
     /// The report as it is sent, if the set says that the endpoint takes one.
-    pub(super) fn acknowledge(
+    pub(super) fn send_report(
         &self,
         report: &Report,
     ) -> Option<BoxFuture<'static, Result<(), Error>>> {
         if !report.announced {
             return None;
         }
-        let (line, document) = (self.line.clone(), self.acks.document(report));
-        Some(Box::pin(async move { post(&line, &document?).await }))
+        let (client, document) = (self.client.clone(), self.reports.document(report));
+        Some(Box::pin(async move { post(&client, &document?).await }))
     }
 }
 
-impl Acks {
+impl ReportSender {
     /// Reports as the same instance as another one does: what it is told of, both are.
-    pub(super) fn report_as(&mut self, other: &Acks) {
+    pub(super) fn report_as(&mut self, other: &ReportSender) {
         self.instance = other.instance.clone();
         self.app = self.app.take().or_else(|| other.app.clone());
     }
@@ -122,30 +122,30 @@ struct Observed<'a> {
     rejected: u64,
 }
 
-async fn post(line: &Line, document: &[u8]) -> Result<(), Error> {
-    let question = Question {
-        url: &acks(&line.url),
+async fn post(client: &EndpointClient, document: &[u8]) -> Result<(), Error> {
+    let request = EndpointRequest {
+        url: &reports_url(&client.url),
         accept: "application/json",
         validator: None,
         is_fresh: false,
         report: Some(document),
-        timeout: Some(line.timeout()),
+        timeout: Some(client.timeout()),
     };
-    let response = line.ask(&question).await?;
+    let response = client.send(&request).await?;
     let status = response.status();
     match status {
         StatusCode::OK | StatusCode::ACCEPTED | StatusCode::NO_CONTENT => Ok(()),
         // It is there, and its reports are not taken: there is no such level.
         StatusCode::METHOD_NOT_ALLOWED => {
-            let what = format!("{} takes no reports (405)", line.origin);
+            let what = format!("{} takes no reports (405)", client.origin);
             Err(Error::new(ErrorKind::UnknownSet, what).with_status(405))
         }
-        _ => Err(line.refusal(status, &Head::read(response.headers()), false)),
+        _ => Err(client.refusal(status, &ResponseHead::read(response.headers()), false)),
     }
 }
 
 /// Where the reports of this set go.
-fn acks(set: &Url) -> Url {
+fn reports_url(set: &Url) -> Url {
     let mut url = set.clone();
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().push("acks");
@@ -173,12 +173,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::report::{Adoption, Observation};
+    use crate::report::{Observation, ReportedStatus};
 
     fn report() -> Report {
         let observation = Observation {
             credential: "k_43".into(),
-            status: Adoption::Active,
+            status: ReportedStatus::Active,
             last_used_at: Some("2026-11-23T18:00:00Z".parse().expect("a time")),
             ok: 1201,
             rejected: 0,
@@ -199,7 +199,7 @@ mod tests {
     fn a_report_is_what_the_protocol_shows() {
         let endpoint = endpoint().app("bot/2.1").bootstrap("s3cr3t");
         let text = written(&endpoint);
-        let instance = endpoint.acks.instance().expect("an instance");
+        let instance = endpoint.reports.instance().expect("an instance");
         let version = env!("CARGO_PKG_VERSION");
         assert_eq!(
             text,
@@ -212,33 +212,36 @@ mod tests {
     }
 
     fn written(endpoint: &Endpoint) -> String {
-        let document = endpoint.acks.document(&report()).expect("a document");
+        let document = endpoint.reports.document(&report()).expect("a document");
         String::from_utf8(document).expect("UTF-8")
     }
 
     #[test]
     fn a_handle_has_one_instance_until_its_process_is_another() {
-        let acks = Acks::default();
-        let instance = acks.instance().expect("an instance");
+        let sender = ReportSender::default();
+        let instance = sender.instance().expect("an instance");
         assert_eq!(instance.len(), 32);
         assert!(instance.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        assert_eq!(acks.instance().as_ref(), Some(&instance));
-        assert_ne!(Acks::default().instance().as_ref(), Some(&instance));
+        assert_eq!(sender.instance().as_ref(), Some(&instance));
+        assert_ne!(ReportSender::default().instance().as_ref(), Some(&instance));
         // As a forked child finds it.
-        *acks.instance.lock().expect("a lock") = Some((process::id() + 1, instance.clone()));
-        assert_ne!(acks.instance().as_ref(), Some(&instance));
+        *sender.instance.lock().expect("a lock") = Some((process::id() + 1, instance.clone()));
+        assert_ne!(sender.instance().as_ref(), Some(&instance));
     }
 
     #[test]
     fn reports_go_below_the_set_and_only_where_they_are_wanted() {
-        let acks = |url: &str| acks(&Url::parse(url).expect("a URL")).to_string();
-        assert_eq!(acks("https://k.example/v1/sets/eu"), "https://k.example/v1/sets/eu/acks");
+        let reports_url = |url: &str| reports_url(&Url::parse(url).expect("a URL")).to_string();
         assert_eq!(
-            acks("https://k.example/sets/eu/?code=7"),
+            reports_url("https://k.example/v1/sets/eu"),
+            "https://k.example/v1/sets/eu/acks"
+        );
+        assert_eq!(
+            reports_url("https://k.example/sets/eu/?code=7"),
             "https://k.example/sets/eu/acks?code=7"
         );
-        assert!(endpoint().acknowledge(&report()).is_some());
+        assert!(endpoint().send_report(&report()).is_some());
         let unwanted = Report { announced: false, ..report() };
-        assert!(endpoint().acknowledge(&unwanted).is_none());
+        assert!(endpoint().send_report(&unwanted).is_none());
     }
 }

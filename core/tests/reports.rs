@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, StatusCode};
 use keyswap::{
     Authorizer, Clock, Credential, CredentialSet, Endpoint, Error, ErrorKind, KeySwap, Scheme,
     Source,
-    source::{Adoption, BoxFuture, Fetched, Report},
+    source::{BoxFuture, Fetched, Report, ReportedStatus},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -109,7 +109,10 @@ async fn a_source_is_told_what_is_in_use_and_how_often_the_api_took_it() {
     let reports = provider.reports();
     assert_eq!((reports.len(), reports[0].generation), (1, 1));
     let k1 = &reports[0].observations[0];
-    assert_eq!((&*k1.credential, k1.status, k1.ok, k1.rejected), ("k1", Adoption::Active, 2, 1));
+    assert_eq!(
+        (&*k1.credential, k1.status, k1.ok, k1.rejected),
+        ("k1", ReportedStatus::Active, 2, 1)
+    );
     assert!(!format!("{reports:?}").contains(KEY));
 }
 
@@ -120,7 +123,7 @@ async fn a_source_that_declines_is_asked_once() {
     advance(5_000.0).await;
     assert_eq!(provider.reports().len(), 1);
     keys.shutdown().await;
-    assert_eq!(provider.reports().len(), 1, "and hears no goodbye");
+    assert_eq!(provider.reports().len(), 1, "and gets no final report");
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,13 +173,13 @@ async fn whichever_way_a_handle_ends_the_source_hears_it_last() {
         let reports = provider.reports();
         assert_eq!(reports.len(), 2);
         assert_eq!(reports[1].lease, Duration::ZERO);
-        assert_eq!(reports[1].observations[0].status, Adoption::Drained);
+        assert_eq!(reports[1].observations[0].status, ReportedStatus::Drained);
         assert_eq!(provider.handles(), 1, "the driver and its source are gone");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_goodbye_that_hangs_is_given_up_after_a_second() {
+async fn a_final_report_that_hangs_is_given_up_after_a_second() {
     let provider = Provider::default();
     let keys = follow(&provider).await;
     advance(2.0).await;
@@ -192,7 +195,7 @@ async fn a_goodbye_that_hangs_is_given_up_after_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_while_a_goodbye_is_said_is_told_at_once() {
+async fn who_asks_while_the_final_report_is_sent_is_told_at_once() {
     let provider = Provider::default();
     let keys = follow(&provider).await;
     advance(2.0).await;

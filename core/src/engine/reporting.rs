@@ -5,9 +5,9 @@
 //! An operator may retire a key once no program uses it any more. So each credential that is or was held
 //! has a record here, which every step brings up to date: it is *active* while it is in use or tried as
 //! the candidate, and for one drain time after anything last showed that a request carried it: what the API
-//! said of it, or a send that fell back to it; then *drained*. One that the API rejects, and that is not in use, is *rejected*; one that was never handed
-//! out is *received*. The credential in use is active even while it is rejected: telling otherwise would
-//! invite an operator to retire what requests still carry.
+//! said of it, or a send that fell back to it; then *drained*. One that the API rejects, and that is not in
+//! use, is *rejected*; one that was never handed out is *received*. The credential in use is active even
+//! while it is rejected: telling otherwise would invite an operator to retire what requests still carry.
 //!
 //! A report is due shortly after any record, or the generation, differs from what the provider was last
 //! told, and each third of the lease. The delay gathers the changes of a second, and spreads the fleet
@@ -22,18 +22,18 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::held::Held;
+use super::holdings::Holdings;
 use crate::{
     backoff::doubled,
     credential::{Credential, CredentialId, Tally},
     error::Error,
     moment::{Moment, millis},
     policy::Policy,
-    report::{Adoption, Observation, Report},
+    report::{Observation, Report, ReportedStatus},
 };
 
 /// The level of the protocol at which a source takes reports.
-const ACKS: &str = "acks";
+const LEVEL: &str = "acks";
 /// Changes within this time are told together.
 const BATCH: Duration = Duration::from_secs(1);
 /// The first delay after a failed report; it doubles, up to a third of the lease.
@@ -73,9 +73,9 @@ struct Record {
     is_held: bool,
     /// In use, or tried: any request may carry it now.
     is_handed_out: bool,
-    status: Adoption,
-    sending: Option<Adoption>,
-    told: Option<Adoption>,
+    status: ReportedStatus,
+    sending: Option<ReportedStatus>,
+    told: Option<ReportedStatus>,
 }
 
 /// Who carries what, after a step.
@@ -110,9 +110,14 @@ impl Reporting {
     }
 
     /// Brings the records up to date, and says what is to be told now.
-    pub(super) fn pass(&mut self, now: Moment, held: &Held, hand: &InHand<'_>) -> Option<Report> {
-        self.look(now, held, hand);
-        let splay = held.splay().mul_f64(held.jitter).min(self.third());
+    pub(super) fn pass(
+        &mut self,
+        now: Moment,
+        holdings: &Holdings,
+        hand: &InHand<'_>,
+    ) -> Option<Report> {
+        self.look(now, holdings, hand);
+        let splay = holdings.splay().mul_f64(holdings.jitter).min(self.third());
         if self.is_changed() {
             self.gathered_at.get_or_insert(later(now.boot, BATCH + splay));
         } else {
@@ -169,13 +174,13 @@ impl Reporting {
     }
 
     /// The last report, if the provider was ever told anything.
-    pub(super) fn goodbye(&self, now: Moment) -> Option<Report> {
+    pub(super) fn final_report(&self, now: Moment) -> Option<Report> {
         let knows = self.told.is_some() || self.sending.is_some();
         let wanted = knows && !self.declined;
-        wanted.then(|| self.report(now, Duration::ZERO, |_| Adoption::Drained))
+        wanted.then(|| self.report(now, Duration::ZERO, |_| ReportedStatus::Drained))
     }
 
-    fn look(&mut self, now: Moment, held: &Held, hand: &InHand<'_>) {
+    fn look(&mut self, now: Moment, holdings: &Holdings, hand: &InHand<'_>) {
         for record in &mut self.records {
             // What was handed out until this step was carried until now.
             let trace = record.tally.trace();
@@ -185,7 +190,7 @@ impl Reporting {
             record.seen = trace;
             (record.is_held, record.is_handed_out) = (false, false);
         }
-        if let Some(set) = &held.set {
+        if let Some(set) = &holdings.set {
             self.generation = set.generation;
             if self.levels != set.levels {
                 self.levels.clone_from(&set.levels);
@@ -193,7 +198,7 @@ impl Reporting {
             }
         }
         let drain = self.policy.drain;
-        for member in &held.members {
+        for member in &holdings.members {
             let id = member.credential.id();
             let is_in_use = hand.in_use == Some(id);
             let is_rejected = member.run.is_some() && !is_in_use;
@@ -203,7 +208,7 @@ impl Reporting {
             record.is_handed_out = is_handed_out;
             record.used_at = if is_handed_out { Some(now) } else { record.used_at };
             record.status = match is_rejected {
-                true => Adoption::Rejected,
+                true => ReportedStatus::Rejected,
                 false => record.by_use(now, drain),
             };
         }
@@ -257,7 +262,12 @@ impl Reporting {
         (self.policy.lease / 3).max(BATCH)
     }
 
-    fn report(&self, now: Moment, lease: Duration, status: impl Fn(&Record) -> Adoption) -> Report {
+    fn report(
+        &self,
+        now: Moment,
+        lease: Duration,
+        status: impl Fn(&Record) -> ReportedStatus,
+    ) -> Report {
         let wall = |at: Moment| Timestamp::from_millisecond(at.wall).ok();
         let observations = self.records.iter().map(|record| Observation {
             credential: record.id(),
@@ -270,7 +280,7 @@ impl Reporting {
         Report {
             generation: self.generation.unwrap_or(0),
             lease,
-            announced: self.levels.iter().any(|level| **level == *ACKS),
+            announced: self.levels.iter().any(|level| **level == *LEVEL),
             observations: observations.collect(),
         }
     }
@@ -287,7 +297,7 @@ impl Record {
             used_at: None,
             is_held: true,
             is_handed_out: false,
-            status: Adoption::Received,
+            status: ReportedStatus::Received,
             sending: None,
             told: None,
         }
@@ -301,24 +311,25 @@ impl Record {
         *self.id == *id
     }
 
-    fn by_use(&self, now: Moment, drain: Duration) -> Adoption {
+    fn by_use(&self, now: Moment, drain: Duration) -> ReportedStatus {
         match self.used_at {
-            _ if self.is_handed_out => Adoption::Active,
-            None => Adoption::Received,
-            Some(at) if now.boot < later(at.boot, drain) => Adoption::Active,
-            Some(_) => Adoption::Drained,
+            _ if self.is_handed_out => ReportedStatus::Active,
+            None => ReportedStatus::Received,
+            Some(at) if now.boot < later(at.boot, drain) => ReportedStatus::Active,
+            Some(_) => ReportedStatus::Drained,
         }
     }
 
     /// When it becomes drained by itself.
     fn drains_at(&self, policy: &Policy) -> Option<u64> {
-        let drains = self.status == Adoption::Active && !self.is_handed_out;
+        let drains = self.status == ReportedStatus::Active && !self.is_handed_out;
         self.used_at.filter(|_| drains).map(|at| later(at.boot, policy.drain))
     }
 
     /// Whether there is nothing more to tell of it.
     fn is_done(&self) -> bool {
-        let drained = self.status == Adoption::Drained && self.told == Some(Adoption::Drained);
+        let drained =
+            self.status == ReportedStatus::Drained && self.told == Some(ReportedStatus::Drained);
         !self.is_held && (drained || self.used_at.is_none())
     }
 }

@@ -31,7 +31,7 @@ use crate::{
 
 /// One endpoint, as it is asked. Cheap to clone: the bootstrap credential that was read is shared.
 #[derive(Clone)]
-pub(super) struct Line {
+pub(super) struct EndpointClient {
     pub(super) url: Url,
     pub(super) origin: Arc<str>,
     pub(super) bootstrap: Arc<Bootstrap>,
@@ -42,8 +42,8 @@ pub(super) struct Line {
     tls: PrivateTls,
 }
 
-/// One question: a GET, or a POST of a report.
-pub(super) struct Question<'a> {
+/// One request: a GET, or a POST of a report.
+pub(super) struct EndpointRequest<'a> {
     pub(super) url: &'a Url,
     pub(super) accept: &'static str,
     pub(super) validator: Option<&'a str>,
@@ -55,7 +55,7 @@ pub(super) struct Question<'a> {
     pub(super) timeout: Option<Duration>,
 }
 
-impl Line {
+impl EndpointClient {
     pub(super) fn new(url: Url) -> Self {
         Self {
             origin: url.origin().ascii_serialization().into(),
@@ -93,59 +93,59 @@ impl Line {
         Ok(Self { tls: change(self.tls)?, ..self })
     }
 
-    /// Asks. After a 401 the bootstrap credential is read again, and the question repeated once.
-    pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Response, Error> {
+    /// Sends a request. After a 401 the bootstrap credential is read again, and the request repeated once.
+    pub(super) async fn send(&self, request: &EndpointRequest<'_>) -> Result<Response, Error> {
         if self.url.scheme() == "http" && !self.plain_http && !is_loopback(&self.url) {
             return Err(Error::new(
                 ErrorKind::InsecureUrl,
                 format!(
                     "{} is plain http: use https://, or the option `plain_http_allowed` in a network where nobody listens",
-                    self.shown()
+                    self.redacted_url()
                 ),
             ));
         }
-        let shown = self.bootstrap.get(&self.origin).await?;
-        let response = self.send(question, shown.as_ref()).await?;
+        let secret = self.bootstrap.get(&self.origin).await?;
+        let response = self.send_once(request, secret.as_ref()).await?;
         if response.status() == StatusCode::UNAUTHORIZED
-            && let Some(rejected) = shown
+            && let Some(rejected) = secret
             && let Some(again) = self.bootstrap.reload(&rejected, &self.origin).await
         {
-            return self.send(question, Some(&again)).await;
+            return self.send_once(request, Some(&again)).await;
         }
         Ok(response)
     }
 
-    async fn send(
+    async fn send_once(
         &self,
-        question: &Question<'_>,
+        request: &EndpointRequest<'_>,
         secret: Option<&Secret>,
     ) -> Result<Response, Error> {
         let client = match self.tls.client(&self.url).await? {
             Some(client) => client,
             None => client_for(&self.url)?,
         };
-        let url = question.url.clone();
-        let mut request = match question.report {
+        let url = request.url.clone();
+        let mut builder = match request.report {
             None => client.get(url),
             Some(report) => client
                 .post(url)
                 .header(header::CONTENT_TYPE, "application/json")
                 .body(report.to_vec()),
         };
-        request = request.header(header::ACCEPT, question.accept);
-        if let Some(timeout) = question.timeout {
-            request = request.timeout(timeout);
+        builder = builder.header(header::ACCEPT, request.accept);
+        if let Some(timeout) = request.timeout {
+            builder = builder.timeout(timeout);
         }
         if let Some(secret) = secret {
-            request = request.header(header::AUTHORIZATION, bootstrap::bearer(secret)?);
+            builder = builder.header(header::AUTHORIZATION, bootstrap::bearer(secret)?);
         }
-        if let Some(validator) = question.validator {
-            request = request.header(header::IF_NONE_MATCH, validator);
+        if let Some(validator) = request.validator {
+            builder = builder.header(header::IF_NONE_MATCH, validator);
         }
-        if question.is_fresh {
-            request = request.header(header::CACHE_CONTROL, "no-cache");
+        if request.is_fresh {
+            builder = builder.header(header::CACHE_CONTROL, "no-cache");
         }
-        request.send().await.map_err(|error| self.broken(&error))
+        builder.send().await.map_err(|error| self.broken(&error))
     }
 
     /// The whole body, up to the size of a document.
@@ -156,7 +156,7 @@ impl Line {
             if body.len() + chunk.len() > wire::MAX_DOCUMENT {
                 return Err(Error::new(
                     ErrorKind::Malformed,
-                    format!("{} answered with more than 64 KiB", self.shown()),
+                    format!("{} answered with more than 64 KiB", self.redacted_url()),
                 ));
             }
             body.extend_from_slice(&chunk);
@@ -166,7 +166,7 @@ impl Line {
 
     /// What a status that brings no set means. `revoked` says that it is a 410 of the one problem type
     /// that empties a set.
-    pub(super) fn refusal(&self, status: StatusCode, head: &Head, revoked: bool) -> Error {
+    pub(super) fn refusal(&self, status: StatusCode, head: &ResponseHead, revoked: bool) -> Error {
         let origin = &self.origin;
         let number = status.as_u16();
         let (kind, what) = match number {
@@ -182,16 +182,22 @@ impl Line {
                 ErrorKind::Forbidden,
                 format!(
                     "{} is forbidden (403) to this bootstrap credential: have the provider allow it to read the set",
-                    self.shown()
+                    self.redacted_url()
                 ),
             ),
             404 => (
                 ErrorKind::UnknownSet,
-                format!("{} is not known (404): check the last part of the URL", self.shown()),
+                format!(
+                    "{} is not known (404): check the last part of the URL",
+                    self.redacted_url()
+                ),
             ),
             410 if revoked => (
                 ErrorKind::SetRevoked,
-                format!("{} was revoked by the provider: ask them for a new set", self.shown()),
+                format!(
+                    "{} was revoked by the provider: ask them for a new set",
+                    self.redacted_url()
+                ),
             ),
             429 => (
                 ErrorKind::Throttled,
@@ -201,7 +207,7 @@ impl Line {
                 ErrorKind::Malformed,
                 format!(
                     "{} answered with a redirect ({number}): redirects are refused while carrying the bootstrap credential, so use the URL it leads to",
-                    self.shown()
+                    self.redacted_url()
                 ),
             ),
             407 => (
@@ -216,7 +222,7 @@ impl Line {
                 ErrorKind::Malformed,
                 format!(
                     "{} answered {number}, which is no answer to a fetch: check that the URL is a keyswap/1 endpoint's",
-                    self.shown()
+                    self.redacted_url()
                 ),
             ),
         };
@@ -255,7 +261,7 @@ impl Line {
     }
 
     /// The URL as errors show it. A query may hold a key.
-    pub(super) fn shown(&self) -> String {
+    pub(super) fn redacted_url(&self) -> String {
         let mut url = self.url.clone();
         url.set_query(None);
         url.into()
@@ -263,9 +269,9 @@ impl Line {
 }
 
 /// Where it is, and never what is shown to it.
-impl fmt::Debug for Line {
+impl fmt::Debug for EndpointClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown())
+        f.write_str(&self.redacted_url())
     }
 }
 
@@ -331,7 +337,7 @@ impl fmt::Display for Cause {
 }
 
 /// What the headers of an answer say.
-pub(super) struct Head {
+pub(super) struct ResponseHead {
     pub(super) etag: Option<Box<str>>,
     pub(super) date: Option<Timestamp>,
     pub(super) retry_after: Option<Duration>,
@@ -341,7 +347,7 @@ pub(super) struct Head {
 /// refuse a request whose headers are long, and then no fetch would work at all.
 const MAX_VALIDATOR: usize = 1024;
 
-impl Head {
+impl ResponseHead {
     pub(super) fn read(headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let etag = text(header::ETAG).filter(|etag| etag.len() <= MAX_VALIDATOR);
@@ -361,7 +367,7 @@ mod tests {
             let field = |(name, value): &(&'static str, &'static str)| {
                 (name.parse().expect("a name"), value.parse().expect("a value"))
             };
-            Head::read(&fields.iter().map(field).collect())
+            ResponseHead::read(&fields.iter().map(field).collect())
         };
         let date = ("date", "Mon, 23 Nov 2026 18:00:00 GMT");
         let wait = |value| head(&[date, ("retry-after", value)]).retry_after;
@@ -379,7 +385,7 @@ mod tests {
     fn a_validator_that_is_too_long_to_be_sent_back_is_none() {
         let head = |length: usize| {
             let value = "x".repeat(length).parse().expect("a value");
-            Head::read(&[(header::ETAG, value)].into_iter().collect())
+            ResponseHead::read(&[(header::ETAG, value)].into_iter().collect())
         };
         assert!(head(MAX_VALIDATOR).etag.is_some());
         assert!(head(MAX_VALIDATOR + 1).etag.is_none());

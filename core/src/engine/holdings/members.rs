@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Held;
+use super::Holdings;
 use crate::{
     credential::CredentialSet,
     engine::member::{Member, NEVER, Role},
     moment::Moment,
 };
 
-impl Held {
+impl Holdings {
     /// Makes members of a set's credentials. What is known of a key that was held before stays known.
     /// Returns the members that are gone.
     pub(super) fn seat(&mut self, now: Moment, set: &CredentialSet, sends: u64) -> Vec<Member> {

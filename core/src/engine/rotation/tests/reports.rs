@@ -1,7 +1,7 @@
 //! What the provider is told of the credentials in use, and when.
 
 use super::*;
-use crate::report::Adoption::{self, Active, Drained, Received, Rejected};
+use crate::report::ReportedStatus::{self, Active, Drained, Received, Rejected};
 
 impl Life {
     /// The report that is on its way reached the provider.
@@ -29,7 +29,7 @@ impl Life {
     }
 
     /// What the last report said of each credential.
-    fn reported(&self) -> Vec<(&str, Adoption)> {
+    fn reported(&self) -> Vec<(&str, ReportedStatus)> {
         let report = self.reports.last().expect("a report");
         report.observations.iter().map(|it| (&*it.credential, it.status)).collect()
     }
@@ -230,7 +230,7 @@ fn a_source_that_declines_is_asked_again_only_when_its_levels_change() {
         life.accepted("k2");
         life.pass(2_000.0);
         assert_eq!(life.reports.len(), 1);
-        assert!(goodbye(&mut life).is_none());
+        assert!(final_report(&mut life).is_none());
     }
     let mut life = Life::holding(set(1, "k1", &[]));
     life.pass(1.0);
@@ -245,13 +245,13 @@ fn a_lease_of_zero_tells_nothing() {
     let mut life = Life::with(Policy { lease: Duration::ZERO, ..Policy::default() });
     life.fetched(set(1, "k1", &[]));
     life.pass(2_000.0);
-    assert!(life.reports.is_empty() && goodbye(&mut life).is_none());
+    assert!(life.reports.is_empty() && final_report(&mut life).is_none());
 }
 
 #[test]
 fn a_fleet_spreads_over_the_splay_that_its_provider_names() {
     let mut life = Life::holding(set(1, "k1", &[]).with_splay(Duration::from_secs(200)));
-    let share = life.rotation.held.jitter * 200.0;
+    let share = life.rotation.holdings.jitter * 200.0;
     assert!(share > 2.0, "the seed of these tests is not at the head of its fleet");
     life.pass(share);
     assert!(life.reports.is_empty());
@@ -262,19 +262,19 @@ fn a_fleet_spreads_over_the_splay_that_its_provider_names() {
 #[test]
 fn the_last_word_is_that_nothing_is_used_any_more() {
     let mut life = told(set(2, "k2", &["k1"]));
-    let goodbye = goodbye(&mut life).expect("a last report");
-    assert_eq!((goodbye.lease, goodbye.generation), (Duration::ZERO, 2));
-    assert!(goodbye.observations.iter().all(|it| it.status == Drained));
-    assert_eq!(goodbye.observations.len(), 2);
+    let final_report = final_report(&mut life).expect("a last report");
+    assert_eq!((final_report.lease, final_report.generation), (Duration::ZERO, 2));
+    assert!(final_report.observations.iter().all(|it| it.status == Drained));
+    assert_eq!(final_report.observations.len(), 2);
 }
 
 #[test]
-fn who_was_told_nothing_hears_no_goodbye() {
-    assert!(goodbye(&mut Life::begin()).is_none());
-    assert!(goodbye(&mut Life::holding(set(1, "k1", &[]))).is_none());
+fn who_was_told_nothing_gets_no_final_report() {
+    assert!(final_report(&mut Life::begin()).is_none());
+    assert!(final_report(&mut Life::holding(set(1, "k1", &[]))).is_none());
     let mut life = Life::holding(set(1, "k1", &[]));
     life.pass(1.0);
-    assert!(goodbye(&mut life).is_some(), "the first report may have arrived");
+    assert!(final_report(&mut life).is_some(), "the first report may have arrived");
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn what_cannot_be_told_is_not_kept_for_ever() {
 }
 
 /// The last report of a life that ends.
-fn goodbye(life: &mut Life) -> Option<Report> {
+fn final_report(life: &mut Life) -> Option<Report> {
     let known = life.reports.len();
     life.step(Input::Closed);
     life.reports.drain(known..).next()

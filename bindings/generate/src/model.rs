@@ -1,0 +1,102 @@
+//! What the languages have in common.
+
+use std::collections::BTreeSet;
+
+use crate::text::Text;
+
+/// Everything that is described.
+pub(crate) struct Model {
+    /// That of the workspace, and so of every package.
+    pub(crate) version: String,
+    pub(crate) policy: Record,
+    pub(crate) errors: Vec<Error>,
+    pub(crate) events: Vec<Event>,
+    /// Every field that some event has.
+    pub(crate) event_fields: Vec<Field>,
+    pub(crate) stats: Record,
+    pub(crate) endpoint: Record,
+    pub(crate) file: Record,
+    pub(crate) env: Record,
+    pub(crate) authorizer: Record,
+    pub(crate) client: Record,
+    pub(crate) keyswap: Record,
+    /// Names of two words or more that comments may mention, and that some languages write in camel case.
+    pub(crate) names: BTreeSet<String>,
+}
+
+impl Model {
+    /// The names of the events that have this field.
+    pub(crate) fn events_with(&self, field: &str) -> Vec<&str> {
+        let has = |event: &&Event| event.fields.iter().any(|one| one.name == field);
+        self.events.iter().filter(has).map(|event| &*event.name).collect()
+    }
+}
+
+/// A struct with its fields.
+pub(crate) struct Record {
+    pub(crate) doc: Text,
+    pub(crate) fields: Vec<Field>,
+}
+
+/// A field, or an option.
+#[derive(Clone)]
+pub(crate) struct Field {
+    /// As Rust and data write it: with underscores, and with the unit at the end where it is no type.
+    pub(crate) name: String,
+    pub(crate) doc: Text,
+    pub(crate) kind: Kind,
+    /// Whether it may be absent.
+    pub(crate) optional: bool,
+}
+
+impl Field {
+    /// The name without its unit.
+    pub(crate) fn bare(&self) -> &str {
+        self.name.strip_suffix("_ms").unwrap_or(&self.name)
+    }
+}
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Secret,
+    Texts,
+    /// Pairs of a name and a value.
+    Pairs,
+    Truth,
+    Whole,
+    Share,
+    /// A duration that options give in seconds.
+    Seconds,
+    /// Several of these.
+    ManySeconds,
+    /// A duration that records give in whole milliseconds.
+    Millis,
+    /// The same, which may be negative.
+    SignedMillis,
+    /// A duration that records give in whole seconds.
+    WholeSeconds,
+    /// A point in time, in milliseconds since 1970.
+    Instant,
+    /// The code of an error.
+    Code,
+    Policy,
+    Scheme,
+    Classifier,
+}
+
+/// A kind of error.
+pub(crate) struct Error {
+    /// As Rust writes it: `SetRevoked`.
+    pub(crate) name: String,
+    pub(crate) code: String,
+    pub(crate) doc: Text,
+}
+
+/// A kind of event.
+pub(crate) struct Event {
+    pub(crate) name: String,
+    pub(crate) doc: Text,
+    pub(crate) fields: Vec<Field>,
+}

@@ -1,0 +1,306 @@
+//! Reads the description from the sources of Rust. What it does not understand is an error, and never left out.
+
+use quote::ToTokens;
+use syn::{Expr, Item, ItemEnum, ItemStruct, Lit, Meta};
+
+use crate::{
+    Files, Result,
+    model::{Error, Event, Field, Kind, Model, Record},
+    text::{Text, snake},
+};
+
+const ERROR: &str = "core/src/error.rs";
+const EVENT: &str = "core/src/event.rs";
+const POLICY: &str = "core/src/policy.rs";
+const OPTIONS: &str = "bindings/host/src/options.rs";
+const RECORDS: &str = "bindings/host/src/records.rs";
+
+pub(crate) fn model(files: &Files<'_>) -> Result<Model> {
+    let source = |path| Source::new(files, path);
+    let (options, records) = (source(OPTIONS)?, source(RECORDS)?);
+    let policy = source(POLICY)?.record("Policy", policy_kind)?;
+    let option = |name| options.record(name, option_kind);
+    let events = events(&source(EVENT)?)?;
+    let mut model = Model {
+        version: version(&files.read("Cargo.toml")?)?,
+        policy,
+        errors: errors(&source(ERROR)?)?,
+        event_fields: event_fields(&events, &records)?,
+        events,
+        stats: records.record("StatsRecord", stats_kind)?,
+        endpoint: option("EndpointOptions")?,
+        file: option("FileOptions")?,
+        env: option("EnvOptions")?,
+        authorizer: option("AuthorizerOptions")?,
+        client: option("ClientOptions")?,
+        keyswap: option("KeySwapOptions")?,
+        names: [].into(),
+    };
+    let options = [&model.endpoint, &model.authorizer, &model.client, &model.keyswap];
+    let named = [&model.policy, &model.stats].into_iter().chain(options);
+    model.names = named.flat_map(|record| &record.fields).map(|field| field.name.clone()).collect();
+    Ok(model)
+}
+
+fn version(manifest: &str) -> Result<String> {
+    let section = manifest.split_once("[workspace.package]").map(|(_, section)| section);
+    let version = section.and_then(|section| {
+        let line = section.lines().find_map(|line| line.strip_prefix("version = \""))?;
+        line.strip_suffix('"')
+    });
+    Ok(version.ok_or("Cargo.toml: there is no version of the workspace")?.to_owned())
+}
+
+fn policy_kind(_: &str, of: &str) -> Option<(Kind, bool)> {
+    let kind = match of {
+        "f64" => Kind::Share,
+        "u32" => Kind::Whole,
+        "Duration" => Kind::Seconds,
+        "Vec<Duration>" => Kind::ManySeconds,
+        _ => return None,
+    };
+    Some((kind, true))
+}
+
+fn option_kind(name: &str, of: &str) -> Option<(Kind, bool)> {
+    let kind = match of {
+        // What has to be given; the other types have a default.
+        "String" => return Some((Kind::Text, false)),
+        "Option<String>" => Kind::Text,
+        "Option<SecretText>" => Kind::Secret,
+        "bool" | "Option<bool>" => Kind::Truth,
+        "u32" | "Option<u32>" => Kind::Whole,
+        "Option<f64>" => Kind::Seconds,
+        "Vec<String>" => Kind::Texts,
+        "Vec<(String,String)>" => Kind::Pairs,
+        "Policy" if name == "policy" => Kind::Policy,
+        "Option<SchemeOptions>" => Kind::Scheme,
+        "Option<ClassifierOptions>" => Kind::Classifier,
+        _ => return None,
+    };
+    Some((kind, true))
+}
+
+fn stats_kind(name: &str, of: &str) -> Option<(Kind, bool)> {
+    Some(match of {
+        "u64" => (Kind::Whole, false),
+        "Option<u64>" if name.ends_with("_ms") => (Kind::Millis, true),
+        "Option<u64>" => (Kind::Whole, true),
+        "Option<i64>" if name.ends_with("_ms") => (Kind::Instant, true),
+        "Option<String>" => (Kind::Text, true),
+        _ => return None,
+    })
+}
+
+/// The kinds of errors, with their codes, which `ErrorKind` has in a `match` over all of them.
+fn errors(source: &Source) -> Result<Vec<Error>> {
+    let kinds = source.enumeration("ErrorKind")?;
+    let codes = source.texts_of_variants("ErrorKind")?;
+    let read = kinds.variants.iter().map(|variant| {
+        let name = variant.ident.to_string();
+        let code = codes.iter().find(|(kind, _)| *kind == name).map(|(_, code)| code.clone());
+        let code = code.ok_or_else(|| source.error(&name, "it has no code"))?;
+        if code != snake(&name) {
+            return Err(source.error(&name, "its code is not its name in lower case"));
+        }
+        Ok(Error { doc: source.doc(&name, &variant.attrs)?, name, code })
+    });
+    read.collect()
+}
+
+/// The kinds of events with their fields, as they are written as data.
+fn events(source: &Source) -> Result<Vec<Event>> {
+    let event = source.enumeration("Event")?;
+    let written = serde(&event.attrs);
+    if !["tag=\"event\"", "rename_all=\"snake_case\""].iter().all(|is| written.contains(is)) {
+        return Err(source.error("Event", "it is written in a way that is not known here"));
+    }
+    let mut events = Vec::new();
+    for variant in &event.variants {
+        let name = variant.ident.to_string();
+        let mut fields = Vec::new();
+        for field in &variant.fields {
+            let (of, written) = (shown(&field.ty), serde(&field.attrs));
+            let what = format!("{name}.{}", shown(&field.ident));
+            if written.contains("flatten") {
+                let inner = of.strip_prefix("Option<").and_then(|of| of.strip_suffix('>'));
+                let inner =
+                    inner.ok_or_else(|| source.error(&what, "what is flattened is optional"))?;
+                for field in &source.structure(inner)?.fields {
+                    fields.push(event_field(source, &what, field, true)?);
+                }
+            } else {
+                fields.push(event_field(source, &what, field, of.starts_with("Option<"))?);
+            }
+        }
+        let doc = source.doc(&name, &variant.attrs)?;
+        events.push(Event { name: snake(&name), doc, fields });
+    }
+    Ok(events)
+}
+
+fn event_field(source: &Source, what: &str, field: &syn::Field, optional: bool) -> Result<Field> {
+    let (of, written) = (shown(&field.ty), serde(&field.attrs));
+    let of = of.strip_prefix("Option<").and_then(|of| of.strip_suffix('>')).unwrap_or(&of);
+    let renamed = written.split_once("rename=\"").and_then(|(_, after)| after.split_once('"'));
+    let name = renamed.map_or_else(|| shown(&field.ident), |(name, _)| name.to_owned());
+    let by = written.split_once("serialize_with=\"").and_then(|(_, after)| after.split_once('"'));
+    let kind = match (of, by.map_or("", |(by, _)| by)) {
+        ("CredentialId", "") => Kind::Text,
+        ("Vec<CredentialId>", "") => Kind::Texts,
+        ("bool", "") => Kind::Truth,
+        ("u64", "") => Kind::Whole,
+        ("i64", "") if name.ends_with("_ms") => Kind::SignedMillis,
+        ("Duration", "as_millis" | "as_optional_millis") if name.ends_with("_ms") => Kind::Millis,
+        ("Duration", "as_secs") if name == "seconds" => Kind::WholeSeconds,
+        ("Error", "as_code") => Kind::Code,
+        ("Error", "as_reason") => Kind::Text,
+        _ => return Err(source.error(what, &format!("what it is written as is not known: {of}"))),
+    };
+    Ok(Field { name, doc: source.doc(what, &field.attrs)?, kind, optional })
+}
+
+/// The fields of all events, as their record describes them.
+fn event_fields(events: &[Event], source: &Source) -> Result<Vec<Field>> {
+    let record = source.structure("EventRecord")?;
+    let mut fields = Vec::new();
+    for field in &record.fields {
+        let name = shown(&field.ident);
+        if ["name", "text"].contains(&&*name) {
+            continue;
+        }
+        let of_event = events.iter().flat_map(|event| &event.fields).find(|one| one.name == name);
+        let of_event = of_event.ok_or_else(|| source.error(&name, "no event has this field"))?;
+        let wanted = match of_event.kind {
+            Kind::Text | Kind::Code => "Option<String>",
+            Kind::Texts => "Option<Vec<String>>",
+            Kind::Truth => "Option<bool>",
+            Kind::SignedMillis => "Option<i64>",
+            _ => "Option<u64>",
+        };
+        if shown(&field.ty) != wanted {
+            return Err(source.error(&name, &format!("in an event it is {wanted}")));
+        }
+        let doc = source.doc(&name, &field.attrs)?;
+        fields.push(Field { name, doc, kind: of_event.kind, optional: true });
+    }
+    for field in events.iter().flat_map(|event| &event.fields) {
+        if !fields.iter().any(|one| one.name == field.name) {
+            return Err(source.error("EventRecord", &format!("it has no field `{}`", field.name)));
+        }
+    }
+    Ok(fields)
+}
+
+/// A file of Rust.
+struct Source {
+    path: &'static str,
+    items: Vec<Item>,
+}
+
+impl Source {
+    fn new(files: &Files<'_>, path: &'static str) -> Result<Self> {
+        let file = syn::parse_file(&files.read(path)?);
+        Ok(Self { path, items: file.map_err(|error| format!("{path}: {error}"))?.items })
+    }
+
+    fn error(&self, what: &str, why: &str) -> String {
+        format!("{}: {what}: {why}", self.path)
+    }
+
+    fn structure(&self, name: &str) -> Result<&ItemStruct> {
+        let found = self.items.iter().find_map(|item| match item {
+            Item::Struct(item) if item.ident == name => Some(item),
+            _ => None,
+        });
+        found.ok_or_else(|| self.error(name, "there is no such struct"))
+    }
+
+    fn enumeration(&self, name: &str) -> Result<&ItemEnum> {
+        let found = self.items.iter().find_map(|item| match item {
+            Item::Enum(item) if item.ident == name => Some(item),
+            _ => None,
+        });
+        found.ok_or_else(|| self.error(name, "there is no such enum"))
+    }
+
+    /// What the public fields of a struct are.
+    fn record(&self, name: &str, kind: fn(&str, &str) -> Option<(Kind, bool)>) -> Result<Record> {
+        let item = self.structure(name)?;
+        let mut fields = Vec::new();
+        for field in &item.fields {
+            let (name, of) = (shown(&field.ident), shown(&field.ty));
+            let (kind, optional) = kind(&name, &of)
+                .ok_or_else(|| self.error(&name, &format!("its type is not known: {of}")))?;
+            let doc = self.doc(&name, &field.attrs)?;
+            // The type says so, for a number of the policy.
+            if of == "Option<f64>" && !doc.says(", in seconds") {
+                return Err(self.error(&name, "its comment must say `, in seconds`"));
+            }
+            fields.push(Field { name, doc, kind, optional });
+        }
+        Ok(Record { doc: self.doc(name, &item.attrs)?, fields })
+    }
+
+    /// The first text of each arm of the `match` over an enum's own variants that has an arm for each.
+    fn texts_of_variants(&self, name: &str) -> Result<Vec<(String, String)>> {
+        let count = self.enumeration(name)?.variants.len();
+        for item in &self.items {
+            let Item::Impl(item) = item else { continue };
+            if shown(&item.self_ty) != name || item.trait_.is_some() {
+                continue;
+            }
+            for item in &item.items {
+                let syn::ImplItem::Fn(function) = item else { continue };
+                let Some(syn::Stmt::Expr(Expr::Match(all), None)) = function.block.stmts.last()
+                else {
+                    continue;
+                };
+                let texts: Vec<_> = all.arms.iter().filter_map(text_of).collect();
+                if texts.len() == count {
+                    return Ok(texts);
+                }
+            }
+        }
+        Err(self.error(name, "there is no function that gives each variant a text"))
+    }
+
+    fn doc(&self, what: &str, attributes: &[syn::Attribute]) -> Result<Text> {
+        let mut comment = String::new();
+        for attribute in attributes {
+            if let Meta::NameValue(meta) = &attribute.meta
+                && meta.path.is_ident("doc")
+                && let Expr::Lit(line) = &meta.value
+                && let Lit::Str(line) = &line.lit
+            {
+                comment += &line.value();
+                comment.push('\n');
+            }
+        }
+        let text = Text::new(&comment);
+        if text.is_empty() { Err(self.error(what, "it has no comment")) } else { Ok(text) }
+    }
+}
+
+/// `Self::Variant => "text"`, or `("text", ..)`.
+fn text_of(arm: &syn::Arm) -> Option<(String, String)> {
+    let variant = shown(&arm.pat).strip_prefix("Self::")?.to_owned();
+    let body = match &*arm.body {
+        Expr::Tuple(tuple) => tuple.elems.first()?,
+        body => body,
+    };
+    let Expr::Lit(body) = body else { return None };
+    let Lit::Str(text) = &body.lit else { return None };
+    Some((variant, text.value()))
+}
+
+/// What is said to serde, without spaces.
+fn serde(attributes: &[syn::Attribute]) -> String {
+    let ours = attributes.iter().filter(|attribute| attribute.path().is_ident("serde"));
+    ours.map(|attribute| shown(&attribute.meta)).collect()
+}
+
+/// As it is written, without spaces.
+fn shown(tokens: &impl ToTokens) -> String {
+    tokens.to_token_stream().to_string().split_whitespace().collect()
+}
