@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from typing import Any, cast
 
 from . import _native
-from ._errors import MalformedError
+from ._error_types import MalformedError
 
 # No document of the protocol is deeper; one that holds itself would not end.
 _MAX_DEPTH = 8
