@@ -13,7 +13,11 @@ const WIDTH: usize = 100;
 
 /// Errors that are what Python itself calls them, too.
 const BASES: &[(&str, &str)] =
-    &[("timeout", "builtins.TimeoutError"), ("invalid_config", "ValueError")];
+    &[
+    ("timeout", "builtins.TimeoutError"),
+    ("invalid_config", "ValueError"),
+    ("closed", "RuntimeError"),
+];
 
 /// Options whose types are wider here, and what is said of that.
 const WIDER: &[(&str, &str, &str)] = &[
@@ -37,12 +41,13 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     files.whole(&format!("{PACKAGE}/_policy.py"), policy(model));
     files.whole(&format!("{PACKAGE}/_error_types.py"), errors(model));
     files.whole(&format!("{PACKAGE}/_event_names.py"), event_names(model));
-    let stub = format!("{PACKAGE}/_native.pyi");
-    files.region(&stub, "event", &event(model))?;
-    files.region(&stub, "stats", &stats(model))?;
-    files.region(&stub, "endpoint", &constructor(model, "Endpoint", &model.endpoint))?;
-    files.region(&stub, "file", &constructor(model, "File", &model.file))?;
-    files.region(&stub, "env", &constructor(model, "Env", &model.env))
+    let records = format!("{PACKAGE}/_records.py");
+    files.region(&records, "event", &event(model))?;
+    files.region(&records, "stats", &stats(model))?;
+    let sources = format!("{PACKAGE}/_sources.py");
+    files.region(&sources, "endpoint", &constructor(model, "Endpoint", &model.endpoint))?;
+    files.region(&sources, "file", &constructor(model, "File", &model.file))?;
+    files.region(&sources, "env", &constructor(model, "Env", &model.env))
 }
 
 /// The name of a field, which must be no word of the language itself.
@@ -136,13 +141,15 @@ fn event_names(model: &Model) -> String {
     made + "\"\"\"\n"
 }
 
-fn property(model: &Model, name: &str, of: &str, doc: &Text) -> String {
-    format!("@property\ndef {name}(self) -> {of}:\n{}", docstring(doc, model, 4))
+fn attribute_of(model: &Model, name: &str, of: &str, doc: &Text) -> String {
+    format!("{name}: {of}\n{}", docstring(doc, model, 0))
 }
 
 fn event(model: &Model) -> String {
     let named = Text::new("Its stable name, the same in every language.");
-    let mut made = property(model, "name", "EventName", &named);
+    let mut made = attribute_of(model, "name", "EventName", &named);
+    let said = Text::new("The same in a sentence.");
+    made += &attribute_of(model, "text", "str", &said);
     for field in &model.event_fields {
         let of = match field.kind {
             Kind::Texts => "tuple[str, ...]",
@@ -153,7 +160,7 @@ fn event(model: &Model) -> String {
         let events: Vec<_> =
             model.events_with(&field.name).iter().map(|name| format!("`{name}`")).collect();
         let doc = field.doc.clone().and(&format!("Of {}.", events.join(", ")));
-        made += &property(model, &attribute(&field.name), &format!("{of} | None"), &doc);
+        made += &attribute_of(model, &attribute(&field.name), &format!("{of} | None = None"), &doc);
     }
     made
 }
@@ -169,7 +176,7 @@ fn stats(model: &Model) -> String {
         };
         let doc = field.doc.instead(", in milliseconds", ", in seconds");
         let of = if field.optional { format!("{of} | None") } else { of.to_owned() };
-        made += &property(model, field.bare(), &of, &doc);
+        made += &attribute_of(model, field.bare(), &of, &doc);
     }
     made
 }
@@ -201,7 +208,7 @@ fn constructor(model: &Model, class: &str, record: &Record) -> String {
         }
     }
     if class == "Endpoint" {
-        made += "    regions: Sequence[Endpoint] = ...,\n";
+        made += "    regions: Sequence[Endpoint] = (),\n";
         docs += "    - `regions`: Further endpoints that show the same set, asked in order when this one fails.\n";
     }
     let doc = record.doc.line(Style::Snake, &model.names);

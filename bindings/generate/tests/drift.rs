@@ -79,13 +79,13 @@ const DRIFTS: &[Drift] = &[
         ],
         stale: &[
             "bindings/README.md", "bindings/kotlin/README.md", "bindings/node/README.md", "bindings/node/lib/generated/options.ts",
-            "bindings/python/README.md", "bindings/python/python/keyswap/_native.pyi", "bindings/swift/README.md",
+            "bindings/python/README.md", "bindings/python/python/keyswap/_sources.py", "bindings/swift/README.md",
         ],
     },
     Drift {
         name: "comment",
         edits: &[(OPTIONS, "Certificates (PEM) that are trusted", "Certificates that are trusted")],
-        stale: &["bindings/python/python/keyswap/_native.pyi"],
+        stale: &["bindings/python/python/keyswap/_sources.py"],
     },
     Drift {
         name: "policy-field",
@@ -103,7 +103,7 @@ const DRIFTS: &[Drift] = &[
         ],
         stale: &[
             "bindings/README.md", "bindings/node/lib/generated/events.ts", "bindings/python/python/keyswap/_event_names.py",
-            "bindings/python/python/keyswap/_native.pyi",
+            "bindings/python/python/keyswap/_records.py",
         ],
     },
     Drift {
@@ -114,7 +114,7 @@ const DRIFTS: &[Drift] = &[
     Drift {
         name: "statistic",
         edits: &[(RECORDS, "    /// Sends of all requests.", "    /// How many rest.\n    pub resting: u64,\n    /// Sends of all requests.")],
-        stale: &["bindings/README.md", "bindings/node/lib/generated/stats.ts", "bindings/python/python/keyswap/_native.pyi"],
+        stale: &["bindings/README.md", "bindings/node/lib/generated/stats.ts", "bindings/python/python/keyswap/_records.py"],
     },
     Drift {
         name: "error",
@@ -174,7 +174,7 @@ fn each_kind_of_drift_is_told_and_mended() {
 #[rustfmt::skip]
 fn what_is_not_understood_is_told() {
     let python = format!("{PYTHON}/_client.py");
-    let native = format!("{PYTHON}/_native.pyi");
+    let records = format!("{PYTHON}/_records.py");
     let cases: &[(&str, &str, &str, &str)] = &[
         (OPTIONS, "pub app: Option<String>", "pub app: Option<Vec<u8>>", "options.rs: app: its type is not known: Option<Vec<u8>>"),
         (OPTIONS, "    /// The name of the variable.\n", "", "options.rs: variable: it has no comment"),
@@ -186,7 +186,7 @@ fn what_is_not_understood_is_told() {
         (RECORDS, "pub proven: Option<bool>", "pub proven: Option<u64>", "proven: in an event it is Option<bool>"),
         (ERROR, "            Self::Closed => (\"closed\", Open),", "            Self::Closed => (\"ended\", Open),", "Closed: its code is not its name"),
         (&python, "        max_redirects: int = 10,", "        most_redirects: int = 10,", "the option `max_redirects` of the host is missing"),
-        (&native, "    # end of event\n", "", "`end of event` must stand in it once each"),
+        (&records, "    # end of event\n", "", "`end of event` must stand in it once each"),
         ("bindings/python/Cargo.toml", "\nversion.workspace = true", "\nversion = \"0.9.0\"", "`version.workspace = true` is expected"),
         ("bindings/kotlin/pom.xml", "<artifactId>keyswap</artifactId>", "<artifactId>other</artifactId>", "a version is expected once"),
     ];

@@ -47,7 +47,7 @@ pub use patch::{NextHop, Patch};
 pub use records::{CredentialRecord, EventRecord, SetRecord, StatsRecord, event_names};
 pub use secret::SecretText;
 pub use sign::{ForeignSign, Signature, UnsignedRequest, signing};
-pub use source::{Endpoint, Source};
+pub use source::{Endpoint, Source, seconds};
 pub use text::{header_map, header_pairs, method_of, raw_headers, status_of, url_of};
 
 pub use keyswap::{Error, ErrorKind, Failure, Verdict, redirect::MAX_HOPS};

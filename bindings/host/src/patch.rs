@@ -38,6 +38,11 @@ impl Patch {
         self.0.headers().map(|(name, _)| name.as_str().to_owned()).collect()
     }
 
+    /// Whether it adds nothing, as for an origin that is not allowed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The URL with the parameters of the query that it sets, in the clear; the same text if it sets none.
     ///
     /// # Errors

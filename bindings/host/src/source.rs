@@ -241,10 +241,13 @@ fn one_of<A, B>(what: &str, given: &Option<A>, file: &Option<B>) -> Result<(), E
 }
 
 /// Seconds as options have them.
-pub(crate) fn seconds(seconds: Option<f64>, what: &str) -> Result<Option<Duration>, Error> {
+///
+/// # Errors
+/// `invalid_config` if that is no duration.
+pub fn seconds(seconds: Option<f64>, what: &str) -> Result<Option<Duration>, Error> {
     let read = |seconds| {
         Duration::try_from_secs_f64(seconds)
-            .map_err(|_| invalid(format!("{what} must be a duration of zero or more")))
+            .map_err(|_| invalid(format!("{what} must be a number of seconds, zero or more")))
     };
     seconds.map(read).transpose()
 }

@@ -7,62 +7,56 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use http::{HeaderValue, Method, StatusCode};
-use keyswap::{
-    Error, ErrorKind, host,
-    redirect::{self, Asked},
+use keyswap_host::{
+    Error, ErrorKind, Foreign, MOST_ORIGINS, Prepared, header_map, invalid,
+    options::AuthorizerOptions,
 };
 use pyo3::{
     prelude::*,
     sync::PyOnceLock,
     types::{PySet, PyString, PyTuple},
 };
-use url::Url;
 
 use crate::{
-    attempt::{Attempt, header_map},
+    attempt::{Attempt, Hop},
     credential::no_pickle,
-    errors::{invalid, raise},
-    keys::{Handle, KeySwap, limit},
+    errors::{OrRaise, raise},
+    keys::{Handle, KeySwap},
     process::{Here, PerProcess},
-    scheme::{Classifier, Scheme},
+    scheme::{Classifier, How, Scheme},
 };
-
-/// The most origins that are noted, for a host that passes whole URLs.
-const MOST_ORIGINS: usize = 64;
 
 /// What an authorizer, or a client, is made of.
 pub(crate) struct Recipe {
     pub(crate) keys: Arc<Handle>,
-    pub(crate) scheme: Option<keyswap::Scheme>,
-    pub(crate) origins: Vec<String>,
-    pub(crate) plain_http: bool,
-    pub(crate) classifier: Option<Py<PyAny>>,
-    pub(crate) own_header_wins: bool,
+    pub(crate) options: AuthorizerOptions,
+    pub(crate) foreign: Foreign,
 }
 
 impl Recipe {
     pub(crate) fn new(
         keys: &Bound<'_, KeySwap>,
+        mut options: AuthorizerOptions,
         scheme: Option<Bound<'_, Scheme>>,
-        origins: Vec<String>,
-        plain_http: bool,
-        classifier: Option<Py<PyAny>>,
-        own_header_wins: bool,
-    ) -> Self {
-        Self {
-            keys: keys.get().handle.clone(),
-            scheme: scheme.map(|scheme| scheme.get().inner.clone()),
-            origins,
-            plain_http,
-            classifier,
-            own_header_wins,
+        classifier: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let mut foreign = Foreign::default();
+        match scheme.as_ref().map(|scheme| &scheme.get().0) {
+            Some(How::BuiltIn(scheme)) => options.scheme = Some(scheme.clone()),
+            Some(How::Sign(sign)) => foreign.sign = Some(sign.clone()),
+            None => {}
         }
+        if let Some(function) = classifier {
+            let (classifier, judged) = Classifier::new(&function)?;
+            foreign.classifier = Some(Arc::new(classifier));
+            options.classifier = Some(judged);
+        }
+        Ok(Self { keys: keys.get().handle.clone(), options, foreign })
     }
 }
 
 pub(crate) struct Live {
-    pub(crate) inner: keyswap::Authorizer,
+    pub(crate) inner: keyswap_host::Authorizer,
     cached: ArcSwapOption<Cached>,
 }
 
@@ -83,26 +77,9 @@ pub(crate) struct Authority {
 impl Authority {
     pub(crate) fn live(&self, py: Python<'_>) -> PyResult<Here<Live>> {
         self.live.get(py, |_| {
-            let recipe = &self.recipe;
-            let mut builder = keyswap::Authorizer::builder(&recipe.keys.live(py)?.keys);
-            if recipe.plain_http {
-                builder = builder.plain_http_allowed();
-            }
-            if recipe.own_header_wins {
-                builder = builder.own_header_wins();
-            }
-            if let Some(scheme) = &recipe.scheme {
-                builder = builder.scheme(scheme.clone());
-            }
-            if let Some(classifier) = &recipe.classifier {
-                builder = builder.classifier(Classifier::new(classifier.bind(py))?);
-            }
-            let raised = |error| raise(py, &error);
-            for origin in &recipe.origins {
-                builder = builder.allow_origin(origin).map_err(raised)?;
-            }
-            let inner = builder.build().map_err(raised)?;
-            Ok(Live { inner, cached: ArcSwapOption::empty() })
+            let Recipe { keys, options, foreign } = &self.recipe;
+            let inner = keyswap_host::Authorizer::new(&keys.live(py)?.keys, options, foreign);
+            Ok(Live { inner: inner.or_raise(py)?, cached: ArcSwapOption::empty() })
         })
     }
 }
@@ -120,18 +97,17 @@ impl Authorizer {
         let cached = live.cached.load();
         let held;
         let snapshot = match &*cached {
-            Some(cached) if cached.epoch == host::epoch(live.inner.keys()) => cached.snapshot.get(),
+            Some(cached) if cached.epoch == live.inner.epoch() => cached.snapshot.get(),
             _ => {
                 held = self.snapshot(py)?;
                 held.get()
             }
         };
-        let is_plain = !snapshot.inner.wants_evidence() && !live.inner.is_throttled();
+        let is_plain = !snapshot.prepared.is_probing() && !live.inner.is_throttled();
         let Some(patch) = snapshot.patch.as_ref().filter(|_| is_plain) else { return Ok(None) };
         let admitted = snapshot.admitted.bind(py);
         if !admitted.contains(origin)? {
-            let url = Url::parse(origin.to_str()?).ok();
-            if !url.is_some_and(|url| live.inner.admits(&url)) {
+            if !live.inner.admits(origin.to_str()?).unwrap_or(false) {
                 return Ok(None);
             }
             if admitted.len() < MOST_ORIGINS {
@@ -156,17 +132,16 @@ impl Authorizer {
         scheme: Option<Bound<'_, Scheme>>,
         allowed_origins: Vec<String>,
         plain_http_allowed: bool,
-        classifier: Option<Py<PyAny>>,
+        classifier: Option<Bound<'_, PyAny>>,
         own_header_wins: bool,
     ) -> PyResult<Self> {
-        let recipe = Recipe::new(
-            keys,
-            scheme,
+        let options = AuthorizerOptions {
             allowed_origins,
             plain_http_allowed,
-            classifier,
             own_header_wins,
-        );
+            ..AuthorizerOptions::default()
+        };
+        let recipe = Recipe::new(keys, options, scheme, classifier)?;
         let authority = Authority { recipe, live: PerProcess::new() };
         authority.live(py)?;
         Ok(Self(Arc::new(authority)))
@@ -177,17 +152,16 @@ impl Authorizer {
     fn snapshot(&self, py: Python<'_>) -> PyResult<Py<Snapshot>> {
         let live = self.0.live(py)?;
         if let Some(cached) = &*live.cached.load()
-            && cached.epoch == host::epoch(live.inner.keys())
+            && cached.epoch == live.inner.epoch()
         {
             return Ok(cached.snapshot.clone_ref(py));
         }
-        let inner = live.inner.snapshot();
-        let patch = host::prepare(&live.inner, &inner);
-        let patch = patch.map(|patch| Patch::new(patch, Some(inner.clone())));
-        let patch = patch.map(|patch| Py::new(py, patch)).transpose()?;
-        let epoch = inner.epoch();
+        let prepared = live.inner.prepared();
+        let patch = prepared.patch_in_use().cloned();
+        let patch = patch.map(|patch| Py::new(py, Patch::new(patch, Some(prepared.clone()))));
+        let (patch, epoch) = (patch.transpose()?, prepared.epoch());
         let admitted = PySet::empty(py)?.unbind();
-        let snapshot = Py::new(py, Snapshot { inner, patch, admitted })?;
+        let snapshot = Py::new(py, Snapshot { prepared, patch, admitted })?;
         let cached = Cached { epoch, snapshot: snapshot.clone_ref(py) };
         live.cached.store(Some(Arc::new(cached)));
         Ok(snapshot)
@@ -242,20 +216,17 @@ impl Authorizer {
         patch: &Bound<'_, Patch>,
         headers: Vec<(String, String)>,
     ) -> PyResult<bool> {
-        let yields = self.0.live(py)?.inner.yields(&patch.get().inner, &header_map(&headers));
-        yields.map_err(|error| raise(py, &error))
+        self.0.live(py)?.inner.yields(&patch.get().inner, &header_map(headers)).or_raise(py)
     }
 
     /// Whether a credential for this URL must not go through a proxy.
     fn goes_direct(&self, py: Python<'_>, url: &str) -> PyResult<bool> {
-        let url = parse(py, url)?;
-        Ok(self.0.live(py)?.inner.goes_direct(&url))
+        self.0.live(py)?.inner.goes_direct(url).or_raise(py)
     }
 
     /// Whether credentials may go to this URL now.
     fn admits(&self, py: Python<'_>, url: &str) -> PyResult<bool> {
-        let url = parse(py, url)?;
-        Ok(self.0.live(py)?.inner.admits(&url))
+        self.0.live(py)?.inner.admits(url).or_raise(py)
     }
 
     /// A request is about to be sent. `replayable` says whether its body can be sent again; `deadline`
@@ -266,14 +237,12 @@ impl Authorizer {
     fn begin(
         &self,
         py: Python<'_>,
-        url: &str,
+        url: String,
         replayable: bool,
         deadline: Option<f64>,
     ) -> PyResult<Attempt> {
-        let (url, deadline) = (parse(py, url)?, limit(py, deadline)?);
-        let attempt = self.0.live(py)?.inner.begin(&url, replayable, deadline);
-        let attempt = attempt.map_err(|error| raise(py, &error))?;
-        Ok(Attempt::new(self.0.clone(), attempt, url, replayable, deadline))
+        let begun = self.0.live(py)?.inner.begin(&url, replayable, deadline).or_raise(py)?;
+        Ok(Attempt::new(self.0.clone(), Hop { url, replayable, deadline }, begun))
     }
 
     /// A request was sent with this patch of a snapshot, and the response matches the attention.
@@ -284,24 +253,20 @@ impl Authorizer {
         &self,
         py: Python<'_>,
         patch: &Bound<'_, Patch>,
-        url: &str,
+        url: String,
         replayable: bool,
         deadline: Option<f64>,
     ) -> PyResult<Attempt> {
-        let (url, deadline) = (parse(py, url)?, limit(py, deadline)?);
-        let live = self.0.live(py)?;
-        let Some(snapshot) = &patch.get().snapshot else {
-            return Err(invalid(py, "not the patch of a snapshot"));
+        let Some(prepared) = &patch.get().prepared else {
+            return Err(invalid("not the patch of a snapshot")).or_raise(py);
         };
-        // The host does not say the method yet: the one that is repeated least.
-        let attempt =
-            host::begin_after(&live.inner, snapshot, &Method::POST, &url, replayable, deadline);
-        let attempt = attempt.map_err(|error| raise(py, &error))?;
-        Ok(Attempt::new(self.0.clone(), attempt, url, replayable, deadline))
+        let begun = self.0.live(py)?.inner.begin_after(prepared, &url, replayable, deadline);
+        let begun = begun.or_raise(py)?;
+        Ok(Attempt::new(self.0.clone(), Hop { url, replayable, deadline }, begun))
     }
 
     fn __repr__(&self) -> String {
-        format!("<keyswap.Authorizer {}>", self.0.recipe.origins.join(", "))
+        format!("<keyswap.Authorizer {}>", self.0.recipe.options.allowed_origins.join(", "))
     }
 
     fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -312,7 +277,7 @@ impl Authorizer {
 /// What requests see in one epoch.
 #[pyclass(frozen, module = "keyswap._native")]
 pub(crate) struct Snapshot {
-    inner: Arc<keyswap::Snapshot>,
+    prepared: Prepared,
     patch: Option<Py<Patch>>,
     /// Origins that were found admitted; gone with the epoch, because a set may change them.
     admitted: Py<PySet>,
@@ -323,19 +288,19 @@ impl Snapshot {
     /// The local number of this state.
     #[getter]
     fn epoch(&self) -> u64 {
-        self.inner.epoch()
+        self.prepared.epoch()
     }
 
     /// Whether each request is to begin an attempt.
     #[getter]
     fn probing(&self) -> bool {
-        self.inner.wants_evidence()
+        self.prepared.is_probing()
     }
 
     /// The id of the credential in use.
     #[getter]
     fn credential_id(&self) -> Option<&str> {
-        self.inner.in_use().map(|credential| credential.id())
+        self.prepared.credential_id()
     }
 
     /// What the credential in use adds to any request. None if nothing is usable or the scheme signs: a
@@ -347,24 +312,24 @@ impl Snapshot {
 
     fn __repr__(&self) -> String {
         let in_use = self.credential_id().unwrap_or("nothing");
-        format!("<keyswap.Snapshot {}, {in_use} in use>", self.inner.epoch())
+        format!("<keyswap.Snapshot {}, {in_use} in use>", self.prepared.epoch())
     }
 }
 
 /// What a scheme adds to a request. It prints the names of what it adds, never the values.
 #[pyclass(frozen, module = "keyswap._native")]
 pub(crate) struct Patch {
-    inner: keyswap::Patch,
+    inner: keyswap_host::Patch,
     /// Where it is from; None if an attempt made it.
-    snapshot: Option<Arc<keyswap::Snapshot>>,
+    prepared: Option<Prepared>,
     names: PyOnceLock<Py<PyTuple>>,
     /// Its headers as Python has them, made when first put.
     pairs: PyOnceLock<Vec<(Py<PyString>, Py<PyString>)>>,
 }
 
 impl Patch {
-    pub(crate) fn new(inner: keyswap::Patch, snapshot: Option<Arc<keyswap::Snapshot>>) -> Self {
-        Self { inner, snapshot, names: PyOnceLock::new(), pairs: PyOnceLock::new() }
+    pub(crate) fn new(inner: keyswap_host::Patch, prepared: Option<Prepared>) -> Self {
+        Self { inner, prepared, names: PyOnceLock::new(), pairs: PyOnceLock::new() }
     }
 }
 
@@ -373,17 +338,17 @@ impl Patch {
     /// The names of the headers that it sets, in lower case.
     #[getter]
     fn names<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let names = || self.inner.headers().map(|(name, _)| PyString::intern(py, name.as_str()));
         let made = self.names.get_or_try_init(py, || {
-            PyTuple::new(py, names().collect::<Vec<_>>()).map(Bound::unbind)
+            let names = self.inner.names();
+            let names = names.iter().map(|name| PyString::intern(py, name)).collect::<Vec<_>>();
+            PyTuple::new(py, names).map(Bound::unbind)
         })?;
         Ok(made.bind(py).clone())
     }
 
     /// The headers that it sets, in the clear: for the request, and nothing else.
-    fn reveal(&self) -> Vec<(&str, String)> {
-        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        self.inner.headers().map(|(name, value)| (name.as_str(), text(value))).collect()
+    fn reveal(&self) -> Vec<(String, String)> {
+        self.inner.reveal_pairs()
     }
 
     /// Sets the headers on a mapping of headers.
@@ -392,7 +357,9 @@ impl Patch {
         let pairs = self.pairs.get_or_init(py, || {
             let text = |text: &str| PyString::new(py, text).unbind();
             let pairs = self.reveal().into_iter();
-            pairs.map(|(name, value)| (PyString::intern(py, name).unbind(), text(&value))).collect()
+            pairs
+                .map(|(name, value)| (PyString::intern(py, &name).unbind(), text(&value)))
+                .collect()
         });
         for (name, value) in pairs {
             let name = name.bind(py);
@@ -407,20 +374,17 @@ impl Patch {
 
     /// The URL with the query parameters that it sets.
     fn url(&self, py: Python<'_>, url: &str) -> PyResult<String> {
-        let mut url = parse(py, url)?;
-        self.inner.apply_query(&mut url);
-        Ok(url.into())
+        self.inner.reveal_url(url).or_raise(py)
     }
 
     /// The `Location` that came back from this URL as it may be followed and shown: without the parameters that
     /// this sets. None if it holds the credential in another way, so that it must not be followed.
     fn location(&self, py: Python<'_>, url: &str, location: &str) -> PyResult<Option<String>> {
-        let url = parse(py, url)?;
-        let Some(masked) = redirect::masked(&url, &self.inner, location) else {
+        let Some(masked) = self.inner.masked(url, location).or_raise(py)? else {
             return Ok(Some(location.to_owned()));
         };
-        let asked = Asked::new(&Method::GET, &url, &self.inner, true);
-        Ok(asked.follow(StatusCode::FOUND, location).map(|_| masked))
+        let next = self.inner.follow("GET", url, true, 302, location).or_raise(py)?;
+        Ok(next.map(|_| masked))
     }
 
     /// Whether it adds nothing, as for an origin that is not allowed.
@@ -430,19 +394,10 @@ impl Patch {
     }
 
     fn __repr__(&self) -> String {
-        let names: Vec<_> = self.inner.headers().map(|(name, _)| name.as_str()).collect();
-        format!("<keyswap.Patch {}>", names.join(", "))
+        format!("<keyswap.Patch {}>", self.inner.names().join(", "))
     }
 
     fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         no_pickle("Patch")
-    }
-}
-
-pub(crate) fn parse(py: Python<'_>, url: &str) -> PyResult<Url> {
-    // The text is not repeated: it may hold a user and a password.
-    match Url::parse(url) {
-        Ok(url) if url.has_host() => Ok(url),
-        _ => Err(invalid(py, "not a whole URL")),
     }
 }

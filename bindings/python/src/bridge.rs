@@ -8,22 +8,23 @@
 use std::{
     future::Future,
     io,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
+    pin::Pin,
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
+    },
     thread::JoinHandle,
     time::Duration,
 };
 
-use keyswap::Error;
+use keyswap_host::Error;
 use pyo3::{
-    exceptions::PyRuntimeError,
-    intern,
-    prelude::*,
-    sync::PyOnceLock,
-    types::{PyList, PyTuple},
+    IntoPyObjectExt, exceptions::PyRuntimeError, intern, prelude::*, sync::PyOnceLock,
+    types::PyList,
 };
 use tokio::task::AbortHandle;
 
-use crate::{errors::raise, process::Local, runtime};
+use crate::{errors::OrRaise, process::Local, runtime};
 
 /// How often a blocking call looks for signals: what a person at a keyboard does not notice.
 const SLICE: Duration = Duration::from_millis(50);
@@ -33,7 +34,7 @@ const BATCH: usize = 256;
 /// Runs a future on the runtime and waits for it. Ctrl-C ends the wait, and the future with it.
 pub(crate) fn block<T: Send + 'static>(
     py: Python<'_>,
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    work: impl Future<Output = T> + Send + 'static,
 ) -> PyResult<T> {
     let host = runtime::host(py)?;
     let (tell, mut told) = sync_channel(1);
@@ -53,7 +54,7 @@ pub(crate) fn block<T: Send + 'static>(
             runtime::stop_unless_ending_it(py);
         }
         match heard {
-            Ok(outcome) => return outcome.map_err(|error| raise(py, &error)),
+            Ok(outcome) => return Ok(outcome),
             Err(RecvTimeoutError::Timeout) => py.check_signals()?,
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(PyRuntimeError::new_err("keyswap: a task ended without an answer"));
@@ -62,29 +63,51 @@ pub(crate) fn block<T: Send + 'static>(
     }
 }
 
-/// Runs a future on the runtime, which then completes `future` on its loop.
-pub(crate) fn spawn<T: Send + 'static>(
-    py: Python<'_>,
-    future: &Bound<'_, PyAny>,
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
-    convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
-) -> PyResult<Job> {
-    let host = runtime::host(py)?;
-    let home = future.call_method0(intern!(py, "get_loop"))?.unbind();
-    let future = future.clone().unbind();
-    let courier = host.courier.clone();
-    let task = host.handle.spawn(async move {
-        let outcome = work.await;
-        courier.send(Parcel::Completion(Completion {
-            home,
-            future,
-            outcome: Box::new(move |py| match outcome {
-                Ok(value) => convert(py, value),
-                Err(error) => Err(raise(py, &error)),
-            }),
-        }));
-    });
-    Ok(Job(Local::new(task.abort_handle())))
+/// Work that takes long: a caller waits for it, or an event loop does. It is done once.
+#[pyclass(frozen, module = "keyswap._native")]
+pub(crate) struct Work(Mutex<Option<Doing>>);
+
+type Doing = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+/// Made only once attached.
+type Outcome = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+
+impl Work {
+    pub(crate) fn new<T: Send + 'static, V: for<'py> IntoPyObject<'py>>(
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+        convert: impl FnOnce(Python<'_>, T) -> PyResult<V> + Send + 'static,
+    ) -> Self {
+        Self(Mutex::new(Some(Box::pin(async move {
+            let outcome = work.await;
+            let made = |py: Python<'_>| convert(py, outcome.or_raise(py)?)?.into_py_any(py);
+            Box::new(made) as Outcome
+        }))))
+    }
+
+    fn take(&self) -> PyResult<Doing> {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken.ok_or_else(|| PyRuntimeError::new_err("keyswap: this is done, or on its way"))
+    }
+}
+
+#[pymethods]
+impl Work {
+    /// Does it, and waits for what comes of it.
+    pub(crate) fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        block(py, self.take()?)?(py)
+    }
+
+    /// Does it, and then completes the future on its loop.
+    fn start(&self, py: Python<'_>, future: &Bound<'_, PyAny>) -> PyResult<Job> {
+        let host = runtime::host(py)?;
+        let home = future.call_method0(intern!(py, "get_loop"))?.unbind();
+        let (future, work) = (future.clone().unbind(), self.take()?);
+        let courier = host.courier.clone();
+        let task = host.handle.spawn(async move {
+            let outcome = work.await;
+            courier.send(Parcel::Completion(Completion { home, future, outcome }));
+        });
+        Ok(Job(Local::new(task.abort_handle())))
+    }
 }
 
 /// Work that goes on for an asynchronous caller.
@@ -126,9 +149,6 @@ pub(crate) struct Completion {
     outcome: Outcome,
 }
 
-/// Made only once attached.
-type Outcome = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
-
 impl Courier {
     pub(crate) fn send(&self, parcel: Parcel) {
         // After the end nobody takes it, and nobody waits for it.
@@ -149,6 +169,7 @@ pub(crate) fn start() -> io::Result<(Courier, JoinHandle<()>)> {
 }
 
 fn deliver(py: Python<'_>, mut parcels: Receiver<Parcel>) {
+    static COMPLETE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     loop {
         let first;
         (parcels, first) = py.detach(move || {
@@ -169,7 +190,7 @@ fn deliver(py: Python<'_>, mut parcels: Receiver<Parcel>) {
             }
         }
         for (home, completions) in homes {
-            let Ok(complete) = completer(py) else { continue };
+            let Ok(complete) = COMPLETE.import(py, "keyswap._bridge", "complete") else { continue };
             // A loop that was closed has nobody left who waits.
             let _ =
                 home.call_method1(py, intern!(py, "call_soon_threadsafe"), (complete, completions));
@@ -196,31 +217,4 @@ fn sort<'py>(
         }
     };
     let _ = list.append(entry);
-}
-
-fn completer(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static COMPLETE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let complete = COMPLETE.get_or_try_init(py, || {
-        wrap_pyfunction!(complete, py).map(|function| function.into_any().unbind())
-    });
-    Ok(complete?.bind(py))
-}
-
-/// Runs on the loop: completes each future that was not cancelled meanwhile.
-#[pyfunction]
-fn complete(completions: Bound<'_, PyList>) -> PyResult<()> {
-    let py = completions.py();
-    for completion in completions.iter() {
-        let completion: Bound<'_, PyTuple> = completion.cast_into()?;
-        let future = completion.get_item(0)?;
-        if future.call_method0(intern!(py, "done"))?.is_truthy()? {
-            continue;
-        }
-        let method = match completion.get_item(1)?.is_truthy()? {
-            true => intern!(py, "set_exception"),
-            false => intern!(py, "set_result"),
-        };
-        future.call_method1(method, (completion.get_item(2)?,))?;
-    }
-    Ok(())
 }

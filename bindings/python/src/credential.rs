@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use keyswap_host::SetRecord;
 use pyo3::{
     exceptions::{PyKeyError, PyTypeError},
     prelude::*,
     sync::PyOnceLock,
-    types::PyString,
+    types::{PyDateTime, PyString, PyTzInfo},
 };
 
 /// The refusal to copy what holds secrets, or belongs to one process.
@@ -18,18 +19,12 @@ pub(crate) fn no_pickle<T>(what: &str) -> PyResult<T> {
 }
 
 /// A time with its zone, UTC.
-pub(crate) fn datetime(py: Python<'_>, at: Option<Timestamp>) -> PyResult<Option<Py<PyAny>>> {
-    static UTC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    static FROM: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let Some(at) = at else { return Ok(None) };
-    let utc = UTC.get_or_try_init(py, || {
-        py.import("datetime")?.getattr("timezone")?.getattr("utc").map(Bound::unbind)
-    })?;
-    let from = FROM.get_or_try_init(py, || {
-        py.import("datetime")?.getattr("datetime")?.getattr("fromtimestamp").map(Bound::unbind)
-    })?;
-    let seconds = at.as_microsecond() as f64 / 1e6;
-    from.call1(py, (seconds, utc)).map(Some)
+fn datetime(py: Python<'_>, at: Option<Timestamp>) -> PyResult<Option<Bound<'_, PyDateTime>>> {
+    let made = |at: Timestamp| {
+        let seconds = at.as_microsecond() as f64 / 1e6;
+        PyDateTime::from_timestamp(py, seconds, Some(&*PyTzInfo::utc(py)?))
+    };
+    at.map(made).transpose()
 }
 
 /// One usable credential. Printing it never shows its material.
@@ -72,16 +67,34 @@ impl Credential {
         self.inner.version()
     }
 
+    /// When it was made, in UTC.
+    #[getter]
+    fn created_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
+        datetime(py, self.inner.created_at())
+    }
+
+    /// When it begins to be valid, in UTC.
+    #[getter]
+    fn not_before<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
+        datetime(py, self.inner.not_before())
+    }
+
+    /// When a staged one is to be used, in UTC.
+    #[getter]
+    fn activate_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
+        datetime(py, self.inner.activate_at())
+    }
+
     /// When it ends, in UTC.
     #[getter]
-    fn expires_at(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    fn expires_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
         datetime(py, self.inner.expires_at())
     }
 
-    /// When it was made, in UTC.
+    /// When its use as a fallback ends, in UTC.
     #[getter]
-    fn created_at(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        datetime(py, self.inner.created_at())
+    fn grace_expires_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
+        datetime(py, self.inner.grace_expires_at())
     }
 
     /// What it may be used for.
@@ -112,70 +125,51 @@ impl Credential {
 }
 
 /// What a source delivered: the credentials that are valid together.
-#[pyclass(frozen, module = "keyswap")]
-pub(crate) struct CredentialSet(pub(crate) Arc<keyswap::CredentialSet>);
+#[pyclass(frozen, get_all, module = "keyswap")]
+pub(crate) struct CredentialSet {
+    /// The provider's number of this state; it only rises.
+    generation: u64,
+    /// The newest credential; None in a revoked set.
+    primary: Option<Py<Credential>>,
+    /// The older ones that are still valid, newest first.
+    previous: Vec<Py<Credential>>,
+    /// The staged one.
+    next: Option<Py<Credential>>,
+    /// Ids that must never be used again.
+    revoked: Vec<String>,
+    /// The ids of all of them: newest, previous, staged.
+    ids: Vec<String>,
+    /// What the whole set may be used for.
+    scopes: Vec<String>,
+    /// The origins that the provider narrows its use to; empty means no narrowing.
+    audience: Vec<String>,
+}
+
+impl CredentialSet {
+    pub(crate) fn new(py: Python<'_>, set: SetRecord) -> PyResult<Self> {
+        let all = set.primary.iter().chain(&set.previous).chain(&set.next);
+        let ids = all.map(|one| one.id().to_owned()).collect();
+        let of = |one| Py::new(py, Credential::new(one));
+        Ok(Self {
+            generation: set.generation,
+            primary: set.primary.map(of).transpose()?,
+            previous: set.previous.into_iter().map(of).collect::<PyResult<_>>()?,
+            next: set.next.map(of).transpose()?,
+            revoked: set.revoked,
+            ids,
+            scopes: set.scopes,
+            audience: set.audience,
+        })
+    }
+}
 
 #[pymethods]
 impl CredentialSet {
-    /// The provider's number of this state; it only rises.
-    #[getter]
-    fn generation(&self) -> u64 {
-        self.0.generation()
-    }
-
-    /// The newest credential; None in a revoked set.
-    #[getter]
-    fn primary(&self) -> Option<Credential> {
-        self.0.primary().map(of)
-    }
-
-    /// The older ones that are still valid, newest first.
-    #[getter]
-    fn previous(&self) -> Vec<Credential> {
-        self.0.previous().map(of).collect()
-    }
-
-    /// The staged one.
-    #[getter]
-    fn next(&self) -> Option<Credential> {
-        self.0.next().map(of)
-    }
-
-    /// Ids that must never be used again.
-    #[getter]
-    fn revoked(&self) -> Vec<&str> {
-        self.0.revoked().iter().map(|id| &**id).collect()
-    }
-
-    /// The ids of all of them: newest, previous, staged.
-    #[getter]
-    fn ids(&self) -> Vec<&str> {
-        let all = self.0.primary().into_iter().chain(self.0.previous()).chain(self.0.next());
-        all.map(keyswap::Credential::id).collect()
-    }
-
-    /// What the whole set may be used for.
-    #[getter]
-    fn scopes(&self) -> Vec<&str> {
-        self.0.scopes().iter().map(|scope| &**scope).collect()
-    }
-
-    /// The origins that the provider narrows its use to; empty means no narrowing.
-    #[getter]
-    fn audience(&self) -> Vec<&str> {
-        self.0.audience().iter().map(|origin| &**origin).collect()
-    }
-
     fn __repr__(&self) -> String {
-        let (generation, ids) = (self.generation(), self.ids().join(", "));
-        format!("<keyswap.CredentialSet {generation}: {ids}>")
+        format!("<keyswap.CredentialSet {}: {}>", self.generation, self.ids.join(", "))
     }
 
     fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         no_pickle("CredentialSet")
     }
-}
-
-fn of(credential: &keyswap::Credential) -> Credential {
-    Credential::new(Arc::new(credential.clone()))
 }

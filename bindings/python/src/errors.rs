@@ -1,6 +1,6 @@
 //! Errors of the core as exceptions.
 
-use keyswap::{Error, ErrorKind};
+use keyswap_host::Error;
 use pyo3::{prelude::*, sync::PyOnceLock};
 
 /// The exception that an error is. Each code has a class of its own, in Python.
@@ -16,9 +16,20 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     }
 }
 
-/// An error of the program's own making.
-pub(crate) fn invalid(py: Python<'_>, what: impl Into<String>) -> PyErr {
-    raise(py, &Error::new(ErrorKind::InvalidConfig, what))
+/// What failed in Rust fails in Python.
+pub(crate) trait OrRaise<T> {
+    fn or_raise(self, py: Python<'_>) -> PyResult<T>;
+}
+
+impl<T> OrRaise<T> for Result<T, Error> {
+    fn or_raise(self, py: Python<'_>) -> PyResult<T> {
+        self.map_err(|error| raise(py, &error))
+    }
+}
+
+/// The same, to be shown and not raised.
+pub(crate) fn shown(py: Python<'_>, error: Option<&Error>) -> Option<Py<PyAny>> {
+    error.map(|error| raise(py, error).into_value(py).into_any())
 }
 
 /// The class of an exception and where it was raised. Its message may hold anything, so it is not shown.
@@ -45,5 +56,5 @@ pub(crate) fn describe(py: Python<'_>, error: &PyErr) -> String {
 /// Every code that an exception may have.
 #[pyfunction]
 pub(crate) fn error_codes() -> Vec<&'static str> {
-    ErrorKind::ALL.iter().map(|kind| kind.code()).collect()
+    keyswap_host::codes()
 }

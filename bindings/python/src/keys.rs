@@ -4,40 +4,38 @@
 //! once an epoch, by whoever reads first. A handle made before a fork works in the child: it begins with
 //! the set that its parent held, and fetches by itself.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use arc_swap::ArcSwapOption;
-use keyswap::{Error, ErrorKind, Policy, source::Hint};
-use pyo3::{exceptions::PyTypeError, prelude::*, types::PyString};
+use keyswap_host::{
+    Error, ErrorKind, Keys, Place, Source,
+    options::{KeySwapOptions, policy_from_json},
+};
+use pyo3::{prelude::*, types::PyString};
 
 use crate::{
-    bridge::{self, Job},
+    bridge::{self, Work},
     credential::{Credential, CredentialSet, no_pickle},
-    errors::{invalid, raise},
-    events::{Events, Stats},
-    function::Function,
+    errors::OrRaise,
+    events::{Events, stats_of},
     process::{Here, PerProcess},
     runtime,
-    source::{self, Recipe, duration},
+    source::source_of,
 };
 
 /// A handle and all that a child needs to make it anew.
 pub(crate) struct Handle {
-    recipe: Recipe,
-    name: Option<String>,
-    policy: Policy,
+    source: Source,
+    options: KeySwapOptions,
     closed: AtomicBool,
     live: PerProcess<Live>,
 }
 
 pub(crate) struct Live {
-    pub(crate) keys: keyswap::KeySwap,
+    pub(crate) keys: Keys,
     cached: ArcSwapOption<Cached>,
 }
 
@@ -54,7 +52,7 @@ impl Handle {
     pub(crate) fn live(&self, py: Python<'_>) -> PyResult<Here<Live>> {
         match self.closed.load(Ordering::Relaxed) {
             false => self.live_or_closed(py),
-            true => Err(raise(py, &Error::new(ErrorKind::Closed, "the handle was closed"))),
+            true => closed().or_raise(py),
         }
     }
 
@@ -67,27 +65,27 @@ impl Handle {
     #[cold]
     fn make(&self, py: Python<'_>, parent: Option<&Live>) -> PyResult<Live> {
         if self.closed.load(Ordering::Relaxed) {
-            return Err(raise(py, &Error::new(ErrorKind::Closed, "the handle was closed")));
+            return closed().or_raise(py);
         }
-        let host = runtime::host(py)?;
-        let source = self.recipe.make(parent.is_some()).map_err(|error| raise(py, &error))?;
-        let mut follow = keyswap::KeySwap::follow(source)
-            .policy(self.policy.clone())
-            .runtime(host.handle.clone());
-        if let Some(name) = &self.name {
-            follow = follow.name(name);
-        }
-        if let Some(set) = parent.and_then(|parent| parent.keys.set()) {
-            follow = keyswap::host::inherit(follow, (*set).clone());
-        }
-        let keys = follow.start().map_err(|error| raise(py, &error))?;
-        Ok(Live { keys, cached: ArcSwapOption::empty() })
+        let mut place = Place::on(runtime::host(py)?.handle.clone());
+        let keys = match parent {
+            None => Keys::follow(&self.source, &self.options, place),
+            Some(parent) => {
+                place.inherit = parent.keys.core().set();
+                Keys::follow(&self.source.in_child(), &self.options, place)
+            }
+        };
+        Ok(Live { keys: keys.or_raise(py)?, cached: ArcSwapOption::empty() })
     }
+}
+
+fn closed<T>() -> Result<T, Error> {
+    Err(Error::new(ErrorKind::Closed, "the handle was closed"))
 }
 
 impl KeySwap {
     /// Nothing is usable from now on. What is left to close, in this process.
-    fn ended(&self) -> Option<keyswap::KeySwap> {
+    fn ended(&self) -> Option<Keys> {
         self.handle.closed.store(true, Ordering::Relaxed);
         let live = self.handle.live.get_if_made()?;
         live.cached.store(None);
@@ -113,39 +111,11 @@ impl KeySwap {
         name: Option<String>,
         mints: bool,
     ) -> PyResult<Self> {
-        let recipe = if let Ok(endpoint) = source.cast::<source::Endpoint>() {
-            Recipe::Endpoint(endpoint.get().recipe.clone())
-        } else if let Ok(file) = source.cast::<source::File>() {
-            Recipe::File(file.get().path.clone())
-        } else if let Ok(env) = source.cast::<source::Env>() {
-            let env = env.get();
-            Recipe::Env { variable: env.variable.clone(), id: env.id.clone() }
-        } else if source.is_callable() {
-            Recipe::Function(Function::new(source)?.minting(mints))
-        } else {
-            let class = source.get_type().name()?;
-            return Err(PyTypeError::new_err(format!(
-                "a source is a URL, an Endpoint, a File, an Env, or a function, not {class}"
-            )));
-        };
-        if mints && !matches!(recipe, Recipe::Function(_)) {
-            return Err(invalid(
-                py,
-                "mints is for a function: the other sources read what stands somewhere",
-            ));
-        }
-        let policy: Policy = match policy {
-            None => Policy::default(),
-            Some(json) => serde_json::from_str(json)
-                .map_err(|error| invalid(py, format!("invalid policy: {error}")))?,
-        };
-        let handle = Handle {
-            recipe,
-            name,
-            policy,
-            closed: AtomicBool::new(false),
-            live: PerProcess::new(),
-        };
+        let source = source_of(source)?;
+        let policy = policy.map(policy_from_json).transpose().or_raise(py)?.unwrap_or_default();
+        let options = KeySwapOptions { policy, name, mints };
+        let (closed, live) = (AtomicBool::new(false), PerProcess::new());
+        let handle = Handle { source, options, closed, live };
         handle.live(py)?;
         Ok(Self { handle: Arc::new(handle) })
     }
@@ -153,7 +123,7 @@ impl KeySwap {
     /// The name that the program gave it.
     #[getter]
     fn name(&self) -> Option<&str> {
-        self.handle.name.as_deref()
+        self.handle.options.name.as_deref()
     }
 
     /// The credential in use. Reading it never waits.
@@ -164,13 +134,12 @@ impl KeySwap {
     fn current(&self, py: Python<'_>) -> PyResult<Py<Credential>> {
         let live = self.handle.live(py)?;
         if let Some(cached) = &*live.cached.load()
-            && cached.epoch == keyswap::host::epoch(&live.keys)
+            && cached.epoch == live.keys.epoch()
         {
             return Ok(cached.credential.clone_ref(py));
         }
-        let current = live.keys.current().map_err(|error| raise(py, &error))?;
-        let epoch = current.snapshot().epoch();
-        let credential = Py::new(py, Credential::new(current.to_owned()))?;
+        let (current, epoch) = live.keys.current_of().or_raise(py)?;
+        let credential = Py::new(py, Credential::new(current))?;
         let cached = Cached { epoch, credential: credential.clone_ref(py) };
         live.cached.store(Some(Arc::new(cached)));
         Ok(credential)
@@ -179,19 +148,20 @@ impl KeySwap {
     /// The set that is held: None before the first fetch, and after the provider revoked it.
     #[getter]
     fn credentials(&self, py: Python<'_>) -> PyResult<Option<CredentialSet>> {
-        Ok(self.handle.live(py)?.keys.set().map(CredentialSet))
+        let set = self.handle.live(py)?.keys.set();
+        set.map(|set| CredentialSet::new(py, set)).transpose()
     }
 
     /// The local number of what requests see: it rises whenever that changes. Cache by it.
     #[getter]
     fn epoch(&self, py: Python<'_>) -> PyResult<u64> {
-        Ok(keyswap::host::epoch(&self.handle.live_or_closed(py)?.keys))
+        Ok(self.handle.live_or_closed(py)?.keys.epoch())
     }
 
     /// What was counted so far.
     #[getter]
-    fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
-        Ok(Stats::new(self.handle.live_or_closed(py)?.keys.stats()))
+    fn stats(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        stats_of(py, &self.handle.live_or_closed(py)?.keys.stats())
     }
 
     /// The material named `key` of the credential in use, for libraries that take a function. Before the
@@ -199,11 +169,8 @@ impl KeySwap {
     ///
     /// Raises as `current` does.
     fn key(&self, py: Python<'_>) -> PyResult<Py<PyString>> {
-        let is_waiting = matches!(
-            self.handle.live(py)?.keys.current(),
-            Err(error) if error.kind() == ErrorKind::NotReady
-        );
-        if is_waiting {
+        let current = self.handle.live(py)?.keys.current();
+        if current.is_err_and(|error| error.kind() == ErrorKind::NotReady) {
             self.ready(py, Some(10.0))?;
         }
         self.current(py)?.get().reveal_key(py)
@@ -215,59 +182,27 @@ impl KeySwap {
     #[pyo3(signature = (timeout = None))]
     fn ready(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         let live = self.handle.live(py)?;
-        if live.keys.current().is_ok() {
-            return Ok(());
+        match live.keys.current() {
+            Ok(_) => Ok(()),
+            Err(_) => bridge::block(py, live.keys.ready(timeout))?.or_raise(py),
         }
-        let timeout = limit(py, timeout)?;
-        let keys = live.keys.clone();
-        bridge::block(py, async move { within(timeout, keys.ready()).await })
     }
 
-    /// `ready`, for an event loop.
-    #[pyo3(signature = (future, timeout = None))]
-    fn _ready(
-        &self,
-        py: Python<'_>,
-        future: &Bound<'_, PyAny>,
-        timeout: Option<f64>,
-    ) -> PyResult<Job> {
-        let timeout = limit(py, timeout)?;
-        let keys = self.handle.live(py)?.keys.clone();
-        let work = async move { within(timeout, keys.ready()).await };
-        bridge::spawn(py, future, work, |py, ()| Ok(py.None()))
-    }
-
-    /// Fetches now, or as soon as the floor between two fetches allows, and waits for the outcome.
-    /// `timeout` is in seconds.
-    ///
-    /// Raises the error of that fetch; what was held is still held.
     #[pyo3(signature = (timeout = None))]
-    fn refresh(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        let timeout = limit(py, timeout)?;
-        let keys = self.handle.live(py)?.keys.clone();
-        bridge::block(py, async move { within(timeout, keys.refresh()).await })
+    fn _ready(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Work> {
+        Ok(Work::new(self.handle.live(py)?.keys.ready(timeout), |_, ()| Ok(())))
     }
 
-    /// `refresh`, for an event loop.
-    #[pyo3(signature = (future, timeout = None))]
-    fn _refresh(
-        &self,
-        py: Python<'_>,
-        future: &Bound<'_, PyAny>,
-        timeout: Option<f64>,
-    ) -> PyResult<Job> {
-        let timeout = limit(py, timeout)?;
-        let keys = self.handle.live(py)?.keys.clone();
-        let work = async move { within(timeout, keys.refresh()).await };
-        bridge::spawn(py, future, work, |py, ()| Ok(py.None()))
+    #[pyo3(signature = (timeout = None))]
+    fn _refresh(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Work> {
+        Ok(Work::new(self.handle.live(py)?.keys.refresh(timeout), |_, ()| Ok(())))
     }
 
     /// Says that something newer may be there, for programs with a push channel of their own. With
     /// `immediate` it is fetched at once, without spreading the fleet.
     #[pyo3(signature = (generation = None, *, immediate = true))]
     fn hint(&self, py: Python<'_>, generation: Option<u64>, immediate: bool) -> PyResult<()> {
-        let hint = Hint::new().generation(generation).immediate(immediate);
-        self.handle.live(py)?.keys.hint(hint);
+        self.handle.live(py)?.keys.hint(generation, immediate);
         Ok(())
     }
 
@@ -282,15 +217,15 @@ impl KeySwap {
         Events::new(py, &self.handle)
     }
 
-    /// `close`, and waits until the provider was told that this program uses none of its credentials any
-    /// more, if it asks for that: for a second at most.
-    fn shutdown(&self, py: Python<'_>) -> PyResult<()> {
-        bridge::block(py, goodbye(self.ended()))
-    }
-
-    /// `shutdown`, for an event loop.
-    fn _shutdown(&self, py: Python<'_>, future: &Bound<'_, PyAny>) -> PyResult<Job> {
-        bridge::spawn(py, future, goodbye(self.ended()), |py, ()| Ok(py.None()))
+    fn _shutdown(&self) -> Work {
+        let keys = self.ended();
+        let goodbye = async move {
+            if let Some(keys) = keys {
+                keys.shutdown().await;
+            }
+            Ok(())
+        };
+        Work::new(goodbye, |_, ()| Ok(()))
     }
 
     /// Ends it, for all that use it. Afterwards nothing is usable.
@@ -301,11 +236,11 @@ impl KeySwap {
     }
 
     fn __repr__(&self) -> String {
-        let name = self.handle.name.as_ref().map(|name| format!(" {name:?}")).unwrap_or_default();
+        let name = self.name().map(|name| format!(" {name:?}")).unwrap_or_default();
         let Some(live) = self.handle.live.get_if_made() else {
             return format!("<keyswap.KeySwap{name}>");
         };
-        let snapshot = live.keys.snapshot();
+        let snapshot = live.keys.core().snapshot();
         match (snapshot.set(), snapshot.in_use()) {
             (Some(set), Some(in_use)) => format!(
                 "<keyswap.KeySwap{name} generation {}, {} in use>",
@@ -319,28 +254,4 @@ impl KeySwap {
     fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         no_pickle("KeySwap")
     }
-}
-
-async fn goodbye(keys: Option<keyswap::KeySwap>) -> Result<(), Error> {
-    if let Some(keys) = keys {
-        keys.shutdown().await;
-    }
-    Ok(())
-}
-
-/// A limit in seconds; none is no limit.
-pub(crate) fn limit(py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Duration>> {
-    timeout.map(|timeout| duration(py, timeout, "timeout")).transpose()
-}
-
-/// Waits for at most so long.
-pub(crate) async fn within<T>(
-    timeout: Option<Duration>,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let Some(timeout) = timeout else { return work.await };
-    tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
-        let what = format!("not within {} s", timeout.as_secs_f64());
-        Err(Error::new(ErrorKind::Timeout, what))
-    })
 }

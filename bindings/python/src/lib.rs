@@ -9,7 +9,6 @@ mod authorizer;
 mod bridge;
 mod client;
 mod credential;
-mod document;
 mod errors;
 mod events;
 mod function;
@@ -18,45 +17,36 @@ mod log;
 mod process;
 mod runtime;
 mod scheme;
-mod sign;
 mod source;
 
-use pyo3::prelude::*;
-
 /// The native module. `keyswap` is what programs import.
-#[pymodule(gil_used = false)]
-fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    process::refuse_subinterpreters()?;
-    process::watch_forks();
-    log::install();
-    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add_class::<authorizer::Authorizer>()?;
-    module.add_class::<attempt::Attempt>()?;
-    module.add_class::<authorizer::Patch>()?;
-    module.add_class::<authorizer::Snapshot>()?;
-    module.add_class::<bridge::Job>()?;
-    module.add_class::<client::Body>()?;
-    module.add_class::<client::Client>()?;
-    module.add_class::<client::Reply>()?;
-    module.add_class::<credential::Credential>()?;
-    module.add_class::<credential::CredentialSet>()?;
-    module.add_class::<events::Event>()?;
-    module.add_class::<events::Events>()?;
-    module.add_class::<events::Stats>()?;
-    module.add_class::<keys::KeySwap>()?;
-    module.add_class::<scheme::Scheme>()?;
-    module.add_class::<scheme::Header>()?;
-    module.add_class::<scheme::Bearer>()?;
-    module.add_class::<scheme::Basic>()?;
-    module.add_class::<scheme::Query>()?;
-    module.add_class::<sign::Sign>()?;
-    module.add_class::<sign::Unsigned>()?;
-    module.add_class::<source::Endpoint>()?;
-    module.add_class::<source::Env>()?;
-    module.add_class::<source::File>()?;
-    module.add_class::<function::Answer>()?;
-    module.add_function(wrap_pyfunction!(errors::error_codes, module)?)?;
-    module.add_function(wrap_pyfunction!(events::event_names, module)?)?;
-    module.add_function(wrap_pyfunction!(runtime::exit, module)?)?;
-    Ok(())
+#[pyo3::pymodule(gil_used = false)]
+mod _native {
+    use pyo3::prelude::*;
+
+    use crate::{log, process};
+
+    #[pymodule_export]
+    use crate::{
+        attempt::Attempt,
+        authorizer::{Authorizer, Patch, Snapshot},
+        bridge::{Job, Work},
+        client::{Body, Client, Reply},
+        credential::{Credential, CredentialSet},
+        errors::error_codes,
+        events::{Events, event_names},
+        function::Answer,
+        keys::KeySwap,
+        runtime::exit,
+        scheme::Scheme,
+        source::Source,
+    };
+
+    #[pymodule_init]
+    fn begin(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        process::refuse_subinterpreters()?;
+        process::watch_forks();
+        log::install();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
 }

@@ -76,8 +76,9 @@ impl<T> Local<T> {
         if self.born == generation() { self.value.as_ref() } else { None }
     }
 
-    pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
-        if self.born == generation() { self.value.as_mut() } else { None }
+    /// The value, whichever process made it: to be read, and not used.
+    pub(crate) fn look(&self) -> &T {
+        self.value.as_ref().expect("it is taken only when this is dropped")
     }
 }
 
@@ -100,6 +101,12 @@ pub(crate) struct PerProcess<T> {
 impl<T> PerProcess<T> {
     pub(crate) const fn new() -> Self {
         Self { made: ArcSwapOption::const_empty(), claimed: AtomicU64::new(0) }
+    }
+
+    /// A value that this process has made.
+    pub(crate) fn of(value: T) -> Self {
+        let made = ArcSwapOption::from_pointee(Local::new(value));
+        Self { made, claimed: AtomicU64::new(generation()) }
     }
 
     /// This process's value; it is made if there is none. `make` is shown the value of the process that
@@ -149,8 +156,7 @@ impl<T> PerProcess<T> {
             }
             py.detach(std::thread::yield_now);
         }
-        let old = (*old).as_ref().and_then(|local| local.value.as_ref());
-        match make(old) {
+        match make((*old).as_ref().map(|local| local.look())) {
             Ok(value) => {
                 self.made.store(Some(Arc::new(Local::new(value))));
                 Ok(Here(self.made.load()))
@@ -171,7 +177,6 @@ impl<T> Deref for Here<T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        let local = (*self.0).as_ref();
-        local.and_then(|local| local.value.as_ref()).expect("made only of a value that is there")
+        (*self.0).as_ref().expect("made only of a value that is there").look()
     }
 }

@@ -15,14 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyswap::{Error, ErrorKind};
+use keyswap_host::{Courier as Journal, Error, ErrorKind};
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
     bridge::{self, Courier},
-    errors::raise,
-    log::{self, Journal},
+    errors::OrRaise,
+    log,
     process::{Here, PerProcess, generation},
 };
 
@@ -60,9 +60,9 @@ thread_local! {
 pub(crate) fn host(py: Python<'_>) -> PyResult<Here<Host>> {
     if is_ending() {
         stop_unless_ending_it(py);
-        return Err(raise(py, &ending()));
+        return Err(ending()).or_raise(py);
     }
-    HOST.get(py, |_| start().map_err(|error| raise(py, &error)))
+    HOST.get(py, |_| start().or_raise(py))
 }
 
 /// What runs in this process, if anything does.

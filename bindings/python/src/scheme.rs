@@ -1,159 +1,136 @@
-//! How credentials go onto requests, and what responses say of them.
+//! How credentials go onto requests, and what a program's own functions say of requests and responses.
 
-use keyswap::{Classifier as Judge, ResponseFilter, ResponseView, Verdict, host};
+use std::sync::Arc;
+
+use keyswap_host::{
+    Error, ForeignClassifier, ForeignSign, Judged, Signature, UnsignedRequest, Verdict,
+    options::{ClassifierOptions, SchemeOptions, from_json},
+    signature_failed,
+};
 use pyo3::{
     prelude::*,
-    types::{PyBytes, PyDict},
+    sync::PyOnceLock,
+    types::{IntoPyDict, PyBytes},
 };
-use tracing::Level;
 
-use crate::{errors::describe, log};
+use crate::{
+    credential::Credential,
+    errors::{OrRaise, describe},
+    log,
+};
 
 /// How a credential goes onto a request: a Header, Bearer, Basic, Query, or Sign.
 #[pyclass(frozen, subclass, module = "keyswap")]
-pub(crate) struct Scheme {
-    pub(crate) inner: keyswap::Scheme,
-    shown: String,
-}
+pub(crate) struct Scheme(pub(crate) How);
 
-impl Scheme {
-    pub(crate) fn new(
-        inner: keyswap::Scheme,
-        shown: impl Into<String>,
-    ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(Self { inner, shown: shown.into() })
-    }
+pub(crate) enum How {
+    BuiltIn(SchemeOptions),
+    Sign(Arc<dyn ForeignSign>),
 }
 
 #[pymethods]
 impl Scheme {
+    /// Of a function that signs, or the JSON of its options.
+    #[new]
+    fn new(how: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(Self(match how.is_callable() {
+            true => How::Sign(Arc::new(Sign(how.clone().unbind()))),
+            false => How::BuiltIn(from_json(how.extract()?).or_raise(how.py())?),
+        }))
+    }
+
     fn __repr__(&self) -> String {
-        format!("keyswap.{}", self.shown)
+        match &self.0 {
+            How::Sign(_) => "keyswap.Sign(...)".into(),
+            How::BuiltIn(SchemeOptions { kind, name }) => {
+                let name = name.as_ref().map(|name| format!("{name:?}")).unwrap_or_default();
+                format!("keyswap.{kind:?}({name})")
+            }
+        }
     }
 }
 
-/// The material named `key`, as the value of this header.
-#[pyclass(frozen, extends = Scheme, module = "keyswap")]
-pub(crate) struct Header;
+/// A function of the program that signs requests.
+struct Sign(Py<PyAny>);
 
-#[pymethods]
-impl Header {
-    #[new]
-    fn new(name: &str) -> PyClassInitializer<Self> {
-        Scheme::new(keyswap::Scheme::header(name), format!("Header({name:?})")).add_subclass(Self)
+impl Sign {
+    fn ask(
+        &self,
+        py: Python<'_>,
+        credential: Arc<keyswap::Credential>,
+        request: UnsignedRequest,
+    ) -> PyResult<Option<Signature>> {
+        static SIGNED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let UnsignedRequest { method, url, headers, body, now_ms, .. } = request;
+        let body = body.map(|body| PyBytes::new(py, &body));
+        let request = (method, url, headers.into_py_dict(py)?, body, now_ms);
+        let answer = SIGNED.import(py, "keyswap._schemes", "signed")?.call1((
+            &self.0,
+            Credential::new(credential),
+            request,
+        ))?;
+        let pairs = answer.extract::<(Vec<(String, String)>, Vec<(String, String)>)>();
+        Ok(pairs.ok().map(|(headers, query)| Signature { headers, query }))
     }
 }
 
-/// `Authorization: Bearer`, with the material named `key`.
-#[pyclass(frozen, extends = Scheme, module = "keyswap")]
-pub(crate) struct Bearer;
-
-#[pymethods]
-impl Bearer {
-    #[new]
-    fn new() -> PyClassInitializer<Self> {
-        Scheme::new(keyswap::Scheme::bearer(), "Bearer()").add_subclass(Self)
-    }
-}
-
-/// `Authorization: Basic`, with the material named `key` as user and `secret` as password.
-#[pyclass(frozen, extends = Scheme, module = "keyswap")]
-pub(crate) struct Basic;
-
-#[pymethods]
-impl Basic {
-    #[new]
-    fn new() -> PyClassInitializer<Self> {
-        Scheme::new(keyswap::Scheme::basic(), "Basic()").add_subclass(Self)
-    }
-}
-
-/// The material named `key`, as this query parameter. It never shows in an error or a URL that this
-/// package returns; servers and proxies may log it all the same.
-#[pyclass(frozen, extends = Scheme, module = "keyswap")]
-pub(crate) struct Query;
-
-#[pymethods]
-impl Query {
-    #[new]
-    fn new(name: &str) -> PyClassInitializer<Self> {
-        Scheme::new(keyswap::Scheme::query(name), format!("Query({name:?})")).add_subclass(Self)
+impl ForeignSign for Sign {
+    fn sign(
+        &self,
+        credential: Arc<keyswap::Credential>,
+        request: UnsignedRequest,
+    ) -> Result<Signature, Error> {
+        let asked = Python::try_attach(|py| {
+            let answer = self.ask(py, credential, request);
+            answer.map_err(|error| format!("it raised {}", describe(py, &error)))
+        });
+        match asked {
+            Some(Ok(Some(signature))) => Ok(signature),
+            Some(Ok(None)) => Err(signature_failed(
+                "it must return a mapping of headers, or a pair of mappings: headers, and parameters of the query; all of them strings",
+            )),
+            Some(Err(what)) => Err(signature_failed(&what)),
+            None => Err(signature_failed("the interpreter is ending")),
+        }
     }
 }
 
 /// A function of the program that judges responses.
-pub(crate) struct Classifier {
-    function: Py<PyAny>,
-    attention: ResponseFilter,
-}
+pub(crate) struct Classifier(Py<PyAny>);
 
 impl Classifier {
-    /// The function's attributes `statuses` and `body_limit` say which responses it is shown; without
-    /// them, those with 401, and 4096 bytes of a body that it asks for.
-    pub(crate) fn new(function: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let statuses = match function.getattr_opt("statuses")? {
-            Some(statuses) => statuses
-                .try_iter()?
-                .map(|status| status?.extract::<u16>())
-                .collect::<PyResult<Vec<u16>>>()?,
-            None => vec![401],
-        };
-        let body_limit = match function.getattr_opt("body_limit")? {
-            Some(limit) => limit.extract()?,
-            None => 4096,
-        };
-        let attention = ResponseFilter::new(statuses).with_body_limit(body_limit);
-        Ok(Self { function: function.clone().unbind(), attention })
+    /// With what the function's attributes `statuses` and `body_limit` say.
+    pub(crate) fn new(function: &Bound<'_, PyAny>) -> PyResult<(Self, ClassifierOptions)> {
+        let mut options = ClassifierOptions::default();
+        if let Some(statuses) = function.getattr_opt("statuses")? {
+            let statuses = statuses.try_iter()?.map(|status| status?.extract::<u16>());
+            options.statuses = statuses.collect::<PyResult<_>>()?;
+        }
+        if let Some(limit) = function.getattr_opt("body_limit")? {
+            options.body_limit = limit.extract()?;
+        }
+        Ok((Self(function.clone().unbind()), options))
     }
 
-    fn ask(&self, py: Python<'_>, response: &ResponseView<'_>) -> Verdict {
-        let shown = || -> PyResult<Bound<'_, PyDict>> {
-            let shown = PyDict::new(py);
-            for (name, value) in response.headers() {
-                shown.set_item(name.as_str(), String::from_utf8_lossy(value.as_bytes()))?;
-            }
-            Ok(shown)
-        };
-        let answer = shown().and_then(|headers| {
-            let body = response.body().map(|body| PyBytes::new(py, body));
-            self.function
-                .call1(py, (response.status().as_u16(), headers, body))?
-                .extract::<String>(py)
-        });
-        let odd = |what: String| {
-            let message = format!("the classifier {what}: the response counts as \"other\"");
-            log::write(Level::ERROR, "classifier", message);
-            Verdict::Other
-        };
-        match answer.as_deref().map(host::verdict) {
-            Ok(Some(verdict)) => verdict,
-            Ok(None) => odd("returned a word that it must not".into()),
-            Err(error) => odd(format!("raised {}", describe(py, error))),
-        }
+    fn ask(&self, py: Python<'_>, response: Judged) -> PyResult<String> {
+        let headers = response.headers.into_py_dict(py)?;
+        let body = response.body.map(|body| PyBytes::new(py, &body));
+        self.0.call1(py, (response.status, headers, body))?.extract(py)
     }
 }
 
-impl Judge for Classifier {
-    fn classify(&self, response: &ResponseView<'_>) -> Verdict {
-        if !self.attention.statuses.contains(&response.status().as_u16()) {
-            return host::unasked(response);
-        }
-        // A thread of the runtime must not be held up by a program's function.
-        let ask = || Python::try_attach(|py| self.ask(py, response));
-        let verdict = match tokio::runtime::Handle::try_current() {
-            Ok(_) => tokio::task::block_in_place(ask),
-            Err(_) => ask(),
-        };
-        verdict.unwrap_or(Verdict::Other)
-    }
-
-    fn response_filter(&self) -> ResponseFilter {
-        self.attention.clone()
-    }
-}
-
-impl std::fmt::Debug for Classifier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Classifier(..)")
+impl ForeignClassifier for Classifier {
+    fn judge(&self, response: Judged) -> Option<Verdict> {
+        Python::try_attach(|py| {
+            let answer = self.ask(py, response);
+            let odd = match answer.as_deref().map(keyswap::host::verdict) {
+                Ok(Some(verdict)) => return Some(verdict),
+                Ok(None) => "returned a word that it must not".into(),
+                Err(error) => format!("raised {}", describe(py, error)),
+            };
+            let told = format!("the classifier {odd}: the response counts as \"other\"");
+            log::error("classifier", told);
+            None
+        })?
     }
 }

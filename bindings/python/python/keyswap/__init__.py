@@ -21,26 +21,18 @@ from ._keys import Events, KeySwap, Source
 from ._native import (
     Attempt,
     Authorizer,
-    Basic,
-    Bearer,
     Credential,
     CredentialSet,
-    Endpoint,
-    Env,
-    Event,
-    File,
-    Header,
     Patch,
-    Query,
     Scheme,
-    Sign,
     Snapshot,
-    Stats,
-    Unsigned,
     __version__,
 )
 from ._policy import Policy
+from ._records import Event, Stats
 from ._response import Headers, Response
+from ._schemes import Basic, Bearer, Header, Query, Sign, Unsigned
+from ._sources import Endpoint, Env, File
 
 __all__ = [
     "AsyncClient",

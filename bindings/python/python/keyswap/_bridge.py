@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, ParamSpec
 
 from . import _native
 
@@ -13,18 +13,25 @@ P = ParamSpec("P")
 
 
 async def run(
-    start: Callable[Concatenate[asyncio.Future[Any], P], _native.Job],
+    work: Callable[P, _native.Work],
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> Any:
     """Starts native work and waits for it. A caller that is cancelled takes the work along."""
     future: Any = _TrioFuture() if in_trio() else asyncio.get_running_loop().create_future()
-    job = start(future, *args, **kwargs)
+    job = work(*args, **kwargs).start(future)
     try:
         return await future
     except BaseException:
         job.abort()
         raise
+
+
+def complete(completions: list[tuple[asyncio.Future[Any], bool, Any]]) -> None:
+    """Runs on a loop: completes each future that was not cancelled meanwhile."""
+    for future, is_error, value in completions:
+        if not future.done():
+            (future.set_exception if is_error else future.set_result)(value)
 
 
 def in_trio() -> bool:

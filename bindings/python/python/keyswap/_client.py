@@ -23,6 +23,7 @@ from ._bridge import in_trio, run
 from ._error_types import ClosedError
 from ._errors import KeyswapError
 from ._response import Response
+from ._sources import to_json
 
 Verdict = Literal["accepted", "rejected", "throttled", "other", "need_body"]
 Classifier = Callable[[int, "dict[str, str]", "bytes | None"], Verdict]
@@ -70,18 +71,24 @@ class _Base:
         if isinstance(allowed_origins, str):
             raise TypeError("allowed_origins is a list of URLs, not one string")
         self._timeout = timeout
+        authorizer = {
+            "allowed_origins": list(allowed_origins),
+            "plain_http_allowed": plain_http_allowed,
+            "own_header_wins": own_header_wins,
+        }
+        options = {
+            "base_url": base_url,
+            "headers": _pairs(headers),
+            "retries": retries,
+            "max_redirects": max_redirects,
+        }
         self._client: _native.Client | None = _native.Client(
             keys,
-            base_url,
             scheme,
-            list(allowed_origins),
-            plain_http_allowed,
             classifier,
             list((named or {}).items()),
-            _pairs(headers),
-            retries,
-            max_redirects,
-            own_header_wins,
+            to_json(authorizer, "option"),
+            to_json(options, "option"),
         )
 
     def _order(
@@ -347,11 +354,11 @@ class AsyncClient(_Base):
 
 def _send(client: _native.Client, order: Order, body: Any) -> _native.Reply:
     if body is None or isinstance(body, bytes):
-        return client.send(order, body)
+        return cast(_native.Reply, client._send(order, body).wait())
     stream, errors = _native.Body(), list[BaseException]()
     _in_background(stream, body, errors)
     try:
-        return client.send(order, stream)
+        return cast(_native.Reply, client._send(order, stream).wait())
     except KeyswapError:
         if errors:
             raise errors[0] from None

@@ -100,7 +100,7 @@ class NotReadyError(KeyswapError, code="not_ready"):
     """No set has been fetched yet. Wait for `KeySwap.ready`."""
 
 
-class ClosedError(KeyswapError, code="closed"):
+class ClosedError(KeyswapError, RuntimeError, code="closed"):
     """The handle was closed."""
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from datetime import timedelta
 from types import TracebackType
 from typing import Any, Union, cast
 
@@ -13,13 +10,15 @@ from . import _native
 from ._bridge import run
 from ._error_types import InvalidConfigError, NotReadyError
 from ._policy import Policy
+from ._records import Event
+from ._sources import Bootstrap, Endpoint, Env, File, Path, to_json
 
 Document = Mapping[str, Any]
 Source = Union[
     str,
-    _native.Endpoint,
-    _native.File,
-    _native.Env,
+    Endpoint,
+    File,
+    Env,
     Callable[[], Document],
     Callable[[], Awaitable[Document]],
 ]
@@ -56,18 +55,32 @@ class KeySwap(_native.KeySwap):
         cls,
         source: Source,
         *,
-        bootstrap: str | Callable[[], str] | Callable[[], Awaitable[str]] | bool | None = None,
-        bootstrap_file: str | os.PathLike[str] | None = None,
+        bootstrap: Bootstrap = None,
+        bootstrap_file: Path | None = None,
         policy: Policy | Mapping[str, Any] | None = None,
         name: str | None = None,
         mints: bool = False,
     ) -> KeySwap:
         if isinstance(source, str):
-            source = _native.Endpoint(source, bootstrap=bootstrap, bootstrap_file=bootstrap_file)
+            source = Endpoint(source, bootstrap=bootstrap, bootstrap_file=bootstrap_file)
         elif bootstrap is not None or bootstrap_file is not None:
             raise InvalidConfigError("bootstrap is for a URL: pass it to the source itself")
-        numbers = None if policy is None else _to_json(policy)
+        if not isinstance(policy, (Mapping, type(None))):
+            raise InvalidConfigError("policy must be a mapping of names to numbers")
+        numbers = None if policy is None else to_json(policy, "policy")
         return cast(KeySwap, super().__new__(cls, source, numbers, name, mints))
+
+    def refresh(self, timeout: float | None = None) -> None:
+        """Fetches now, or as soon as the floor between two fetches allows, and waits for the outcome.
+
+        Raises the error of that fetch, or TimeoutError after `timeout` seconds. What was held is still held.
+        """
+        self._refresh(timeout).wait()
+
+    def shutdown(self) -> None:
+        """`close`, and waits until the provider was told that this program uses none of its credentials any
+        more, if it asks for that: for a second at most."""
+        self._shutdown().wait()
 
     async def aready(self, timeout: float | None = None) -> None:
         """Waits until a credential is usable, or the fetch that runs has failed.
@@ -77,10 +90,7 @@ class KeySwap(_native.KeySwap):
         await run(self._ready, timeout)
 
     async def arefresh(self, timeout: float | None = None) -> None:
-        """Fetches now, or as soon as the floor between two fetches allows, and waits for the outcome.
-
-        Raises the error of that fetch, or TimeoutError after `timeout` seconds. What was held is still held.
-        """
+        """`refresh`, for an event loop."""
         await run(self._refresh, timeout)
 
     async def akey(self) -> str:
@@ -103,8 +113,7 @@ class KeySwap(_native.KeySwap):
         self.close()
 
     async def ashutdown(self) -> None:
-        """`close`, and waits until the provider was told that this program uses none of its credentials any
-        more, if it asks for that: for a second at most."""
+        """`shutdown`, for an event loop."""
         await run(self._shutdown)
 
     def __enter__(self) -> KeySwap:
@@ -141,52 +150,37 @@ class Events:
     def __init__(self, native: _native.Events) -> None:
         self._native = native
 
-    def next(self, timeout: float | None = None) -> _native.Event | None:
+    def next(self, timeout: float | None = None) -> Event | None:
         """Waits for the next event. None once the handle is closed or gone.
 
         Raises TimeoutError after `timeout` seconds.
         """
-        return self._native.next(timeout)
+        return cast("Event | None", self._native._next(timeout).wait())
 
-    async def anext(self, timeout: float | None = None) -> _native.Event | None:
+    async def anext(self, timeout: float | None = None) -> Event | None:
         """`next`, for an event loop."""
-        return cast("_native.Event | None", await run(self._native._next, timeout))
+        return cast("Event | None", await run(self._native._next, timeout))
 
-    def __iter__(self) -> Iterator[_native.Event]:
+    def __iter__(self) -> Iterator[Event]:
         return self
 
-    def __next__(self) -> _native.Event:
-        event = self._native.next()
+    def __next__(self) -> Event:
+        event = self.next()
         if event is None:
             raise StopIteration
         return event
 
-    def __aiter__(self) -> AsyncIterator[_native.Event]:
+    def __aiter__(self) -> AsyncIterator[Event]:
         return self
 
-    async def __anext__(self) -> _native.Event:
+    async def __anext__(self) -> Event:
         event = await self.anext()
         if event is None:
             raise StopAsyncIteration
         return event
 
     def __repr__(self) -> str:
-        return repr(self._native)
+        return "<keyswap.Events>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError("a stream of events cannot be pickled or copied")
-
-
-def _to_json(policy: Mapping[str, Any]) -> str:
-    if not isinstance(policy, Mapping):
-        raise InvalidConfigError("policy must be a mapping of names to numbers")
-    try:
-        return json.dumps(dict(policy), default=_number, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidConfigError(f"invalid policy: {error}") from None
-
-
-def _number(value: object) -> float:
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    raise TypeError(f"a number of seconds is wanted, not {type(value).__name__}")

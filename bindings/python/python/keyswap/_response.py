@@ -135,7 +135,7 @@ class Response:
         if self._content is not None:
             yield self._content
             return
-        while (part := self._native.next()) is not None:
+        while (part := self._native._next().wait()) is not None:
             yield part
 
     async def aiter_bytes(self) -> AsyncIterator[bytes]:

@@ -20,6 +20,7 @@ from multidict import CIMultiDictProxy
 
 from .. import _native
 from .._error_types import InvalidConfigError
+from .._schemes import Query
 from ._drive import adrive
 from ._flow import SMALL, Answer, Failure, Keys
 from ._leftovers import scrub, strip
@@ -59,7 +60,7 @@ def middleware(
     `keyswap.AsyncClient`. Raises InvalidConfigError and InsecureUrlError; sending raises KeyswapError
     where there is no credential to send with.
     """
-    if isinstance(scheme, _native.Query):
+    if isinstance(scheme, Query):
         raise InvalidConfigError("a key in a query shows in errors of aiohttp: use keyswap.AsyncClient")
     held = Keys(
         keys,

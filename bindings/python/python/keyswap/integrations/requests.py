@@ -23,6 +23,7 @@ from urllib3.util import Timeout, parse_url
 
 from .. import _native
 from .._error_types import InvalidConfigError
+from .._schemes import Query
 from ._drive import drive
 from ._flow import SMALL, Answer, Failure, Flow, Keys, Pairs
 from ._leftovers import scrub, strip
@@ -73,7 +74,7 @@ class Adapter(BaseAdapter):
         inner: BaseAdapter | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(scheme, _native.Query):
+        if isinstance(scheme, Query):
             raise InvalidConfigError("a key in a query shows in errors of requests: use keyswap.Client")
         self._keys = Keys(
             keys,
