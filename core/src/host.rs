@@ -68,7 +68,7 @@ pub fn prepare(authorizer: &Authorizer, snapshot: &Snapshot) -> Option<Patch> {
 /// [`Authorizer::begin`].
 ///
 /// # Errors
-/// [`ErrorKind::OriginNotAllowed`](crate::ErrorKind::OriginNotAllowed) if credentials may not go to this URL.
+/// [`ErrorKind::OriginNotAllowed`] if credentials may not go to this URL.
 pub fn begin_after(
     authorizer: &Authorizer,
     snapshot: &Snapshot,
@@ -142,7 +142,7 @@ pub fn unasked(response: &ResponseView<'_>) -> Verdict {
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed), naming the field and what it must be. It never quotes the document.
+/// [`ErrorKind::Malformed`], naming the field and what it must be. It never quotes the document.
 pub fn parse_short(document: &[u8]) -> Result<CredentialSet, Error> {
     source::parse_short(document)
 }
