@@ -12,8 +12,7 @@ const PACKAGE: &str = "bindings/python/python/keyswap";
 const WIDTH: usize = 100;
 
 /// Errors that are what Python itself calls them, too.
-const BASES: &[(&str, &str)] =
-    &[
+const BASES: &[(&str, &str)] = &[
     ("timeout", "builtins.TimeoutError"),
     ("invalid_config", "ValueError"),
     ("closed", "RuntimeError"),
