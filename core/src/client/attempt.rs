@@ -3,12 +3,15 @@
 //! An attempt carries what it sees to the engine's [`AttemptMachine`] and says what that decides. It waits, but
 //! sends nothing itself.
 
+mod step;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 use url::Url;
 
+pub use self::step::Step;
 use super::{authorizer::Parts, status};
 use crate::{
     credential::Credential,
@@ -57,28 +60,6 @@ pub struct Attempt {
     /// Whether the last response was a rejection.
     is_rejected: bool,
     cause: Option<Error>,
-}
-
-/// What to do next.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-#[must_use = "a step is to be taken"]
-pub enum Step {
-    /// Send the request, with what [`Attempt::apply`] adds, and report with [`Attempt::response`] or
-    /// [`Attempt::failed`].
-    Send,
-    /// Call [`Attempt::wait`]; keep the last response meanwhile.
-    Wait,
-    /// Call [`Attempt::response`] again, with the first bytes of the body, at most so many.
-    #[non_exhaustive]
-    NeedBody {
-        /// How many.
-        max: usize,
-    },
-    /// The last response, or the transport's own error, is the answer.
-    Return,
-    /// There is no response to return; this is the error.
-    Fail(Error),
 }
 
 #[derive(Clone, Copy)]
