@@ -7,6 +7,9 @@ public struct Credential: Sendable, CustomStringConvertible, CustomReflectable {
     public let id: String
     public let version: String?
     public let scopes: [String]
+    public let createdAt: Date?
+    public let notBefore: Date?
+    public let activateAt: Date?
     public let expiresAt: Date?
     public let graceExpiresAt: Date?
 
@@ -16,6 +19,9 @@ public struct Credential: Sendable, CustomStringConvertible, CustomReflectable {
         id = facts.id
         version = facts.version
         scopes = facts.scopes
+        createdAt = date(facts.createdAtMs)
+        notBefore = date(facts.notBeforeMs)
+        activateAt = date(facts.activateAtMs)
         expiresAt = date(facts.expiresAtMs)
         graceExpiresAt = date(facts.graceExpiresAtMs)
     }
@@ -86,13 +92,14 @@ public final class KeySwap: Sendable {
     let native: NativeKeySwap
     private let cache: Cache
 
-    /// Begins to follow, and does not wait. `policy` is JSON with times in seconds; `name` is for logs.
+    /// Begins to follow, and does not wait. `name` is for logs.
     ///
     /// - Throws: `KeyswapError` with the code `invalid_config`.
-    public init(_ source: Source, policy: String? = nil, name: String? = nil) throws {
+    public init(_ source: Source, policy: Policy? = nil, name: String? = nil) throws {
         let cache = Cache()
+        let numbers = try policy?.json()
         native = try calling {
-            try NativeKeySwap.start(source: source.native, policy: policy, name: name, watcher: cache)
+            try NativeKeySwap.start(source: source.native, policy: numbers, name: name, watcher: cache)
         }
         self.cache = cache
     }
@@ -101,7 +108,7 @@ public final class KeySwap: Sendable {
     ///
     /// - Throws: the error of the first fetch, should it fail.
     public static func follow(
-        _ source: Source, policy: String? = nil, name: String? = nil, timeout: TimeInterval? = nil
+        _ source: Source, policy: Policy? = nil, name: String? = nil, timeout: TimeInterval? = nil
     ) async throws -> KeySwap {
         let keys = try KeySwap(source, policy: policy, name: name)
         try await keys.ready(timeout: timeout)

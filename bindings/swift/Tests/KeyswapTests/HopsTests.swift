@@ -157,7 +157,7 @@ final class HopsTests: XCTestCase {
                 let next = try await answers.next()
                 await answers.set { throw Broken("hang") }
                 return next
-            }, policy: #"{"fetch_floor": 5, "fetch_floor_min": 5}"#)
+            }, policy: slow)
         try await keys.ready(timeout: 10)
         var sent = request("\(api.url)/x")
         sent.timeoutInterval = 1
@@ -252,4 +252,12 @@ final class HopsTests: XCTestCase {
     }
 }
 
-private let quick = #"{"fetch_floor": 0.05, "fetch_floor_min": 0.05, "wait": 0.3}"#
+private let quick = Policy {
+    $0.fetchFloor = 0.05
+    $0.fetchFloorMin = 0.05
+    $0.wait = 0.3
+}
+private let slow = Policy {
+    $0.fetchFloor = 5
+    $0.fetchFloorMin = 5
+}

@@ -71,8 +71,10 @@ final class KeySwapTests: XCTestCase {
         XCTAssertEqual(insecure, "invalid_config")
         let timeout = await code { _ = try Source.endpoint(url, timeout: -1) }
         XCTAssertEqual(timeout, "invalid_config")
-        let policy = await code { _ = try KeySwap(.env("X"), policy: #"{"polls": 1}"#) }
-        XCTAssertEqual(policy, "invalid_config")
+        for policy in [Policy { $0.pollSpread = -3 }, Policy { $0.poll = -1 }, Policy { $0.poll = .infinity }] {
+            let told = await code { _ = try KeySwap(.env("X"), policy: policy) }
+            XCTAssertEqual(told, "invalid_config", "\(policy)")
+        }
         let keys = try KeySwap(.env("X"))
         let origin = await code { _ = try Client(keys, baseURL: URL(string: "http://api.example.com")!) }
         XCTAssertEqual(origin, "insecure_url")
@@ -80,6 +82,25 @@ final class KeySwapTests: XCTestCase {
         _ = try KeySwap(twice)
         let again = await code { _ = try KeySwap(twice) }
         XCTAssertEqual(again, "invalid_config")
+    }
+
+    func testAPolicyHasAPropertyForEachNumberOfTheCore() throws {
+        let core = tests.deletingLastPathComponent().appendingPathComponent("core/src/policy.rs")
+        let known = try String(contentsOf: core, encoding: .utf8).split(separator: "\n").compactMap { line in
+            line.hasPrefix("    pub ") && !line.contains("(") ? String(line.dropFirst(8).prefix { $0 != ":" }) : nil
+        }
+        XCTAssertGreaterThan(known.count, 30)
+        var numbers: [String: Any] = Dictionary(uniqueKeysWithValues: known.map { ($0, 0.5) })
+        numbers["forced_burst"] = 2
+        numbers["probe_delays"] = [0.5]
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        let policy = try decoder.decode(Policy.self, from: JSONSerialization.data(withJSONObject: numbers))
+        let unset = Mirror(reflecting: policy).children.filter { "\($0.value)" == "nil" }.map(\.label)
+        XCTAssertEqual(unset, [])
+        XCTAssertEqual(Mirror(reflecting: policy).children.count, known.count)
+        // The core refuses a name that it does not know.
+        XCTAssertNoThrow(try KeySwap(.env("X"), policy: policy))
     }
 
     func testEachCodeOfTheCoreHasACase() {

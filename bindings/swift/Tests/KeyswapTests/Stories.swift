@@ -97,7 +97,9 @@ struct Play: Sendable {
         }
         let source = try region(urls[0], urls.dropFirst().map { try region($0, []) })
         let json = try JSONSerialization.data(withJSONObject: policy)
-        return try KeySwap(source, policy: String(decoding: json, as: UTF8.self))
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return try KeySwap(source, policy: decoder.decode(Policy.self, from: json))
     }
 
     private func start() async throws -> ContinuousClock.Instant {
@@ -199,6 +201,12 @@ let tests = URL(fileURLWithPath: ProcessInfo.processInfo.environment["KEYSWAP_TE
 func read(_ name: String) throws -> [String: Any] {
     let data = try Data(contentsOf: tests.appendingPathComponent("scenarios/\(name).json"))
     return try JSONSerialization.jsonObject(with: data) as! [String: Any]
+}
+
+/// How many requests a story has at once, at most.
+func callers(_ name: String) throws -> Int {
+    let callers = try read(name)["callers"] as? [[String: Any]] ?? []
+    return callers.reduce(0) { $0 + ($1["count"] as? Int ?? 1) }
 }
 
 /// The stories that are played over sockets.

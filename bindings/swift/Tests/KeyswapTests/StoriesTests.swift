@@ -14,9 +14,15 @@ final class StoriesTests: XCTestCase {
         let only = ProcessInfo.processInfo.environment["KEYSWAP_STORY"]?.components(separatedBy: ",")
         let names = try names().filter { leftOut[$0] == nil && only?.contains($0) ?? true }
         if only == nil { XCTAssertGreaterThan(names.count, 70) }
+        // A thousand callers leave the others no thread, and a heartbeat, which has its own, does not tell of it.
+        let crowds = try names.filter { try callers($0) >= 500 }
         var failed: [Played] = []
+        for name in crowds {
+            let played = await Self.play(name)
+            if played.complaint != nil { failed.append(played) }
+        }
         await withTaskGroup(of: Played.self) { group in
-            var rest = names[...]
+            var rest = names.filter { !crowds.contains($0) }[...]
             for name in rest.prefix(Self.atOnce) { group.addTask { await Self.play(name) } }
             rest = rest.dropFirst(Self.atOnce)
             for await played in group {
@@ -45,12 +51,21 @@ final class StoriesTests: XCTestCase {
         XCTAssertEqual(Played(name: "x", complaint: "it broke", lateMs: 101).mayBeRepeated, mayReplay)
     }
 
+    /// Beginning and ending a process blocks, and the threads of tasks are as many as processors: on one of them it
+    /// would hold up the stories that are played at the same time.
+    private static func aside<T: Sendable>(_ work: @escaping @Sendable () throws -> T) async throws -> T {
+        try await withCheckedThrowingContinuation { done in
+            Thread.detachNewThread { done.resume(with: Result(catching: work)) }
+        }
+    }
+
     private static func play(_ name: String) async -> Played {
         var heartbeat = Heartbeat()
         var complaint: String?
+        var running: World?
         do {
-            let world = try World()
-            defer { world.stop() }
+            let world = try await aside { try World() }
+            running = world
             let play = try await Play(world, name)
             heartbeat = Heartbeat()
             let verdict = try await play.run()
@@ -60,6 +75,8 @@ final class StoriesTests: XCTestCase {
         } catch {
             complaint = "\(error)"
         }
-        return Played(name: name, complaint: complaint, lateMs: heartbeat.stop())
+        let lateMs = heartbeat.stop()
+        if let running { try? await aside { running.stop() } }
+        return Played(name: name, complaint: complaint, lateMs: lateMs)
     }
 }

@@ -78,18 +78,21 @@ final class World: @unchecked Sendable {
     }
 
     /// So that a test can fetch often.
-    func keys(policy: String = fast) throws -> KeySwap {
+    func keys(policy: Policy = fast) throws -> KeySwap {
         try KeySwap(source(), policy: policy)
     }
 
-    func ready(policy: String = fast) async throws -> KeySwap {
+    func ready(policy: Policy = fast) async throws -> KeySwap {
         let keys = try keys(policy: policy)
         try await keys.ready(timeout: 10)
         return keys
     }
 }
 
-let fast = #"{"fetch_floor": 0.05, "fetch_floor_min": 0.05}"#
+let fast = Policy {
+    $0.fetchFloor = 0.05
+    $0.fetchFloorMin = 0.05
+}
 
 /// A request with nothing of keyswap about it.
 func plainly(_ request: URLRequest) async throws -> (Data, Int) {

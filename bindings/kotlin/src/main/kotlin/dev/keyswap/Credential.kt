@@ -25,6 +25,7 @@ public class Credential internal constructor(private val native: NativeCredentia
      *
      * Throws [NoSuchElementException] if it has none of that name.
      */
+    @JvmOverloads
     public fun reveal(name: String = "key"): String {
         if (name == "key") key?.let { return it.text }
         val piece = native.reveal(name) ?: throw NoSuchElementException("$id has no material of that name")

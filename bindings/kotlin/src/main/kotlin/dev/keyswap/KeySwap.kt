@@ -79,6 +79,7 @@ public class KeySwap private constructor(
     }
 
     /** Says that something newer may be there, for programs with a push channel of their own. */
+    @JvmOverloads
     public fun hint(generation: Long? = null, immediate: Boolean = true) {
         native.hint(generation?.toULong(), immediate)
     }
@@ -143,6 +144,8 @@ public class KeySwap private constructor(
 
     public companion object {
         /** Begins to follow, and does not wait. Throws [KeySwapException] for what is not valid. */
+        @JvmStatic
+        @JvmOverloads
         public fun start(source: Source, policy: Policy? = null, name: String? = null): KeySwap {
             val published = Published()
             val native = calling { NativeKeySwap.start(source.make(), policy?.json(), name, published) }

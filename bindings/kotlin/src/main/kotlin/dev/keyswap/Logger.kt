@@ -13,6 +13,7 @@ public fun interface Logger {
 
     public companion object {
         /** From now on the log goes there; nowhere, without one. */
+        @JvmStatic
         public fun install(logger: Logger?) {
             calling { dev.keyswap.internal.setLogger(logger?.let(::Writing)) }
         }

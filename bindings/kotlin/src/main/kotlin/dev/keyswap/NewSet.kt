@@ -3,7 +3,7 @@ package dev.keyswap
 import java.time.Instant
 
 /** A credential as a program's own source has it. It never prints its material. */
-public class NewCredential(
+public class NewCredential @JvmOverloads constructor(
     public val id: String,
     private val key: String? = null,
     private val secret: String? = null,
@@ -47,7 +47,7 @@ public class NewCredential(
 }
 
 /** A set as a program's own source returns it: `NewSet(NewCredential("k2", key = read()))`. */
-public class NewSet(
+public class NewSet @JvmOverloads constructor(
     public val current: NewCredential,
     public val previous: List<NewCredential> = emptyList(),
     public val next: NewCredential? = null,

@@ -9,12 +9,15 @@ public class Scheme private constructor(internal val native: NativeScheme) {
 
     public companion object {
         /** A header of this name that holds the key. */
+        @JvmStatic
         public fun header(name: String): Scheme = Scheme(NativeScheme.Header(name))
 
         /** `Authorization: Bearer` and the key. */
+        @JvmStatic
         public fun bearer(): Scheme = Scheme(NativeScheme.Bearer)
 
         /** `Authorization: Basic`, of the key and the secret. */
+        @JvmStatic
         public fun basic(): Scheme = Scheme(NativeScheme.Basic)
     }
 }
@@ -42,7 +45,7 @@ public class Judged internal constructor(
  * [statuses], and at most [bodyLimit] bytes of a body that it asks for. What it throws counts as
  * [Verdict.OTHER].
  */
-public class Classifier(
+public class Classifier @JvmOverloads constructor(
     internal val statuses: Set<Int> = setOf(401),
     internal val bodyLimit: Int = 4096,
     private val judge: (Judged) -> Verdict,

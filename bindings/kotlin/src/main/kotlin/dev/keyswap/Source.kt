@@ -31,6 +31,8 @@ public class Source private constructor(private val shown: String, internal val 
          *
          * Throws [KeySwapException.InvalidConfig] and [KeySwapException.InsecureUrl].
          */
+        @JvmStatic
+        @JvmOverloads
         public fun endpoint(url: String, configure: Endpoint.() -> Unit = {}): Source {
             val described = Endpoint().apply(configure)
             // What is wrong is told here, and not when it is followed.
@@ -39,12 +41,16 @@ public class Source private constructor(private val shown: String, internal val 
         }
 
         /** A file or a folder that something else keeps fresh. */
+        @JvmStatic
         public fun file(path: String): Source = Source("file") { NativeSource.file(path) }
 
         /** A variable of the environment. */
+        @JvmStatic
+        @JvmOverloads
         public fun env(variable: String, id: String? = null): Source = Source("env") { NativeSource.env(variable, id) }
 
         /** What a [SecretStorage] holds, which the program keeps fresh: the JSON of a set. */
+        @JvmStatic
         public fun storage(storage: SecretStorage): Source =
             Source("storage") { NativeSource.storage(Loading(storage)) }
 
@@ -52,18 +58,22 @@ public class Source private constructor(private val shown: String, internal val 
          * A function of the program's own, which returns the set as it is now. One that throws, or does not
          * return in time, is a failed fetch, and displaces nothing. It is cancelled when nobody waits for it.
          */
+        @JvmStatic
         public fun of(fetch: suspend () -> NewSet): Source = of(mints = false, fetch)
 
         /**
          * The same. One that [mints] makes a new credential with each call, as one that asks an OAuth2 server
          * does: it is not polled, but called by the life of what it made.
          */
+        @JvmStatic
         public fun of(mints: Boolean, fetch: suspend () -> NewSet): Source = ofJson(mints) { fetch().json() }
 
         /** The same, where the set is JSON already. */
+        @JvmStatic
         public fun ofJson(fetch: suspend () -> String): Source = ofJson(mints = false, fetch)
 
         /** The same, where the set is JSON already, and the function may mint. */
+        @JvmStatic
         public fun ofJson(mints: Boolean, fetch: suspend () -> String): Source = Source("function") {
             NativeSource.function(Asking(fetch), mints)
         }

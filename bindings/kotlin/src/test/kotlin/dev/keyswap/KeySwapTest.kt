@@ -276,7 +276,7 @@ class KeySwapTest {
     }
 
     @Test
-    fun `a policy has a property for each number of the core`() {
+    fun `a policy has a property for each number of the core, and says what it is`() {
         val names = Policy::class.java.methods.map { it.name }.filter { it.startsWith("set") && it != "set" }.map {
             it.removePrefix("set").substringBefore('-').replace(Regex("(?<!^)([A-Z])"), "_$1").lowercase()
         }
@@ -284,6 +284,8 @@ class KeySwapTest {
             .map { it.groupValues[1] }.toSet()
         assertTrue(known.size > 30, "$known")
         assertEquals(emptySet<String>(), known - names.toSet())
+        val text = java.io.File(ROOT, "bindings/kotlin/src/main/kotlin/dev/keyswap/Policy.kt").readText()
+        assertEquals(known.size, Regex("""\*/\n    public var """).findAll(text).count())
     }
 
     @Test

@@ -1,3 +1,5 @@
+@file:JvmName("KeySwapOkHttp")
+
 package dev.keyswap.okhttp
 
 import dev.keyswap.Classifier
@@ -28,6 +30,7 @@ import okhttp3.ResponseBody.Companion.toResponseBody
  *
  * Throws `KeySwapException.InvalidConfig` and `KeySwapException.InsecureUrl`.
  */
+@JvmOverloads
 public fun OkHttpClient.Builder.keyswap(
     keys: KeySwap,
     scheme: Scheme? = null,
