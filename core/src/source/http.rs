@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use reqwest::{
     Client, ClientBuilder,
     header::{self, HeaderMap},
@@ -18,7 +17,7 @@ use reqwest::{
 use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
 use url::{Host, Url};
 
-use super::trust::Machine;
+use super::{calendar::http_date, trust::Machine};
 use crate::error::{Error, ErrorKind};
 
 /// Time to connect to a rotation endpoint: a share of the whole fetch that leaves room for the answer.
@@ -55,13 +54,8 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Ok(seconds) = asked.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let wait = date(asked)?.duration_since(date(text(header::DATE)?)?);
+    let wait = http_date(asked)?.duration_since(http_date(text(header::DATE)?)?);
     Some(wait.try_into().unwrap_or(Duration::ZERO))
-}
-
-/// A date as HTTP writes it.
-pub(super) fn date(text: &str) -> Option<Timestamp> {
-    DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()
 }
 
 /// Whether the host is this machine by its very name or address.

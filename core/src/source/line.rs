@@ -19,7 +19,8 @@ use zeroize::Zeroizing;
 use super::{
     Terms,
     bootstrap::{self, Bootstrap},
-    http::{client_for, date, is_loopback, retry_after},
+    calendar::http_date,
+    http::{client_for, is_loopback, retry_after},
     tls::PrivateTls,
     wire,
 };
@@ -344,7 +345,7 @@ impl Head {
     pub(super) fn read(headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let etag = text(header::ETAG).filter(|etag| etag.len() <= MAX_VALIDATOR);
-        let date = text(header::DATE).and_then(date).filter(|date| !wire::is_end(*date));
+        let date = text(header::DATE).and_then(http_date).filter(|date| !wire::is_end(*date));
         let retry_after = retry_after(headers);
         Self { etag: etag.map(Into::into), date, retry_after }
     }

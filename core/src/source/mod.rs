@@ -2,6 +2,7 @@
 
 mod acks;
 mod bootstrap;
+mod calendar;
 mod endpoint;
 mod env;
 mod file;
