@@ -152,10 +152,12 @@ impl ForeignFunction for Stored {
     fn begin(&self, answer: Answer) -> Result<Pending, Error> {
         let storage = self.0.clone();
         runtime()?.spawn_blocking(move || {
-            let failed = |what| Error::new(ErrorKind::SourceFailed, what);
-            let loaded = storage.load().map_err(|error| failed(format!("the storage {error}")));
-            let stored =
-                loaded.and_then(|it| it.ok_or_else(|| failed("the storage is empty".into())));
+            let failed = |what: &str| {
+                let what = format!("the storage {what}; the set that is held stays in use");
+                Error::new(ErrorKind::SourceFailed, what)
+            };
+            let loaded = storage.load().map_err(|error| failed(&error.to_string()));
+            let stored = loaded.and_then(|it| it.ok_or_else(|| failed("is empty")));
             answer.settle(stored.map(|secret| secret.0.clone()));
         });
         Ok(Box::new(()))

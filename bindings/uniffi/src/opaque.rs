@@ -52,6 +52,10 @@ impl NativePatch {
         self.0.reveal()
     }
 
+    pub fn has_query(&self) -> bool {
+        self.0.has_query()
+    }
+
     pub fn reveal_url(&self, url: String) -> Result<String, NativeError> {
         Ok(self.0.reveal_url(&url)?)
     }
