@@ -48,6 +48,6 @@ pub use records::{CredentialRecord, EventRecord, SetRecord, StatsRecord, event_n
 pub use secret::SecretText;
 pub use sign::{ForeignSign, Signature, UnsignedRequest, signing};
 pub use source::{Endpoint, Source, seconds};
-pub use text::{header_map, header_pairs, method_of, raw_headers, status_of, url_of};
+pub use text::{header_map, header_pairs, owned_pairs};
 
 pub use keyswap::{Error, ErrorKind, Failure, Verdict, redirect::MAX_HOPS};
