@@ -9,7 +9,6 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use arc_swap::ArcSwapOption;
 use keyswap_host::{
     Error, ErrorKind, Keys, Place, Source,
     options::{KeySwapOptions, policy_from_json},
@@ -18,6 +17,7 @@ use pyo3::{prelude::*, types::PyString};
 
 use crate::{
     bridge::{self, Work},
+    cache::ByEpoch,
     credential::{Credential, CredentialSet, no_pickle},
     errors::OrRaise,
     events::{Events, stats_of},
@@ -36,13 +36,8 @@ pub(crate) struct Handle {
 
 pub(crate) struct Live {
     pub(crate) keys: Keys,
-    cached: ArcSwapOption<Cached>,
-}
-
-/// The Python object of the credential in use, as of one epoch.
-struct Cached {
-    epoch: u64,
-    credential: Py<Credential>,
+    /// The credential in use.
+    current: ByEpoch<Credential>,
 }
 
 impl Handle {
@@ -75,7 +70,7 @@ impl Handle {
                 Keys::follow(&self.source.in_child(), &self.options, place)
             }
         };
-        Ok(Live { keys: keys.or_raise(py)?, cached: ArcSwapOption::empty() })
+        Ok(Live { keys: keys.or_raise(py)?, current: ByEpoch::new() })
     }
 }
 
@@ -88,7 +83,7 @@ impl KeySwap {
     fn ended(&self) -> Option<Keys> {
         self.handle.closed.store(true, Ordering::Relaxed);
         let live = self.handle.live.get_if_made()?;
-        live.cached.store(None);
+        live.current.clear();
         Some(live.keys.clone())
     }
 }
@@ -133,16 +128,10 @@ impl KeySwap {
     #[getter]
     fn current(&self, py: Python<'_>) -> PyResult<Py<Credential>> {
         let live = self.handle.live(py)?;
-        if let Some(cached) = &*live.cached.load()
-            && cached.epoch == live.keys.epoch()
-        {
-            return Ok(cached.credential.clone_ref(py));
-        }
-        let (current, epoch) = live.keys.current_of().or_raise(py)?;
-        let credential = Py::new(py, Credential::new(current))?;
-        let cached = Cached { epoch, credential: credential.clone_ref(py) };
-        live.cached.store(Some(Arc::new(cached)));
-        Ok(credential)
+        live.current.get(py, live.keys.epoch(), || {
+            let (current, epoch) = live.keys.current_of().or_raise(py)?;
+            Ok((epoch, Credential::new(current)))
+        })
     }
 
     /// The set that is held: None before the first fetch, and after the provider revoked it.
