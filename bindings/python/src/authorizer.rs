@@ -68,7 +68,7 @@ impl Live {
             let patch = prepared.patch_in_use().cloned();
             let patch = patch.map(|patch| Py::new(py, Patch::new(patch, Some(prepared.clone()))));
             let (patch, admitted) = (patch.transpose()?, PySet::empty(py)?.unbind());
-            Ok((prepared.epoch(), Snapshot { prepared, patch, admitted }))
+            Ok((prepared.epoch(), Py::new(py, Snapshot { prepared, patch, admitted })?))
         })
     }
 }
@@ -102,7 +102,7 @@ impl Authorizer {
     ) -> PyResult<Option<T>> {
         let py = origin.py();
         let live = self.0.live(py)?;
-        let snapshot = live.snapshot(py)?;
+        let snapshot = live.snapshot(py)?.into_bound(py);
         let snapshot = snapshot.get();
         let is_plain = snapshot.prepared.patch().is_some() && !live.inner.is_throttled();
         let Some(patch) = snapshot.patch.as_ref().filter(|_| is_plain) else { return Ok(None) };

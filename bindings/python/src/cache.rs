@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use pyo3::{PyClass, prelude::*};
+use pyo3::prelude::*;
 
 pub(crate) struct ByEpoch<T>(ArcSwapOption<(u64, Py<T>)>);
 
-impl<T: PyClass> ByEpoch<T> {
+impl<T> ByEpoch<T> {
     pub(crate) fn new() -> Self {
         Self(ArcSwapOption::empty())
     }
@@ -18,18 +18,14 @@ impl<T: PyClass> ByEpoch<T> {
         &self,
         py: Python<'_>,
         epoch: u64,
-        make: impl FnOnce() -> PyResult<(u64, T)>,
-    ) -> PyResult<Py<T>>
-    where
-        T: Into<PyClassInitializer<T>>,
-    {
+        make: impl FnOnce() -> PyResult<(u64, Py<T>)>,
+    ) -> PyResult<Py<T>> {
         if let Some(cached) = &*self.0.load()
             && cached.0 == epoch
         {
             return Ok(cached.1.clone_ref(py));
         }
         let (epoch, made) = make()?;
-        let made = Py::new(py, made)?;
         self.0.store(Some(Arc::new((epoch, made.clone_ref(py)))));
         Ok(made)
     }

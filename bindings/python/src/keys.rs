@@ -16,7 +16,7 @@ use keyswap_host::{
 use pyo3::{prelude::*, types::PyString};
 
 use crate::{
-    bridge::{self, Work},
+    bridge::Work,
     cache::ByEpoch,
     credential::{Credential, CredentialSet, no_pickle},
     errors::OrRaise,
@@ -130,7 +130,7 @@ impl KeySwap {
         let live = self.handle.live(py)?;
         live.current.get(py, live.keys.epoch(), || {
             let (current, epoch) = live.keys.current_of().or_raise(py)?;
-            Ok((epoch, Credential::new(current)))
+            Ok((epoch, Py::new(py, Credential::new(current))?))
         })
     }
 
@@ -160,21 +160,9 @@ impl KeySwap {
     fn key(&self, py: Python<'_>) -> PyResult<Py<PyString>> {
         let current = self.handle.live(py)?.keys.current();
         if current.is_err_and(|error| error.kind() == ErrorKind::NotReady) {
-            self.ready(py, Some(10.0))?;
+            self._ready(py, Some(10.0))?.wait(py)?;
         }
         self.current(py)?.get().reveal_key(py)
-    }
-
-    /// Waits until a credential is usable, or the fetch that runs has failed. `timeout` is in seconds.
-    ///
-    /// Raises the error of that fetch, or TimeoutError.
-    #[pyo3(signature = (timeout = None))]
-    fn ready(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        let live = self.handle.live(py)?;
-        match live.keys.current() {
-            Ok(_) => Ok(()),
-            Err(_) => bridge::block(py, live.keys.ready(timeout))?.or_raise(py),
-        }
     }
 
     #[pyo3(signature = (timeout = None))]
