@@ -1,9 +1,7 @@
 //! The only reader of the system's clocks.
 #![allow(clippy::disallowed_methods, reason = "this is the module that may")]
 
-use std::{fmt, sync::Arc};
-
-use jiff::Timestamp;
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use crate::moment::Moment;
 
@@ -20,7 +18,7 @@ impl Clock {
     /// tokio's clock, which tests can pause and advance; the wall clock starts at the real time and
     /// goes along with it.
     pub fn tokio() -> Self {
-        let wall = Timestamp::now().as_millisecond();
+        let wall = wall();
         let start = tokio::time::Instant::now();
         Self::from_fn(move || {
             let gone = crate::moment::millis(start.elapsed());
@@ -37,7 +35,7 @@ impl Clock {
     pub fn now(&self) -> Moment {
         match &self.0 {
             Some(now) => now(),
-            None => Moment { wall: Timestamp::now().as_millisecond(), boot: boot() },
+            None => Moment { wall: wall(), boot: boot() },
         }
     }
 
@@ -53,6 +51,15 @@ impl Clock {
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clock(..)")
+    }
+}
+
+/// Milliseconds since 1970. jiff's own clock may panic, and so brings along all of its sentences.
+fn wall() -> i64 {
+    let millis = |gone: std::time::Duration| i64::try_from(gone.as_millis()).unwrap_or(i64::MAX);
+    match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => millis(since),
+        Err(before) => -millis(before.duration()),
     }
 }
 

@@ -41,7 +41,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("spawn(", &["driver", "source/reading"]),
     ("Timestamp::now(", &["clock"]),
     ("Instant::now(", &["clock"]),
-    ("SystemTime::now(", &[]),
+    ("SystemTime::now(", &["clock"]),
     ("reqwest::", &["client", "integrations", "net", "source"]),
     (" ::metrics::", &["metrics"]),
 ];

@@ -76,10 +76,14 @@ impl fmt::Debug for Judge {
     }
 }
 
-/// Runs what may block. A thread of the runtime must not be held up by a program's function.
+/// Runs what may block. A thread that others wait for must not be held up by a program's function.
 pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
-    match tokio::runtime::Handle::try_current() {
-        Ok(_) => tokio::task::block_in_place(work),
-        Err(_) => work(),
+    #[cfg(feature = "threads")]
+    {
+        use tokio::runtime::{Handle, RuntimeFlavor::MultiThread};
+        if Handle::try_current().is_ok_and(|here| here.runtime_flavor() == MultiThread) {
+            return tokio::task::block_in_place(work);
+        }
     }
+    work()
 }

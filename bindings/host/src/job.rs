@@ -3,23 +3,25 @@
 use std::{
     future::Future,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use keyswap::{Error, ErrorKind};
-use tokio::{
-    runtime::{Builder, Handle, Runtime},
-    sync::Notify,
-};
+use tokio::sync::Notify;
 
 /// The runtime of a process that never ends it, started with so many threads if it does not run yet: its process ends
 /// without waiting for them.
 ///
 /// # Errors
 /// `unavailable` if no thread can be started.
-pub fn runtime(threads: usize) -> Result<Handle, Error> {
+#[cfg(feature = "threads")]
+pub fn runtime(threads: usize) -> Result<tokio::runtime::Handle, Error> {
+    use std::sync::OnceLock;
+
+    use tokio::runtime::{Builder, Runtime};
+
     static RUNTIME: OnceLock<Result<Runtime, Error>> = OnceLock::new();
     let made = RUNTIME.get_or_init(|| {
         let mut runtime = Builder::new_multi_thread();
@@ -82,6 +84,7 @@ mod tests {
         assert_eq!(Job::default().run(async { Ok(7) }).await.expect("done"), 7);
     }
 
+    #[cfg(feature = "threads")]
     #[test]
     fn there_is_one_runtime() {
         let (one, other) = (runtime(1).expect("a runtime"), runtime(2).expect("the same"));

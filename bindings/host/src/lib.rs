@@ -40,7 +40,9 @@ pub use classifier::{ForeignClassifier, Judged};
 pub use client::{BRIEF, Client, Request, RequestBody, SMALL};
 pub use error::{ErrorRecord, codes, function_failed, invalid, signature_failed};
 pub use function::{Answer, ForeignFunction, Function, Pending};
-pub use job::{Job, runtime};
+pub use job::Job;
+#[cfg(feature = "threads")]
+pub use job::runtime;
 pub use keys::{Keys, Place, within};
 pub use log::{Courier, LogLevel, LogRecord, Logger, LoggerGuard, add_logger, forward};
 pub use patch::{NextHop, Patch};

@@ -43,6 +43,12 @@ impl Patch {
         self.0.is_empty()
     }
 
+    /// Whether it sets parameters of the query.
+    pub fn has_query(&self) -> bool {
+        let bare = "http://localhost/";
+        self.reveal_url(bare).is_ok_and(|url| url != bare)
+    }
+
     /// The URL with the parameters of the query that it sets, in the clear; the same text if it sets none.
     ///
     /// # Errors

@@ -5,250 +5,156 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-use keyswap::{Error, ErrorKind, Failure, Step};
+use keyswap_host::{
+    Attempt, Signature, Signing, Step, failure_named, header_map, header_pairs, invalid,
+    signature_failed,
+};
 use tokio::runtime::Handle;
 
 use crate::{
-    authorizer::{NativePatch, method_of, parse, status_of},
-    errors::{NativeError, invalid},
     job::{NativeJob, Task, runtime},
-    scheme::{NativeVerdict, having_said},
+    opaque::{NativeCredential, NativePatch},
+    records::{NativeError, NativeStep, NativeVerdict},
 };
 
-/// What to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
-pub enum NativeStep {
-    /// Send the request with what `apply` adds, and report with `response` or `failed`.
-    Send,
-    /// Call `wait`; keep the last response meanwhile.
-    Wait,
-    /// Call `response` again with the first bytes of the body: at most `body_limit`.
-    NeedBody,
-    /// The last response, or the transport's own error, is the answer.
-    Return,
-    /// There is no response to return: `check` throws the error.
-    Fail,
+#[derive(Debug, uniffi::Object)]
+pub struct NativeAttempt {
+    attempt: Attempt,
+    /// The wait of a thread that looks after it by and by.
+    waiting: Mutex<Option<Task<Step>>>,
 }
 
-/// What went wrong with a send that got no response.
-#[derive(Clone, Copy, Debug, uniffi::Enum)]
-pub enum NativeFailure {
-    /// No connection could be made: nothing was sent.
-    Connect,
-    /// It took too long.
-    Timeout,
-    /// Anything else.
-    Other,
-}
-
-/// One request on its way.
-#[derive(uniffi::Object)]
-pub struct NativeAttempt(Mutex<Place>);
-
-/// Where an attempt is.
-enum Place {
-    Here(Box<keyswap::Attempt>),
-    /// Waited for, by the runtime.
-    Away(Task<keyswap::Attempt>),
-    Closed,
+/// What a program's signature adds to a request: names and values by turns.
+#[derive(uniffi::Record)]
+pub struct NativeSignature {
+    /// Headers.
+    pub headers: Vec<String>,
+    /// Parameters of the query.
+    pub query: Vec<String>,
 }
 
 impl NativeAttempt {
-    pub(crate) fn new(attempt: keyswap::Attempt) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Place::Here(Box::new(attempt)))))
+    pub(crate) fn new(attempt: Attempt) -> Arc<Self> {
+        Arc::new(Self { attempt, waiting: Mutex::default() })
     }
 
-    fn with<T>(
-        &self,
-        use_it: impl FnOnce(&mut keyswap::Attempt) -> Result<T, NativeError>,
-    ) -> Result<T, NativeError> {
-        match &mut *self.place() {
-            Place::Here(attempt) => use_it(attempt),
-            _ => Err(absent().into()),
-        }
-    }
-
-    fn place(&self) -> MutexGuard<'_, Place> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The wait that goes on, begun if it was not.
-    fn away(&self) -> Result<Task<keyswap::Attempt>, Error> {
-        let mut place = self.place();
-        match std::mem::replace(&mut *place, Place::Closed) {
-            Place::Away(task) => Ok(task),
-            Place::Closed => Err(absent()),
-            Place::Here(mut attempt) => {
-                let waiting = async move {
-                    attempt.wait().await;
-                    *attempt
-                };
-                Ok(Task(runtime()?.spawn(waiting)))
-            }
-        }
-    }
-
-    fn back(&self, attempt: keyswap::Attempt) -> NativeStep {
-        let step = seen(attempt.step());
-        *self.place() = Place::Here(Box::new(attempt));
-        step
+    fn waiting(&self) -> MutexGuard<'_, Option<Task<Step>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[uniffi::export]
 impl NativeAttempt {
-    /// What to do next.
-    ///
-    /// # Errors
-    /// `closed` once it is closed, or while it is waited for; so do all others.
+    /// What to do next. It throws `closed` once it is closed, or while it is waited for; so do all others.
     pub fn step(&self) -> Result<NativeStep, NativeError> {
-        self.with(|attempt| Ok(seen(attempt.step())))
+        Ok(self.attempt.step()?)
     }
 
     /// Throws the error of `Fail`.
-    ///
-    /// # Errors
-    /// That one.
     pub fn check(&self) -> Result<(), NativeError> {
-        self.with(|attempt| match attempt.step() {
-            Step::Fail(error) => Err(error.clone().into()),
-            _ => Ok(()),
-        })
+        self.attempt.error()?.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// How many bytes `NeedBody` asks for.
-    ///
-    /// # Errors
-    /// `closed`.
+    pub fn check_cause(&self) -> Result<(), NativeError> {
+        self.attempt.cause()?.map_or(Ok(()), |error| Err(error.into()))
+    }
+
     pub fn body_limit(&self) -> Result<u32, NativeError> {
-        self.with(|attempt| match attempt.step() {
-            Step::NeedBody { max, .. } => Ok(u32::try_from(*max).unwrap_or(u32::MAX)),
-            _ => Ok(0),
-        })
+        Ok(u32::try_from(self.attempt.body_limit()?).unwrap_or(u32::MAX))
     }
 
-    /// What to add to the request for this hop. For an origin that is not allowed, nothing.
-    ///
-    /// # Errors
-    /// `scheme_failed` if the credential cannot be put on the request.
+    pub fn credential_id(&self) -> Result<Option<String>, NativeError> {
+        Ok(self.attempt.credential_id()?)
+    }
+
+    pub fn sends(&self) -> Result<u32, NativeError> {
+        Ok(self.attempt.sends()?)
+    }
+
+    /// What to add to the request for this hop, unless it is to be signed. For an origin that is not allowed, nothing.
     pub fn apply(&self, method: String, url: String) -> Result<Arc<NativePatch>, NativeError> {
-        let url = parse(&url)?;
-        let method = method_of(&method)?;
-        self.with(|attempt| {
-            let patch = attempt.apply(&method, &url, &HeaderMap::new(), None)?;
-            Ok(NativePatch::new(patch))
-        })
+        let patch = self.attempt.apply(&method, &url, &header_map::<&str, &str>([]), None)?;
+        Ok(Arc::new(NativePatch(patch)))
     }
 
-    /// The response of this hop has come: its status, its headers by turns, the body that `NeedBody`
-    /// asked for, and what the program's function said.
-    ///
-    /// # Errors
-    /// `invalid_config` if that is no status.
+    /// What the send under way is to be signed with; none for an origin that is not allowed.
+    pub fn begin_signing(
+        &self,
+        method: String,
+        url: String,
+    ) -> Result<Option<Arc<NativeCredential>>, NativeError> {
+        let signing = self.attempt.begin_signing(&method, &url)?;
+        Ok(signing.map(|signing| Arc::new(NativeCredential(signing.credential))))
+    }
+
+    /// What the program's signature adds to the request. None if there is none, for the reason that is given, and
+    /// another credential is to be signed with: begin again.
+    pub fn signed(
+        &self,
+        credential: &NativeCredential,
+        signature: Option<NativeSignature>,
+        failure: Option<String>,
+    ) -> Result<Option<Arc<NativePatch>>, NativeError> {
+        let pairs =
+            |raw: Vec<String>| header_pairs(&raw).map(|(a, b)| (a.clone(), b.clone())).collect();
+        let made = signature
+            .map(|made| Signature { headers: pairs(made.headers), query: pairs(made.query) })
+            .ok_or_else(|| signature_failed(failure.as_deref().unwrap_or("it gave none")));
+        let signing = Signing { credential: credential.0.clone() };
+        Ok(self.attempt.signed(&signing, made)?.map(|patch| Arc::new(NativePatch(patch))))
+    }
+
+    /// The response of this hop has come: its status, its headers by turns, the body that `NeedBody` asked for, and
+    /// what the program's classifier said.
     pub fn response(
         &self,
         status: u32,
         headers: Vec<String>,
         body: Option<Vec<u8>>,
-        said: Option<NativeVerdict>,
+        verdict: Option<NativeVerdict>,
     ) -> Result<NativeStep, NativeError> {
-        let status = status_of(status)?;
-        let headers = header_map(&headers);
-        self.with(|attempt| {
-            let shown = || seen(attempt.response(status, &headers, body.as_deref()));
-            Ok(having_said(said.map(Into::into), shown))
-        })
+        let headers = header_map(header_pairs(&headers));
+        Ok(self.attempt.response(status, &headers, body.as_deref(), verdict)?)
     }
 
-    /// No response came.
-    ///
-    /// # Errors
-    /// `closed`.
-    pub fn failed(&self, failure: NativeFailure) -> Result<NativeStep, NativeError> {
-        let failure = match failure {
-            NativeFailure::Connect => Failure::Connect,
-            NativeFailure::Timeout => Failure::Timeout,
-            NativeFailure::Other => Failure::Other,
-        };
-        self.with(|attempt| Ok(seen(attempt.failed(failure))))
+    pub fn failed(&self, failure: String) -> Result<NativeStep, NativeError> {
+        Ok(self.attempt.failed(failure_named(&failure))?)
     }
 
-    /// Whether the last response was a rejection. If the first one was, too, that is the one to return when
-    /// all is in vain.
-    ///
-    /// # Errors
-    /// `closed`.
     pub fn is_rejected(&self) -> Result<bool, NativeError> {
-        self.with(|attempt| Ok(attempt.is_rejected()))
+        Ok(self.attempt.is_rejected()?)
+    }
+
+    pub fn repeat(&self) -> Result<bool, NativeError> {
+        Ok(self.attempt.repeat()?)
     }
 
     /// Waits as `Wait` says; at once, if the step is another. Cancelled, it closes the attempt.
-    ///
-    /// # Errors
-    /// `closed`, also if the job is cancelled.
     pub async fn wait(self: Arc<Self>, job: Arc<NativeJob>) -> Result<NativeStep, NativeError> {
-        let task = self.away()?;
-        let waited = job.run(async move { task.await.map_err(|_| absent()) }).await?;
-        Ok(self.back(waited))
+        Ok(job.run(self.attempt.wait()).await?)
     }
 
-    /// The same on a thread that may block, for at most so long: `Wait` if it is not over then.
-    ///
-    /// # Errors
-    /// `closed`; `invalid_config` on a thread of this library's own.
+    /// The same on a thread that may block, for at most so long: `Wait` if it is not over then, and it goes on.
     pub fn wait_blocking(&self, most_ms: u64) -> Result<NativeStep, NativeError> {
         if Handle::try_current().is_ok() {
-            return Err(invalid("a thread that calls a program's own code must not be blocked"));
+            let what = "a thread that calls a program's own code must not be blocked";
+            return Err(invalid(what).into());
         }
         let runtime = runtime()?;
-        let mut task = self.away()?;
+        let begun = self.waiting().take();
+        let mut task = begun.unwrap_or_else(|| Task(runtime.spawn(self.attempt.wait())));
         let most = Duration::from_millis(most_ms);
         match runtime.block_on(async { tokio::time::timeout(most, &mut task).await }) {
-            Ok(Ok(attempt)) => Ok(self.back(attempt)),
-            Ok(Err(_)) => Err(absent().into()),
+            Ok(outcome) => Ok(outcome?),
             Err(_) => {
-                *self.place() = Place::Away(task);
-                Ok(NativeStep::Wait)
+                *self.waiting() = Some(task);
+                Ok(Step::Wait)
             }
         }
     }
 
-    /// Gives back what it holds. It may be called at any time, and again.
     pub fn end(&self) {
-        *self.place() = Place::Closed;
+        self.attempt.close();
+        self.waiting().take();
     }
-}
-
-impl std::fmt::Debug for NativeAttempt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Attempt(..)")
-    }
-}
-
-fn absent() -> Error {
-    Error::new(ErrorKind::Closed, "the attempt is closed, or waited for")
-}
-
-fn seen(step: &Step) -> NativeStep {
-    match step {
-        Step::Send => NativeStep::Send,
-        Step::Wait => NativeStep::Wait,
-        Step::NeedBody { .. } => NativeStep::NeedBody,
-        Step::Fail(_) => NativeStep::Fail,
-        _ => NativeStep::Return,
-    }
-}
-
-/// Headers as another library has them. What is no header is passed over: it cannot be sent either.
-fn header_map(turns: &[String]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for turn in turns.chunks_exact(2) {
-        if let (Ok(name), Ok(value)) =
-            (turn[0].parse::<HeaderName>(), HeaderValue::from_str(&turn[1]))
-        {
-            headers.append(name, value);
-        }
-    }
-    headers
 }

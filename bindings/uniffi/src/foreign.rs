@@ -1,16 +1,22 @@
-//! What a program brings itself, in its own language. Its failures arrive as errors without its words,
-//! which may hold anything.
+//! What a program brings itself, in its own language. Its failures arrive as errors without its words, which may hold
+//! anything.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use keyswap::{
-    CredentialSet, Error, ErrorKind, Source,
-    host::parse_short,
-    source::{BoxFuture, Fetched},
+use keyswap_host::{
+    Answer, Error, ErrorKind, ForeignFunction, LogRecord, Logger, LoggerGuard, Pending, add_logger,
+    function_failed,
 };
 use uniffi::UnexpectedUniFFICallbackError;
 
-use crate::{credential::NativeSecret, journal::NativeLevel};
+use crate::{
+    job::runtime,
+    opaque::NativeSecret,
+    records::{NativeError, NativeLevel},
+};
 
 /// Why a program's own code gave no answer.
 #[derive(Debug, uniffi::Error)]
@@ -40,10 +46,33 @@ impl From<UnexpectedUniFFICallbackError> for NativeForeignError {
 
 /// A program's own source. The answer is the JSON of a set, in the short form or in that of the protocol.
 #[uniffi::export(foreign)]
-#[async_trait::async_trait]
 pub trait NativeFunction: Send + Sync {
-    /// Asks for the current set. It may be dropped at any time.
-    async fn fetch(&self) -> Result<Arc<NativeSecret>, NativeForeignError>;
+    /// Begins to ask for the current set, and does not wait: what comes of it is put into `answer`, which is dropped
+    /// once the program's code has ended. What this returns is told when nobody waits any more.
+    fn begin(
+        &self,
+        answer: Arc<NativeAnswer>,
+    ) -> Result<Arc<dyn NativePending>, NativeForeignError>;
+}
+
+/// A call of the program's own code that goes on.
+#[uniffi::export(foreign)]
+pub trait NativePending: Send + Sync {
+    /// Nobody waits for it any more; it may have ended.
+    fn cancel(&self) -> Result<(), NativeForeignError>;
+}
+
+/// Where the outcome of a call goes.
+#[derive(Debug, uniffi::Object)]
+pub struct NativeAnswer(Answer);
+
+#[uniffi::export]
+impl NativeAnswer {
+    /// The function returned this, or did what is said for people, such as "threw IllegalStateException".
+    pub fn settle(&self, returned: Option<Arc<NativeSecret>>, failure: Option<String>) {
+        let failed = || function_failed(failure.as_deref().unwrap_or("returned nothing"));
+        self.0.settle(returned.map(|secret| secret.0.clone()).ok_or_else(failed));
+    }
 }
 
 /// The device's own place for secrets.
@@ -79,59 +108,58 @@ pub trait NativeWatcher: Send + Sync {
     fn published(&self, epoch: u64) -> Result<(), NativeForeignError>;
 }
 
+/// From now on the log of this library goes there; nowhere, if there is none.
+#[uniffi::export]
+pub fn set_logger(logger: Option<Arc<dyn NativeLogger>>) -> Result<(), NativeError> {
+    static LOGGER: Mutex<Option<LoggerGuard>> = Mutex::new(None);
+    let guard = logger.map(|logger| add_logger(Arc::new(Told(logger)))).transpose()?;
+    *LOGGER.lock().unwrap_or_else(PoisonError::into_inner) = guard;
+    Ok(())
+}
+
+struct Told(Arc<dyn NativeLogger>);
+
+impl Logger for Told {
+    fn log(&self, record: &LogRecord) {
+        // A logger that fails has nobody to be told.
+        let _ = self.0.log(record.level, record.event.clone(), record.text.clone());
+    }
+}
+
 /// A source that is a function of the program.
-pub(crate) struct Asked {
-    pub(crate) function: Arc<dyn NativeFunction>,
-    pub(crate) mints: bool,
-}
+pub(crate) struct Called(pub(crate) Arc<dyn NativeFunction>);
 
-impl Source for Asked {
-    fn fetch<'a>(&'a self, _: Option<&'a CredentialSet>) -> BoxFuture<'a, Result<Fetched, Error>> {
-        Box::pin(async move {
-            let told =
-                self.function.fetch().await.map_err(|error| failed("the function", &error))?;
-            parse_short(told.text().as_bytes()).map(Fetched::Set)
-        })
-    }
-
-    fn mints(&self) -> bool {
-        self.mints
+impl ForeignFunction for Called {
+    fn begin(&self, answer: Answer) -> Result<Pending, Error> {
+        let pending = self.0.begin(Arc::new(NativeAnswer(answer)));
+        let pending = pending.map_err(|error| function_failed(&error.to_string()))?;
+        Ok(Box::new(Cancelling(pending)))
     }
 }
 
-impl fmt::Debug for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Function(..)")
+struct Cancelling(Arc<dyn NativePending>);
+
+impl Drop for Cancelling {
+    fn drop(&mut self) {
+        let _ = self.0.cancel();
     }
 }
 
-/// A source that is a place for secrets, which something else keeps fresh.
+/// A place for secrets that something else keeps fresh, read on a thread that may block.
 pub(crate) struct Stored(pub(crate) Arc<dyn NativeStorage>);
 
-impl Source for Stored {
-    fn fetch<'a>(&'a self, _: Option<&'a CredentialSet>) -> BoxFuture<'a, Result<Fetched, Error>> {
-        Box::pin(async move {
-            let told = load(self.0.clone()).await?;
-            parse_short(told.text().as_bytes()).map(Fetched::Set)
-        })
+impl ForeignFunction for Stored {
+    fn begin(&self, answer: Answer) -> Result<Pending, Error> {
+        let storage = self.0.clone();
+        runtime()?.spawn_blocking(move || {
+            let failed = |what: &str| {
+                let what = format!("the storage {what}; the set that is held stays in use");
+                Error::new(ErrorKind::SourceFailed, what)
+            };
+            let loaded = storage.load().map_err(|error| failed(&error.to_string()));
+            let stored = loaded.and_then(|it| it.ok_or_else(|| failed("is empty")));
+            answer.settle(stored.map(|secret| secret.0.clone()));
+        });
+        Ok(Box::new(()))
     }
-}
-
-impl fmt::Debug for Stored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Storage(..)")
-    }
-}
-
-/// What is stored, read on a thread that may block.
-pub(crate) async fn load(storage: Arc<dyn NativeStorage>) -> Result<Arc<NativeSecret>, Error> {
-    let loaded = tokio::task::spawn_blocking(move || storage.load()).await;
-    let loaded = loaded.map_err(|_| Error::new(ErrorKind::SourceFailed, "the storage failed"))?;
-    loaded
-        .map_err(|error| failed("the storage", &error))?
-        .ok_or_else(|| Error::new(ErrorKind::SourceFailed, "the storage is empty"))
-}
-
-fn failed(who: &str, error: &NativeForeignError) -> Error {
-    Error::new(ErrorKind::SourceFailed, format!("{who} {error}; the set that is held stays in use"))
 }

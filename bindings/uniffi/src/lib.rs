@@ -1,41 +1,26 @@
 //! keyswap for Kotlin and Swift: the native half.
 //!
-//! It guarantees that key material crosses only inside opaque objects that reveal it when asked, that no
-//! panic crosses, and that nothing here waits on a caller's thread but what says so. It holds no rule of
-//! rotation. Programs use the packages in `kotlin` and `swift`, which are made for their readers; what is
-//! here is what those are built on, and its names begin with `Native`.
+//! It hands on what `keyswap-host` has, in forms that uniffi carries, and adds nothing to it. Key material crosses
+//! only inside opaque objects that reveal it when asked, no panic crosses, and nothing here waits on a caller's thread
+//! but what says so. Programs use the packages in `kotlin` and `swift`, which are made for their readers; what is here
+//! is what those are built on, and its names begin with `Native`.
+//!
+//! What keyswap-host documents is not documented again: here stands what is different.
 //!
 //! Everything that takes long runs on this library's own threads. Dropping its future ends it, and so does
-//! [`NativeJob::cancel`], for languages whose cancellation does not reach a future.
+//! [`NativeJob::cancel`](job::NativeJob::cancel), for languages whose cancellation does not reach a future.
 
-mod attempt;
-mod authorizer;
-mod credential;
-mod errors;
-mod events;
-mod foreign;
-mod job;
-mod journal;
-mod keys;
+// See above.
+#![allow(missing_docs)]
+
+pub mod attempt;
+pub mod authorizer;
+pub mod foreign;
+pub mod job;
+pub mod keys;
+pub mod opaque;
 mod reachable;
-mod scheme;
-mod source;
-
-pub use self::{
-    attempt::{NativeAttempt, NativeFailure, NativeStep},
-    authorizer::{NativeAuthorizer, NativeAuthorizerSpec, NativeNext, NativePatch, NativeSnapshot},
-    credential::{NativeCredential, NativeFacts, NativeSecret},
-    errors::{NativeError, error_codes},
-    events::{NativeEvent, NativeEvents, event_names},
-    foreign::{
-        NativeForeignError, NativeFunction, NativeLogger, NativeReachability, NativeStorage,
-        NativeWatcher,
-    },
-    job::NativeJob,
-    journal::{NativeLevel, set_logger},
-    keys::{NativeKeySwap, NativeSet, NativeStats},
-    scheme::{NativeScheme, NativeVerdict},
-    source::{NativeEndpointSpec, NativeSource},
-};
+pub mod records;
+pub mod source;
 
 uniffi::setup_scaffolding!();

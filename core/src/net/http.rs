@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use http::header::{self, HeaderMap};
-use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
+
+use super::calendar::http_date;
 
 /// How long an answer asks to be left alone: in seconds, or until a date. A date is counted from the
 /// answer's own, so that this machine's clock does not matter.
@@ -13,11 +14,6 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Ok(seconds) = asked.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let wait = date(asked)?.duration_since(date(text(header::DATE)?)?);
+    let wait = http_date(asked)?.duration_since(http_date(text(header::DATE)?)?);
     Some(wait.try_into().unwrap_or(Duration::ZERO))
-}
-
-/// A date as HTTP writes it.
-pub(crate) fn date(text: &str) -> Option<Timestamp> {
-    DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()
 }

@@ -1,5 +1,6 @@
 //! What endpoints and APIs have in common on the wire: TLS, this machine, and times in headers.
 
+mod calendar;
 mod http;
 mod loopback;
 mod tls;
@@ -8,7 +9,8 @@ mod trust;
 #[cfg(feature = "reqwest-middleware")]
 pub(crate) use self::loopback::pin_localhost;
 pub(crate) use self::{
-    http::{date, retry_after},
+    calendar::{Written, http_date},
+    http::retry_after,
     loopback::{is_loopback, on_this_machine},
     tls::{tls_config, tls_config_trusting, unbuildable},
 };

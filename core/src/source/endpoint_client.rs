@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    net::{date, is_loopback, retry_after},
+    net::{http_date, is_loopback, retry_after},
     secret::Secret,
 };
 
@@ -351,7 +351,7 @@ impl ResponseHead {
     pub(super) fn read(headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let etag = text(header::ETAG).filter(|etag| etag.len() <= MAX_VALIDATOR);
-        let date = text(header::DATE).and_then(date).filter(|date| !wire::is_end(*date));
+        let date = text(header::DATE).and_then(http_date).filter(|date| !wire::is_end(*date));
         let retry_after = retry_after(headers);
         Self { etag: etag.map(Into::into), date, retry_after }
     }

@@ -16,7 +16,10 @@ use ring::digest::{Digest, SHA256, digest};
 use rustls::{
     RootCertStore,
     client::Resumption,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject, SectionKind},
+    },
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use url::Url;
@@ -164,11 +167,14 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, Error> {
 
 fn identity(pem: &[u8]) -> Result<Arc<SingleCertAndKey>, Error> {
     let chain = certificates(pem, "the client certificate")?;
-    let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
-        invalid(
-            "the client certificate has no private key beside it: put both into one PEM, the key unencrypted",
-        )
-    })?;
+    let key = sections(pem)
+        .filter_map(Result::ok)
+        .find_map(|(kind, der)| PrivateKeyDer::from_pem(kind, der))
+        .ok_or_else(|| {
+            invalid(
+                "the client certificate has no private key beside it: put both into one PEM, the key unencrypted",
+            )
+        })?;
     let provider = rustls::crypto::ring::default_provider();
     let identity = CertifiedKey::from_der(chain, key, &provider).map_err(|_| {
         invalid(
@@ -179,14 +185,23 @@ fn identity(pem: &[u8]) -> Result<Arc<SingleCertAndKey>, Error> {
 }
 
 fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(invalid(&format!(
+    let mut found = Vec::new();
+    for section in sections(pem) {
+        let (kind, der) = section
+            .map_err(|_| invalid(&format!("{what} must be PEM: a section of it cannot be read")))?;
+        found.extend(CertificateDer::from_pem(kind, der));
+    }
+    match found.is_empty() {
+        false => Ok(found),
+        true => Err(invalid(&format!(
             "{what} must be PEM: there is no -----BEGIN CERTIFICATE----- in it"
         ))),
-        Err(_) => Err(invalid(&format!("{what} must be PEM: a section of it cannot be read"))),
     }
+}
+
+/// The sections of a PEM, whatever they are: one reader for all kinds.
+fn sections(pem: &[u8]) -> impl Iterator<Item = Result<(SectionKind, Vec<u8>), pem::Error>> {
+    <(SectionKind, Vec<u8>)>::pem_slice_iter(pem)
 }
 
 fn invalid(what: &str) -> Error {

@@ -5,7 +5,9 @@
 //! as times, the one is out of the range of this crate, and the other is long past, so that a key which
 //! never ends would seem to have ended. Both are taken as what they mean.
 
-use jiff::{Timestamp, fmt::temporal::Pieces};
+use jiff::Timestamp;
+
+use crate::net::Written;
 
 /// The beginning of the year 9999.
 const LAST_YEAR: i64 = 253_370_764_800;
@@ -22,10 +24,19 @@ pub(in crate::source) fn is_end(at: Timestamp) -> bool {
 
 /// The time in this text (RFC 3339), or none if it stands for none. The outer None: it is not a time.
 pub(super) fn from_text(text: &str) -> Option<Option<Timestamp>> {
-    match text.parse() {
-        Ok(at) => Some(Some(at).filter(|at| !is_end(*at))),
-        Err(_) => is_end_in_text(text).then_some(None),
+    // A year of more than four digits is beyond any end.
+    if let Some((year, rest)) = text.strip_prefix(['+', '-']).and_then(|it| it.split_once('-')) {
+        let is_year = (5..=10).contains(&year.len()) && year.bytes().all(|it| it.is_ascii_digit());
+        let is_time = Written::parse(&format!("2000-{rest}")).is_some_and(|it| it.has_offset);
+        return (is_year && is_time).then_some(None);
     }
+    let written = Written::parse(text)?;
+    // The last hours of 9999 are beyond jiff's range, and a first or last day may lack a zone.
+    if matches!(written.year, 9999 | 0 | 1) {
+        return Some(None);
+    }
+    let at = written.has_offset.then(|| Timestamp::new(written.seconds, written.nanos).ok())??;
+    Some(Some(at).filter(|at| !is_end(*at)))
 }
 
 /// The same for seconds since 1970.
@@ -41,17 +52,6 @@ pub(super) fn from_epoch(seconds: f64) -> Option<Option<Timestamp>> {
     let at =
         if micros.is_finite() { Timestamp::from_microsecond(micros as i64).ok() } else { None };
     at.map(Some)
-}
-
-/// Whether this, which is not an instant of this crate's range, is one at an end of the calendar: the last
-/// hours of 9999, a first or last day without a zone, or a year of more than four digits.
-fn is_end_in_text(text: &str) -> bool {
-    let expanded = text.strip_prefix(['+', '-']).and_then(|rest| rest.split_once('-'));
-    if let Some((year, rest)) = expanded {
-        let is_year = (5..=10).contains(&year.len()) && year.bytes().all(|it| it.is_ascii_digit());
-        return is_year && format!("2000-{rest}").parse::<Timestamp>().is_ok();
-    }
-    Pieces::parse(text).is_ok_and(|pieces| matches!(pieces.date().year(), 9999 | 0 | 1))
 }
 
 #[cfg(test)]

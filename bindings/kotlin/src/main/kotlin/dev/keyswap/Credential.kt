@@ -11,13 +11,28 @@ public class Credential internal constructor(private val native: NativeCredentia
     /** The key, kept so that reading it again calls nothing. What writes the fields of an object passes it over. */
     @Transient @Volatile private var key: Sealed? = null
 
+    /** Its id. */
     public val id: String get() = facts.id
+
+    /** Its version, if the source gave one. */
     public val version: String? get() = facts.version
+
+    /** What it may be used for. */
     public val scopes: List<String> get() = facts.scopes
+
+    /** When it was made. */
     public val createdAt: Instant? get() = facts.createdAtMs?.let(Instant::ofEpochMilli)
+
+    /** When it begins to be valid. */
     public val notBefore: Instant? get() = facts.notBeforeMs?.let(Instant::ofEpochMilli)
+
+    /** When a staged one is to be used. */
     public val activateAt: Instant? get() = facts.activateAtMs?.let(Instant::ofEpochMilli)
+
+    /** When it ends. */
     public val expiresAt: Instant? get() = facts.expiresAtMs?.let(Instant::ofEpochMilli)
+
+    /** When its use as a fallback ends. */
     public val graceExpiresAt: Instant? get() = facts.graceExpiresAtMs?.let(Instant::ofEpochMilli)
 
     /**
@@ -43,13 +58,26 @@ public class Credential internal constructor(private val native: NativeCredentia
 
 /** The set that is held. */
 public class CredentialSet internal constructor(native: NativeSet) {
+    /** The provider's number of this state. */
     public val generation: Long = native.generation.toLong()
+
+    /** The newest credential; null in a revoked set. */
     public val primary: Credential? = native.primary?.let(::Credential)
 
-    /** Newest first. */
+    /** The older ones that are still valid, newest first. */
     public val previous: List<Credential> = native.previous.map(::Credential)
+
+    /** The staged one. */
     public val next: Credential? = native.next?.let(::Credential)
+
+    /** Ids that must never be used again. */
     public val revoked: List<String> = native.revoked
+
+    /** What the whole set may be used for. */
+    public val scopes: List<String> = native.scopes
+
+    /** The origins that the provider narrows its use to; empty means no narrowing. */
+    public val audience: List<String> = native.audience
 
     override fun toString(): String = "CredentialSet(generation $generation, ${primary ?: "revoked"})"
 }

@@ -5,6 +5,7 @@ import dev.keyswap.internal.NativeKeySwap
 import dev.keyswap.internal.NativeWatcher
 import java.lang.ref.WeakReference
 import kotlin.time.Duration
+import kotlin.time.DurationUnit
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.flow
 
@@ -44,6 +45,7 @@ public class KeySwap private constructor(
     /** The set that is held; null before the first fetch, and after the provider revoked it. */
     public val credentials: CredentialSet? get() = native.credentials()?.let(::CredentialSet)
 
+    /** What was counted so far. */
     public val stats: Stats get() = Stats(native.stats())
 
     /** What happens from when it is collected on. It ends with the handle, and does not keep it alive. */
@@ -65,7 +67,7 @@ public class KeySwap private constructor(
      */
     public suspend fun ready(timeout: Duration? = null) {
         check()
-        calling { native.ready(timeout?.inWholeMilliseconds?.toULong(), NativeJob()) }
+        calling { native.ready(timeout.inSeconds(), NativeJob()) }
     }
 
     /**
@@ -75,7 +77,7 @@ public class KeySwap private constructor(
      */
     public suspend fun refresh(timeout: Duration? = null) {
         check()
-        calling { native.refresh(timeout?.inWholeMilliseconds?.toULong(), NativeJob()) }
+        calling { native.refresh(timeout.inSeconds(), NativeJob()) }
     }
 
     /** Says that something newer may be there, for programs with a push channel of their own. */
@@ -86,17 +88,18 @@ public class KeySwap private constructor(
 
     /** The application is in the foreground again: what is due is done at once. */
     public fun enteredForeground() {
-        native.enteredForeground()
+        native.wake()
     }
 
-    /** The application leaves the foreground. */
+    /** The application leaves the foreground: what is due is done while there is time. */
     public fun enteredBackground() {
-        native.enteredBackground()
+        native.wake()
     }
 
     /** The device changed its network: what failed is tried again now. */
     public fun networkChanged() {
-        native.networkChanged()
+        native.wake()
+        native.hint(null, true)
     }
 
     /** Ends it, for all that use it. Afterwards nothing is usable. */
@@ -170,3 +173,6 @@ public class KeySwap private constructor(
         }
     }
 }
+
+/** As the core has it; null is no limit. */
+internal fun Duration?.inSeconds(): Double? = this?.takeIf(Duration::isFinite)?.toDouble(DurationUnit.SECONDS)

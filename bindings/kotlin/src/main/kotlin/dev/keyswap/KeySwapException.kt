@@ -17,6 +17,8 @@ public sealed class KeySwapException(
     public val status: Int?,
     /** How long the source asked to be left alone, where it said so. */
     public val retryAfter: Duration?,
+    /** Whether trying again soon is unlikely to help. */
+    public val isLasting: Boolean,
 ) : IOException(message) {
     // generated: errors (by keyswap-generate: do not edit)
     /**
@@ -104,9 +106,15 @@ public sealed class KeySwapException(
     /** Something that this version does not know. */
     public class Unknown internal constructor(of: Told) : KeySwapException(of)
 
-    private constructor(of: Told) : this(of.code, of.message, of.status, of.retryAfter)
+    private constructor(of: Told) : this(of.code, of.message, of.status, of.retryAfter, of.isLasting)
 
-    internal class Told(val code: String, val message: String, val status: Int? = null, val retryAfter: Duration? = null)
+    internal class Told(
+        val code: String,
+        val message: String,
+        val status: Int? = null,
+        val retryAfter: Duration? = null,
+        val isLasting: Boolean = true,
+    )
 
     internal companion object {
         private val BY_CODE: Map<String, (Told) -> KeySwapException> = mapOf(
@@ -141,9 +149,9 @@ public sealed class KeySwapException(
         fun of(code: String, message: String): KeySwapException = of(Told(code, message))
 
         fun of(native: NativeException): KeySwapException = when (native) {
-            is NativeException.Failed -> of(
-                Told(native.code, native.reason, native.status?.toInt(), native.retryAfterMs?.toLong()?.milliseconds),
-            )
+            is NativeException.Failed -> with(native.record) {
+                of(Told(code, message, status?.toInt(), retryAfterMs?.toLong()?.milliseconds, lasting))
+            }
         }
 
         private fun of(told: Told): KeySwapException = (BY_CODE[told.code] ?: ::Unknown)(told)

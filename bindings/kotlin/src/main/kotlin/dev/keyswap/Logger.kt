@@ -4,7 +4,19 @@ import dev.keyswap.internal.NativeLevel
 import dev.keyswap.internal.NativeLogger
 
 /** How much a line of the log matters. */
-public enum class Level { ERROR, WARN, INFO, DEBUG }
+public enum class Level {
+    /** Nothing works, or soon nothing will. */
+    ERROR,
+
+    /** Somebody should look. */
+    WARN,
+
+    /** What rotates. */
+    INFO,
+
+    /** Each fetch. */
+    DEBUG,
+}
 
 /** Where the log of this library goes. */
 public fun interface Logger {
@@ -22,12 +34,6 @@ public fun interface Logger {
 
 private class Writing(private val logger: Logger) : NativeLogger {
     override fun log(level: NativeLevel, event: String, text: String) = foreign {
-        val shown = when (level) {
-            NativeLevel.ERROR -> Level.ERROR
-            NativeLevel.WARN -> Level.WARN
-            NativeLevel.INFO -> Level.INFO
-            NativeLevel.DEBUG -> Level.DEBUG
-        }
-        logger.log(shown, event, text)
+        logger.log(Level.valueOf(level.name), event, text)
     }
 }

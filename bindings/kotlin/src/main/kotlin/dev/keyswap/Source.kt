@@ -1,15 +1,20 @@
 package dev.keyswap
 
-import dev.keyswap.internal.NativeEndpointSpec
+import dev.keyswap.internal.NativeAnswer
+import dev.keyswap.internal.NativeEndpointOptions
 import dev.keyswap.internal.NativeForeignException
 import dev.keyswap.internal.NativeFunction
+import dev.keyswap.internal.NativePending
 import dev.keyswap.internal.NativeReachability
 import dev.keyswap.internal.NativeSecret
 import dev.keyswap.internal.NativeSource
 import dev.keyswap.internal.NativeStorage
-import java.util.concurrent.atomic.AtomicInteger
 import kotlin.time.Duration
-import kotlinx.coroutines.CancellationException
+import kotlinx.coroutines.CoroutineScope
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.Job
+import kotlinx.coroutines.SupervisorJob
+import kotlinx.coroutines.launch
 
 /** Where sets come from. */
 public class Source private constructor(private val shown: String, internal val make: () -> NativeSource) {
@@ -164,27 +169,28 @@ public class Endpoint internal constructor() {
         regions += url
     }
 
-    internal fun make(url: String): NativeSource =
-        regions.fold(NativeSource.endpoint(spec(url))) { first, region -> first.or(NativeSource.endpoint(spec(region))) }
+    internal fun make(url: String): NativeSource = regions.fold(one(url)) { first, region -> first.or(one(region)) }
 
-    private fun spec(url: String) = NativeEndpointSpec(
-        url = url,
-        bootstrap = bootstrap,
-        bootstrapFile = bootstrapFile,
-        bootstrapStorage = bootstrapStorage?.let(::Loading),
-        noBootstrap = isWithoutBootstrap,
-        timeoutMs = timeout?.inWholeMilliseconds?.toULong(),
-        push = isPushFollowed,
-        heartbeatMs = heartbeat?.inWholeMilliseconds?.toULong(),
-        signedBy = signedBy,
-        rootCertificates = rootCertificates,
-        rootCertificatesFile = rootCertificatesFile,
-        clientCertificate = clientCertificate,
-        clientCertificateFile = clientCertificateFile,
-        setName = setName,
-        app = app,
-        plainHttpAllowed = isPlainHttpAllowed,
-    )
+    private fun one(url: String): NativeSource {
+        val options = NativeEndpointOptions(
+            url = url,
+            bootstrap = bootstrap,
+            bootstrapFile = bootstrapFile,
+            noBootstrap = isWithoutBootstrap,
+            timeout = timeout.inSeconds(),
+            push = isPushFollowed,
+            heartbeat = heartbeat.inSeconds(),
+            signedBy = signedBy,
+            setName = setName,
+            rootCertificates = rootCertificates,
+            rootCertificatesFile = rootCertificatesFile,
+            clientCertificate = clientCertificate,
+            clientCertificateFile = clientCertificateFile,
+            app = app,
+            plainHttpAllowed = isPlainHttpAllowed,
+        )
+        return NativeSource.endpoint(options, bootstrapStorage?.let(::Loading))
+    }
 }
 
 /** The device's own place for secrets. */
@@ -199,23 +205,22 @@ public fun interface Reachability {
     public fun isReachable(): Boolean
 }
 
-/** Calls of one source that may run at once: a live one, and one that was given up. */
-private const val MOST_CALLS = 2
+/** Where the functions of programs run. */
+private val CALLS = CoroutineScope(SupervisorJob() + Dispatchers.Default)
 
 private class Asking(private val fetch: suspend () -> String) : NativeFunction {
-    private val running = AtomicInteger()
-
-    override suspend fun fetch(): NativeSecret = foreign {
-        if (running.incrementAndGet() > MOST_CALLS) {
-            running.decrementAndGet()
-            throw NativeForeignException.Failed("has two earlier calls that did not return: it is not called again before one does")
+    override fun begin(answer: NativeAnswer): NativePending {
+        val call = CALLS.launch {
+            val returned = runCatching { foreign { NativeSecret(fetch()) } }
+            answer.settle(returned.getOrNull(), (returned.exceptionOrNull() as? NativeForeignException.Failed)?.reason)
         }
-        try {
-            NativeSecret(fetch.invoke())
-        } finally {
-            running.decrementAndGet()
-        }
+        call.invokeOnCompletion { answer.destroy() }
+        return Cancelling(call)
     }
+}
+
+private class Cancelling(private val call: Job) : NativePending {
+    override fun cancel() = call.cancel()
 }
 
 private class Loading(private val storage: SecretStorage) : NativeStorage {
@@ -226,10 +231,6 @@ private class Loading(private val storage: SecretStorage) : NativeStorage {
 internal inline fun <T> foreign(run: () -> T): T =
     try {
         run()
-    } catch (ours: NativeForeignException) {
-        throw ours
-    } catch (cancelled: CancellationException) {
-        throw cancelled
     } catch (thrown: Throwable) {
         throw NativeForeignException.Failed("threw ${thrown.javaClass.simpleName}")
     }

@@ -8,6 +8,7 @@ import dev.keyswap.okhttp.KeySwapOkHttp;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import kotlin.Unit;
 import okhttp3.OkHttpClient;
@@ -41,6 +42,19 @@ class JavaTest {
             keys.hint();
         } finally {
             api.stop(0);
+        }
+    }
+
+    @Test
+    void anAttemptDrivesAnyLibrary() throws Exception {
+        Source source = Source.of(done -> new NewSet(new NewCredential("k1", "the-key")));
+        Scheme scheme = Scheme.signing((credential, request) -> new Signature(Map.of("x-signed", credential.reveal() + request.getMethod())));
+        String url = "https://api.example.com/price";
+        try (KeySwap keys = KeySwap.start(source);
+                Attempt attempt = new Authorizer(keys, scheme, List.of("https://api.example.com")).begin(url)) {
+            if (attempt.getStep() == Step.WAIT) attempt.awaitBlocking();
+            assertEquals(Map.of("x-signed", "the-keyGET"), attempt.apply("GET", url).reveal());
+            assertEquals(Step.RETURN, attempt.response(200, Map.of("content-type", List.of("text/plain"))));
         }
     }
 

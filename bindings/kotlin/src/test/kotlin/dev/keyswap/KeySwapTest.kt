@@ -1,5 +1,7 @@
 package dev.keyswap
 
+import dev.keyswap.internal.NativeEvent
+import dev.keyswap.internal.NativeStats
 import java.lang.ref.WeakReference
 import java.time.Instant
 import java.util.concurrent.LinkedBlockingQueue
@@ -212,24 +214,45 @@ class KeySwapTest {
         val keys = KeySwap.start(Source.env("KEYSWAP_TEST_THAT_IS_NOT_SET"))
         keys.use {
             for (origins in listOf(emptyList(), listOf("not a url"))) {
-                assertThrows(KeySwapException.InvalidConfig::class.java) { Keyed(keys, HEADER, origins, null, false) }
+                assertThrows(KeySwapException.InvalidConfig::class.java) { Authorizer(keys, HEADER, origins) }
             }
             assertThrows(KeySwapException.InsecureUrl::class.java) {
-                Keyed(keys, HEADER, listOf("http://api.example.com"), null, false)
+                Authorizer(keys, HEADER, listOf("http://api.example.com"))
             }
             assertThrows(KeySwapException.InvalidConfig::class.java) {
-                Keyed(keys, Scheme.header("no header"), listOf("https://api.example.com"), null, false)
+                Authorizer(keys, Scheme.header("no header"), listOf("https://api.example.com"))
             }
         }
     }
 
     @Test
     fun `there is a class for each code, and no other`() {
-        assertEquals(dev.keyswap.internal.errorCodes().toSet(), KeySwapException.codes)
+        assertEquals(dev.keyswap.internal.constants().errorCodes.toSet(), KeySwapException.codes)
         for (code in KeySwapException.codes) {
             val thrown = KeySwapException.of(code, "x")
             assertEquals(code, thrown.code)
             assertEquals(code.replace("_", ""), thrown.javaClass.simpleName.lowercase())
+        }
+    }
+
+    @Test
+    fun `an error says all that is known of it`() = World.start().use { world ->
+        test {
+            world.step("endpoint", "fault" to "rate_limited", "retry_after" to 7)
+            val thrown = runCatching { KeySwap.follow(world.source(), fast()) }.exceptionOrNull() as KeySwapException
+            assertEquals(listOf("throttled", 429, 7.seconds, false), with(thrown) { listOf(code, status, retryAfter, isLasting) })
+        }
+        assertTrue(assertThrows(KeySwapException::class.java) { Source.endpoint("not a url") }.isLasting)
+    }
+
+    @Test
+    fun `events and statistics show every field of the core's`() {
+        fun properties(type: Class<*>) = type.methods.filter { it.declaringClass == type && it.name.startsWith("get") }.map { it.name.substringBefore('-') }
+        for ((shown, native) in listOf(Event::class.java to NativeEvent::class.java, Stats::class.java to NativeStats::class.java)) {
+            // The text of an event is what it prints.
+            val known = properties(native) - "getText"
+            assertTrue(known.size > 10)
+            assertEquals(known.size, properties(shown).size, "$known ${properties(shown)}")
         }
     }
 
@@ -343,19 +366,20 @@ class KeySwapTest {
         val keys = KeySwap.follow(source, fast(), name = "trading")
         keys.use {
             val scheme = Scheme.basic()
-            val keyed = Keyed(keys, scheme, listOf("https://api.example.com"), null, false)
+            val authorizer = Authorizer(keys, scheme, listOf("https://api.example.com"))
             // Until the API has accepted the key, each request takes an attempt, and nothing is prepared.
-            keyed.begin("https://api.example.com/x", true, null).use { first ->
-                first.step()
+            authorizer.begin("https://api.example.com/x").use { first ->
                 first.apply("GET", "https://api.example.com/x")
-                first.response(Fine)
+                first.response(200, emptyMap())
             }
-            while (keyed.prepared() == null) kotlinx.coroutines.yield()
-            val attempt = keyed.begin("https://api.example.com/x", true, null)
-            val seen = keyed.prepared()!!
-            assertTrue(seen.patch!!.headers.single().second.startsWith("Basic "))
+            while (authorizer.prepared() == null) kotlinx.coroutines.yield()
+            val attempt = authorizer.begin("https://api.example.com/x")
+            val seen = authorizer.prepared()!!
+            assertTrue(seen.patch.reveal().getValue("authorization").startsWith("Basic "))
+            val signed = UnsignedRequest("GET", "https://api.example.com/?s3cr3t", mapOf("a" to "s3cr3t"), null)
+            val signature = Signature(mapOf("a" to "s3cr3t"), mapOf("b" to "s3cr3t"))
             val things = listOf(
-                keys, keys.current, keys.credentials, keys.stats, source, current, set, scheme, keyed, attempt, seen,
+                keys, keys.current, keys.credentials, keys.stats, source, current, set, scheme, authorizer, attempt, seen, signed, signature,
                 seen.patch, seen.snapshot, seen.snapshot.patch(), attempt.apply("GET", "https://api.example.com/x"),
                 attempt.native, attempt.native.apply("GET", "https://api.example.com/x"), keys.native.current(),
                 keys.native.credentials(), dev.keyswap.internal.NativeSecret("s3cr3t"),
@@ -371,12 +395,5 @@ class KeySwapTest {
         Logger.install(null)
         assertFalse(lines.any { "s3cr3t" in it })
         assertNull(lines.firstOrNull { it.isBlank() })
-    }
-
-    private object Fine : Answer {
-        override val status = 200
-        override val headers = emptyList<Pair<String, String>>()
-
-        override fun header(name: String): String? = null
     }
 }

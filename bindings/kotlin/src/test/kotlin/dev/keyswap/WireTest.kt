@@ -88,7 +88,7 @@ class WireTest {
             for (request in shown) {
                 assertNull(request.header("x-api-key"))
                 assertFalse(KEY in request.toString())
-                assertNull(request.tag(Trip::class.java)?.headersFor("http://127.0.0.1:${api.port}") { false }?.firstOrNull())
+                assertNull(request.tag(Trip::class.java)?.patchFor("http://127.0.0.1:${api.port}") { false })
             }
             assertTrue(api.asked.all { it.key == KEY })
             cache.close()

@@ -2,15 +2,15 @@ package dev.keyswap.ktor
 
 import dev.keyswap.Answer
 import dev.keyswap.Attempt
+import dev.keyswap.Authorizer
 import dev.keyswap.KeySwapException
-import dev.keyswap.Keyed
+import dev.keyswap.Outcome
 import dev.keyswap.Patch
 import dev.keyswap.Place
+import dev.keyswap.Step
 import dev.keyswap.Trip
-import dev.keyswap.calling
-import dev.keyswap.internal.NativeFailure
+import dev.keyswap.drive
 import dev.keyswap.internal.NativeJob
-import dev.keyswap.internal.NativeStep
 import io.ktor.client.HttpClient
 import io.ktor.client.call.HttpClientCall
 import io.ktor.client.call.save
@@ -20,16 +20,19 @@ import io.ktor.client.request.HttpRequestBuilder
 import io.ktor.client.statement.bodyAsChannel
 import io.ktor.client.statement.readRawBytes
 import io.ktor.client.utils.unwrapCancellationException
+import io.ktor.http.Headers
+import io.ktor.http.HttpHeaders
 import io.ktor.http.content.OutgoingContent
 import io.ktor.util.AttributeKey
-import io.ktor.util.flattenEntries
+import io.ktor.util.toMap
 import io.ktor.utils.io.cancel
-import java.net.ConnectException
 import java.net.InetAddress
 import java.net.Proxy
 import java.net.ProxySelector
-import java.net.SocketTimeoutException
 import java.net.URI
+import kotlin.time.Duration
+import kotlin.time.Duration.Companion.milliseconds
+import kotlin.time.Duration.Companion.nanoseconds
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.ensureActive
@@ -37,72 +40,56 @@ import kotlinx.coroutines.withContext
 
 /** One request of a chain of redirects: what is rejected here is sent again from here. */
 internal class Hop(
-    private val keyed: Keyed,
+    private val authorizer: Authorizer,
     private val client: HttpClient,
     private val request: HttpRequestBuilder,
     private val proceed: suspend (HttpRequestBuilder) -> HttpClientCall,
 ) {
     private val origin = request.origin()
-    private val url = origin + "/" + request.url.encodedPathSegments.joinToString("/").trimStart('/')
-    private var firstRejection: HttpClientCall? = null
+    private val url by lazy { origin + request.url.build().encodedPathAndQuery }
 
     suspend fun send(): HttpClientCall {
         forgetOwn()
-        val place = keyed.place(origin)
+        val place = authorizer.place(origin)
         // An origin that is not allowed has no say in what keys are used for, not even by a redirect.
         if (place == Place.ELSEWHERE) request.attributes.put(STRAYED, Unit)
         if (STRAYED in request.attributes) return proceed(request)
         if (BEGAN !in request.attributes) request.attributes.put(BEGAN, System.nanoTime())
         if (place == Place.HERE) checkWay()
-        val seen = keyed.prepared()
-            ?: return keyed.begin(url, isReplayable(), left()).use { drive(it, null, it.step()) }
-        val trip = trip(seen.patch ?: Patch(emptyList())) ?: return proceed(request)
+        val seen = authorizer.prepared()
+            ?: return authorizer.begin(url, isReplayable(), left()).use { drive(it, null) }
+        val trip = trip(seen.patch) ?: return proceed(request)
         val call = proceed(trip)
-        val answer = KtorAnswer(call)
-        if (!trip.hasCarried || !keyed.attends(answer)) return call
-        return keyed.beginAfter(seen, url, isReplayable(), left()).use { drive(it, call, it.response(answer)) }
+        if (!trip.hasCarried || !authorizer.attends(call.response.status.value) { it in call.response.headers }) return call
+        return authorizer.beginAfter(seen, url, isReplayable(), left()).use { drive(it, call) }
     }
 
-    private suspend fun drive(attempt: Attempt, first: HttpClientCall?, begun: NativeStep): HttpClientCall {
-        var call = first
-        var step = begun
-        while (true) {
-            when (step) {
-                NativeStep.SEND -> {
-                    val patch = attempt.apply(request.method.value, url)
-                    call?.let { keep(it, attempt) }
-                    call = null
-                    val trip = trip(patch) ?: return proceed(request)
-                    val sent = send(attempt, trip)
-                    call = sent
-                    // What came from a cache, or carried another key, says nothing of the credential.
-                    step = if (trip.hasCarried) attempt.response(KtorAnswer(sent)) else return sent
-                }
-                NativeStep.NEED_BODY -> {
-                    val shown = (call ?: throw attempt.failure()).save()
-                    call = shown
-                    val body = shown.response.readRawBytes()
-                    step = attempt.response(KtorAnswer(shown), body.copyOf(minOf(body.size, attempt.bodyLimit())))
-                }
-                NativeStep.WAIT -> step = wait(attempt)
-                NativeStep.FAIL -> {
-                    call?.discard()
-                    throw attempt.failure()
-                }
-                NativeStep.RETURN -> {
-                    val last = call ?: throw attempt.failure()
-                    val first = firstRejection?.takeIf { attempt.isRejected() } ?: return last
-                    last.discard()
-                    return first
-                }
-            }
+    private suspend fun drive(attempt: Attempt, first: HttpClientCall?): HttpClientCall = attempt.drive(
+        first,
+        answer = ::KtorAnswer,
+        send = {
+            val trip = trip(apply(attempt))
+            // What came from a cache, or carried another key, says nothing of the credential.
+            if (trip == null) Outcome(proceed(request), false) else Outcome(send(attempt, trip), trip.hasCarried)
+        },
+        peek = { call, limit ->
+            val saved = call.save()
+            val body = saved.response.readRawBytes()
+            saved to body.copyOf(minOf(body.size, limit))
+        },
+        await = { wait(attempt) },
+        keep = { it.save() },
+        discard = { it.response.bodyAsChannel().cancel() },
+    )
+
+    private fun apply(attempt: Attempt): Patch {
+        if (!authorizer.signs) return attempt.apply(request.method.value, url)
+        val content = request.body as? OutgoingContent
+        val headers = Headers.build {
+            appendAll(request.headers.build())
+            content?.contentType?.let { set(HttpHeaders.ContentType, it.toString()) }
         }
-    }
-
-    /** The first rejection is about the key that was in use: it is the answer when all is in vain. */
-    private suspend fun keep(call: HttpClientCall, attempt: Attempt) {
-        if (firstRejection == null && attempt.isRejected()) firstRejection = call.save()
-        call.discard()
+        return attempt.apply(request.method.value, url, headers.toMap(), bytes(request.body))
     }
 
     private suspend fun send(attempt: Attempt, trip: Trip): HttpClientCall =
@@ -111,12 +98,7 @@ internal class Hop(
         } catch (cancelled: CancellationException) {
             throw cancelled
         } catch (thrown: Throwable) {
-            val failure = when (thrown) {
-                is ConnectException -> NativeFailure.CONNECT
-                is SocketTimeoutException -> NativeFailure.TIMEOUT
-                else -> NativeFailure.OTHER
-            }
-            calling { attempt.native.failed(failure) }
+            attempt.failed(thrown)
             throw thrown
         }
 
@@ -131,11 +113,11 @@ internal class Hop(
     }
 
     /** The wait ends with the request, which another plugin may have given a time. */
-    private suspend fun wait(attempt: Attempt): NativeStep {
+    private suspend fun wait(attempt: Attempt): Step {
         val job = NativeJob()
         val ended = request.executionContext.invokeOnCompletion { job.cancel() }
         try {
-            return calling { attempt.native.wait(job) }
+            return attempt.await(job)
         } catch (closed: KeySwapException.Closed) {
             try {
                 request.executionContext.ensureActive()
@@ -149,7 +131,9 @@ internal class Hop(
     }
 
     private fun trip(patch: Patch): Trip? {
-        val trip = keyed.trip(patch, origin) { it in request.headers }
+        // Its errors show the URL of a request.
+        if (patch.hasQuery) throw KeySwapException.of("scheme_failed", "Ktor shows URLs, and with them a key in a query: use an Attempt, or OkHttp")
+        val trip = authorizer.trip(patch, origin) { it in request.headers }
         if (trip == null) request.attributes.put(OWN, Own(origin, patch.headers.map { it.first }))
         return trip
     }
@@ -174,11 +158,11 @@ internal class Hop(
         }
     }
 
-    /** How many milliseconds the whole request has left; null if that is not limited, or not said yet. */
-    private fun left(): Long? {
+    /** How long the whole request has left; null if that is not limited, or not said yet. */
+    private fun left(): Duration? {
         val whole = request.getCapabilityOrNull(HttpTimeoutCapability)?.requestTimeoutMillis
         if (whole == null || whole == HttpTimeoutConfig.INFINITE_TIMEOUT_MS) return null
-        return (whole - (System.nanoTime() - request.attributes[BEGAN]) / 1_000_000).coerceAtLeast(0)
+        return (whole.milliseconds - (System.nanoTime() - request.attributes[BEGAN]).nanoseconds).coerceAtLeast(Duration.ZERO)
     }
 
     private fun isReplayable(): Boolean = request.resend && isReplayable(request.body)
@@ -187,6 +171,12 @@ internal class Hop(
         is OutgoingContent.ByteArrayContent, is OutgoingContent.NoContent -> true
         is OutgoingContent.ContentWrapper -> isReplayable(body.delegate())
         else -> false
+    }
+
+    private fun bytes(body: Any): ByteArray? = when (body) {
+        is OutgoingContent.ByteArrayContent -> body.bytes()
+        is OutgoingContent.ContentWrapper -> bytes(body.delegate())
+        else -> null
     }
 }
 
@@ -216,14 +206,8 @@ internal fun HttpRequestBuilder.origin(): String = with(url) {
 
 private fun Proxy?.isProxy(): Boolean = this != null && type() != Proxy.Type.DIRECT
 
-private suspend fun HttpClientCall.discard() {
-    response.bodyAsChannel().cancel()
-}
-
 private class KtorAnswer(call: HttpClientCall) : Answer {
     private val response = call.response
     override val status: Int get() = response.status.value
-    override val headers: List<Pair<String, String>> get() = response.headers.flattenEntries()
-
-    override fun header(name: String): String? = response.headers[name]
+    override val headers: Map<String, List<String>> get() = response.headers.toMap()
 }

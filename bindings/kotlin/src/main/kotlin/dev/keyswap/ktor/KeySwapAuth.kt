@@ -1,9 +1,9 @@
 package dev.keyswap.ktor
 
+import dev.keyswap.Authorizer
 import dev.keyswap.Classifier
 import dev.keyswap.KeySwap
 import dev.keyswap.KeySwapException
-import dev.keyswap.Keyed
 import dev.keyswap.Scheme
 import io.ktor.client.plugins.HttpRedirect
 import io.ktor.client.plugins.api.ClientPlugin
@@ -15,6 +15,7 @@ import io.ktor.util.AttributeKey
 
 /** What [KeySwapAuth] is made of. */
 public class KeySwapAuthConfig {
+    /** Whose keys. */
     public var keys: KeySwap? = null
 
     /** How credentials go onto requests; without it, as the set says. */
@@ -22,6 +23,8 @@ public class KeySwapAuthConfig {
 
     /** Where they may go, and nowhere else: requests to other origins pass without. */
     public var allowedOrigins: List<String> = emptyList()
+
+    /** Judges responses, for an API that says "bad key" in a way of its own. */
     public var classifier: Classifier? = null
 
     /** Plain HTTP to other machines: credentials can be read on the way. */
@@ -49,7 +52,7 @@ public val KeySwapAuth: ClientPlugin<KeySwapAuthConfig> =
     createClientPlugin("KeySwapAuth", ::KeySwapAuthConfig) {
         val config = pluginConfig
         val keys = requireNotNull(config.keys) { "KeySwapAuth needs keys" }
-        val keyed = with(config) { Keyed(keys, scheme, allowedOrigins, classifier, plainHttpAllowed, ownHeaderWins) }
+        val authorizer = with(config) { Authorizer(keys, scheme, allowedOrigins, classifier, plainHttpAllowed, ownHeaderWins) }
         val isWithinRedirects = client.pluginOrNull(HttpRedirect) != null
         client.putKeysOnTheWire()
         // Inside of the plugin that follows redirects, which sends each hop on its own.
@@ -57,7 +60,7 @@ public val KeySwapAuth: ClientPlugin<KeySwapAuthConfig> =
             if (!isWithinRedirects && client.pluginOrNull(HttpRedirect) != null) {
                 throw KeySwapException.of("invalid_config", "install HttpRedirect before KeySwapAuth, which has to see each hop")
             }
-            Hop(keyed, client, request) { proceed(it) }.send()
+            Hop(authorizer, client, request) { proceed(it) }.send()
         }
     }
 

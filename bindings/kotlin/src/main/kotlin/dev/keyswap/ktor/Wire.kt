@@ -9,6 +9,7 @@ import io.ktor.client.request.HttpRequestBuilder
 import io.ktor.client.request.HttpSendPipeline
 import io.ktor.client.statement.HttpResponse
 import io.ktor.http.Headers
+import io.ktor.http.HttpHeaders
 import io.ktor.http.HttpMethod
 import io.ktor.http.HttpProtocolVersion
 import io.ktor.http.HttpStatusCode
@@ -31,11 +32,14 @@ internal fun HttpClient.putKeysOnTheWire() {
     sendPipeline.insertPhaseBefore(HttpSendPipeline.Engine, before)
     sendPipeline.insertPhaseAfter(HttpSendPipeline.Engine, after)
     sendPipeline.intercept(before) {
-        val names = context.put(context.attributes.getOrNull(TRIP) ?: return@intercept)
+        val before = context.put(context.attributes.getOrNull(TRIP) ?: return@intercept)
         try {
             proceed()
         } finally {
-            names.forEach(context.headers::remove)
+            for ((name, values) in before) {
+                context.headers.remove(name)
+                if (values != null) context.headers.appendAll(name, values)
+            }
         }
     }
     sendPipeline.intercept(after) { call ->
@@ -43,12 +47,14 @@ internal fun HttpClient.putKeysOnTheWire() {
         if (call !is HttpClientCall) return@intercept
         // The engine made a copy of what was on the request.
         call.attributes.remove(TRIP)
-        if (trip.hasCarried) proceedWith(Shown(call, trip.names))
+        if (trip.hasCarried) proceedWith(Shown(call, trip))
     }
 }
 
-private fun HttpRequestBuilder.put(trip: Trip): List<String> {
-    val put = trip.headersFor(origin()) { it in headers }
+/** Puts the key there, and returns what stood in its place. */
+private fun HttpRequestBuilder.put(trip: Trip): Map<String, List<String>?> {
+    val put = trip.patchFor(origin()) { it in headers }?.headers.orEmpty()
+    val before = put.associate { (name) -> name to headers.getAll(name)?.toList() }
     for ((name, value) in put) {
         try {
             headers[name] = value
@@ -57,15 +63,25 @@ private fun HttpRequestBuilder.put(trip: Trip): List<String> {
             throw KeySwapException.of("scheme_failed", "the key has letters that Ktor puts into no header")
         }
     }
-    return put.map { it.first }
+    return before
 }
 
 /** A call whose request never had these headers. It keeps nothing of the one that had. */
 @OptIn(InternalAPI::class)
-private class Shown(sent: HttpClientCall, names: List<String>) : HttpClientCall(sent.client) {
+private class Shown(sent: HttpClientCall, trip: Trip) : HttpClientCall(sent.client) {
     init {
-        request = ShownRequest(this, sent.request, names)
-        response = ShownResponse(this, sent.response)
+        request = ShownRequest(this, sent.request, trip.names)
+        response = ShownResponse(this, sent.response, trip.shown(sent))
+    }
+}
+
+/** The headers of a response, whose `Location` quotes no key. */
+private fun Trip.shown(sent: HttpClientCall): Headers {
+    val headers = sent.response.headers
+    val location = headers[HttpHeaders.Location]?.let { masked(sent.request.url.toString(), it) } ?: return headers
+    return Headers.build {
+        appendAll(headers)
+        set(HttpHeaders.Location, location)
     }
 }
 
@@ -80,12 +96,15 @@ private class ShownRequest(override val call: HttpClientCall, sent: HttpRequest,
 }
 
 @OptIn(InternalAPI::class)
-private class ShownResponse(override val call: HttpClientCall, sent: HttpResponse) : HttpResponse() {
+private class ShownResponse(
+    override val call: HttpClientCall,
+    sent: HttpResponse,
+    override val headers: Headers,
+) : HttpResponse() {
     override val status: HttpStatusCode = sent.status
     override val version: HttpProtocolVersion = sent.version
     override val requestTime: GMTDate = sent.requestTime
     override val responseTime: GMTDate = sent.responseTime
-    override val headers: Headers = sent.headers
     override val rawContent: ByteReadChannel = sent.rawContent
     override val coroutineContext: CoroutineContext = sent.coroutineContext
 }

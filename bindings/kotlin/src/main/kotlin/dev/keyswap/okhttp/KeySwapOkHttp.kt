@@ -2,11 +2,12 @@
 
 package dev.keyswap.okhttp
 
+import dev.keyswap.Authorizer
 import dev.keyswap.Classifier
 import dev.keyswap.KeySwap
 import dev.keyswap.KeySwapException
-import dev.keyswap.Keyed
 import dev.keyswap.Scheme
+import dev.keyswap.internal.constants
 import java.io.IOException
 import java.net.ProtocolException
 import okhttp3.HttpUrl
@@ -19,7 +20,7 @@ import okhttp3.ResponseBody.Companion.toResponseBody
 /**
  * Puts keys on the requests of this client that go to [allowedOrigins], and sends again what a rotation makes an
  * API reject. Without a [scheme], as the set says. Requests to other origins, also after a redirect, carry nothing.
- * A body that [is one-shot][okhttp3.RequestBody.isOneShot] is sent once, and so is a request that says
+ * Redirects are followed by the rules of every client of this library. A body that [is one-shot][okhttp3.RequestBody.isOneShot] is sent once, and so is a request that says
  * [`resend(false)`][resend].
  *
  * Call it last: redirects are followed here from then on, as the builder says at that moment and ten at most, since
@@ -39,9 +40,9 @@ public fun OkHttpClient.Builder.keyswap(
     plainHttpAllowed: Boolean = false,
     ownHeaderWins: Boolean = false,
 ): OkHttpClient.Builder {
-    val keyed = Keyed(keys, scheme, allowedOrigins, classifier, plainHttpAllowed, ownHeaderWins)
+    val authorizer = Authorizer(keys, scheme, allowedOrigins, classifier, plainHttpAllowed, ownHeaderWins)
     val isFollowing = build().followRedirects
-    return followRedirects(false).addInterceptor(Following(keyed, isFollowing)).addNetworkInterceptor(Applying)
+    return followRedirects(false).addInterceptor(Following(authorizer, isFollowing)).addNetworkInterceptor(Applying)
 }
 
 /** Whether this request may be sent again with another key; if not, the API's answer is returned. */
@@ -52,10 +53,10 @@ public fun Request.Builder.resend(resend: Boolean): Request.Builder =
 internal object Once
 
 /** The most redirects that a call follows. */
-private const val MOST_REDIRECTS = 10
+private val MOST_REDIRECTS = constants().maxRedirects.toInt()
 
 /** Around a whole call: each hop is a request of its own, with an attempt of its own. */
-private class Following(private val keyed: Keyed, private val isFollowing: Boolean) : Interceptor {
+private class Following(private val authorizer: Authorizer, private val isFollowing: Boolean) : Interceptor {
     override fun intercept(chain: Interceptor.Chain): Response {
         if (chain.followRedirects) {
             val what = "keyswap() follows redirects: call it after followRedirects(), as the last of the builder"
@@ -67,42 +68,20 @@ private class Following(private val keyed: Keyed, private val isFollowing: Boole
         var redirects = 0
         var isKeyed = true
         while (true) {
-            val hop = Hop(keyed, chain, request, began)
+            val hop = Hop(authorizer, chain, request, began)
             // An origin that is not allowed has no say in what keys are used for, not even by a redirect.
             isKeyed = isKeyed && hop.isAtHome
             val response = (if (isKeyed) hop.send() else chain.proceed(request)).after(prior)
-            val next = if (isFollowing) redirect(response, request, chain.followSslRedirects) else null
-            if (next == null || next.body?.isOneShot() == true) return response
+            val next = (if (isFollowing) hop.next(response) else null) ?: return response
+            if (next.url.isHttps != request.url.isHttps && !chain.followSslRedirects) return response
             response.close()
             if (++redirects > MOST_REDIRECTS) throw ProtocolException("Too many follow-up requests: $redirects")
             if (chain.call().isCanceled()) throw IOException("Canceled")
             prior = response
-            request = if (next.url.origin() == request.url.origin()) next else hop.leaving(next)
+            request = next
         }
     }
 }
-
-/** The request that a response leads to, by the rules of OkHttp; null if it is the answer. */
-private fun redirect(response: Response, request: Request, changesTls: Boolean): Request? {
-    if (response.code !in REDIRECTS) return null
-    val url = response.header("Location")?.let(request.url::resolve) ?: return null
-    if (url.isHttps != request.url.isHttps && !changesTls) return null
-    val next = request.newBuilder().url(url)
-    if (becomesGet(request.method, response.code)) {
-        next.method("GET", null)
-        for (name in listOf("Transfer-Encoding", "Content-Length", "Content-Type")) next.removeHeader(name)
-    }
-    if (url.origin() != request.url.origin()) next.removeHeader("Authorization")
-    return next.build()
-}
-
-private fun becomesGet(method: String, status: Int): Boolean = when (method) {
-    "GET", "HEAD", "PROPFIND" -> false
-    "QUERY" -> status == 303
-    else -> status != 307 && status != 308
-}
-
-private val REDIRECTS = setOf(300, 301, 302, 303, 307, 308)
 
 /** This response as that of a later hop, behind what came before it on its own. */
 private fun Response.after(prior: Response?): Response {
