@@ -45,11 +45,7 @@ fn errors(model: &Model) -> String {
     let mut made = String::new();
     for error in &model.errors {
         made += &comment(&error.doc, model, 8);
-        let case = case(&error.name);
-        let _ = match case == error.code {
-            true => writeln!(made, "case {case}"),
-            false => writeln!(made, "case {case} = \"{}\"", error.code),
-        };
+        made += &named(&case(&error.name), &error.code);
     }
     made
 }
@@ -82,21 +78,40 @@ public struct Event: Sendable, CustomStringConvertible {
 
     /// The same in a sentence.
     public var description: String { native.text }
+    /// Its stable name, the same in every language.
+    public var name: String { native.name }
+    /// Which event it is; nil for one that this version does not know.
+    public var kind: Kind? { Kind(rawValue: native.name) }
 ";
 
 fn event(model: &Model) -> String {
     let mut made = EVENT.to_owned();
-    let names: Vec<_> = model.events.iter().map(|event| format!("`{}`", event.name)).collect();
-    let doc = Text::new("Its stable name, the same in every language:");
-    let doc = comment(&doc.and(&format!("{}.", names.join(", "))), model, 8);
-    made += &indented(&format!("{doc}public var name: String {{ native.name }}\n"));
     for field in &model.event_fields {
         let names: Vec<_> =
             model.events_with(&field.name).iter().map(|name| format!("`{name}`")).collect();
         let doc = typed(&field.doc.clone().and(&format!("Of {}.", names.join(", "))), model);
         made += &indented(&(doc + &getter(field)));
     }
-    made + "}\n\n"
+    made + &indented(&kinds(model)) + "}\n\n"
+}
+
+/// Every event that may happen.
+fn kinds(model: &Model) -> String {
+    let mut made =
+        "\n/// What may happen.\npublic enum Kind: String, CaseIterable, Sendable {\n".to_owned();
+    for event in &model.events {
+        made +=
+            &indented(&(comment(&event.doc, model, 12) + &named(&camel(&event.name), &event.name)));
+    }
+    made + "}\n"
+}
+
+/// A case for a word that is the same in every language.
+fn named(case: &str, word: &str) -> String {
+    match case == word {
+        true => format!("case {case}\n"),
+        false => format!("case {case} = \"{word}\"\n"),
+    }
 }
 
 fn stats(model: &Model) -> String {
@@ -135,5 +150,5 @@ fn typed(text: &Text, model: &Model) -> String {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}\n")).collect()
+    text.lines().map(|line| format!("{}\n", format!("    {line}").trim_end())).collect()
 }

@@ -20,16 +20,10 @@ import FoundationNetworking
 /// Plain HTTP on this machine takes no proxy; on Linux, where a variable of the environment names one for it, that is an
 /// error: except this machine in `no_proxy`. What `localhost` is, is for the system to say: write 127.0.0.1 to be sure.
 public final class Client: Sendable {
-    private let keys: KeySwap
     private let base: URL
-    private let authorizer: NativeAuthorizer
-    private let classifier: Classifier?
-    private let statuses: Set<Int>
-    private let headers: [String]
-    private let ownHeaderWins: Bool
+    private let authorizer: Authorizer
     private let outer: Exchange
     private let direct: Exchange
-    private let prepared = Prepared()
 
     /// A request with a header of its own where the key belongs is an error, unless `ownHeaderWins`: then it is sent as
     /// it is.
@@ -40,17 +34,10 @@ public final class Client: Sendable {
         classifier: Classifier? = nil, plainHTTPAllowed: Bool = false, ownHeaderWins: Bool = false,
         configuration: URLSessionConfiguration = .ephemeral
     ) throws {
-        let spec = NativeAuthorizerSpec(
-            scheme: scheme?.native, allowedOrigins: ([baseURL] + allowedOrigins).map(\.absoluteString),
-            plainHttpAllowed: plainHTTPAllowed, judged: classifier?.statuses.map(UInt32.init(truncatingIfNeeded:)),
-            bodyLimit: UInt32(clamping: classifier?.bodyLimit ?? 0))
-        authorizer = try calling { try NativeAuthorizer(keys: keys.native, spec: spec) }
-        self.keys = keys
+        authorizer = try Authorizer(
+            keys, scheme: scheme, allowedOrigins: [baseURL] + allowedOrigins, classifier: classifier,
+            plainHTTPAllowed: plainHTTPAllowed, ownHeaderWins: ownHeaderWins)
         base = baseURL
-        self.classifier = classifier
-        self.ownHeaderWins = ownHeaderWins
-        statuses = Set(authorizer.attention().map(Int.init))
-        headers = authorizer.attentionHeaders()
         outer = Exchange(configuration)
         direct = Exchange.direct(configuration)
     }
@@ -63,7 +50,7 @@ public final class Client: Sendable {
     /// GETs a path below the base, or a whole URL.
     public func data(from path: String) async throws -> (Data, HTTPURLResponse) {
         guard let url = joined(path) else {
-            throw KeyswapError(code: "invalid_config", reason: "not a path, and not a URL")
+            throw KeyswapError(.invalidConfig, "not a path, and not a URL")
         }
         return try await data(for: URLRequest(url: url))
     }
@@ -90,13 +77,13 @@ public final class Client: Sendable {
         var isKeyed = true
         while true {
             let canRepeat = request.httpBodyStream == nil
-            let url = request.url?.absoluteString ?? ""
+            guard let url = request.url else { throw KeyswapError(.invalidConfig, "the request has no URL") }
             // An origin that is not allowed has no say in what keys are used for, not even by a redirect.
-            isKeyed = try isKeyed && calling { try authorizer.admits(url: url) }
+            isKeyed = try isKeyed && authorizer.admits(url)
             let answer =
                 isKeyed
                 ? try await hop(request, url, canRepeat && resend, until)
-                : try await sent(request, outer, .nothing(), isKeyed: false)
+                : try await sent(request, outer, .nothing, isKeyed: false)
             guard hops < mostRedirects, let next = try answer.next(request, canRepeat) else {
                 return try answer.shown(request)
             }
@@ -117,71 +104,62 @@ public final class Client: Sendable {
     // MARK: - One hop
 
     private func hop(
-        _ request: URLRequest, _ url: String, _ replayable: Bool, _ until: ContinuousClock.Instant
+        _ request: URLRequest, _ url: URL, _ isReplayable: Bool, _ until: ContinuousClock.Instant
     ) async throws -> Answer {
         let exchange = try way(url)
-        let attempt: NativeAttempt
+        let attempt: Attempt
         var first: Answer?
         var last: Answer?
-        var step: NativeStep
-        if !prepared.isThrottled(authorizer.isThrottled),
-            let (snapshot, patch) = try prepared.look(keys.epoch, { try calling { try authorizer.snapshot() } })
-        {
+        var step: Attempt.Step
+        if let prepared = authorizer.prepared() {
+            let patch = prepared.patch
             if try yields(request, patch) { return try await sent(request, exchange, patch, isKeyed: false) }
-            let answer = try await sent(patched(request, patch), exchange, patch, isKeyed: true)
-            guard attends(answer.response) else { return answer }
-            attempt = try calling {
-                try authorizer.beginAfter(
-                    snapshot: snapshot, url: url, replayable: replayable, deadlineMs: left(until))
-            }
+            let answer = try await sent(request, exchange, patch, isKeyed: true)
+            guard authorizer.attends(to: answer.response) else { return answer }
+            attempt = try authorizer.begin(after: prepared, url, isReplayable: isReplayable, patience: left(until))
             last = answer
-            step = try show(attempt, answer, nil)
+            step = try attempt.received(answer.response)
         } else {
-            attempt = try calling {
-                try authorizer.begin(url: url, replayable: replayable, deadlineMs: left(until))
-            }
-            step = try calling { try attempt.step() }
+            attempt = try authorizer.begin(url, isReplayable: isReplayable, patience: left(until))
+            step = try attempt.step
         }
-        defer { attempt.end() }
+        defer { attempt.close() }
         while true {
             switch step {
             case .send:
-                let patch = try calling { try attempt.apply(method: request.httpMethod ?? "GET", url: url) }
+                let patch = try await attempt.apply(
+                    method: request.httpMethod ?? "GET", url: url, headers: request.allHTTPHeaderFields ?? [:],
+                    body: request.httpBody)
                 if try yields(request, patch) { return try await sent(request, exchange, patch, isKeyed: false) }
                 // The first rejection is about the credential that was in use.
-                if first == nil, last != nil, try calling({ try attempt.isRejected() }) { first = last }
+                if first == nil, last != nil, try attempt.isRejected { first = last }
                 do {
-                    let answer = try await sent(patched(request, patch), exchange, patch, isKeyed: true)
+                    let answer = try await sent(request, exchange, patch, isKeyed: true)
                     last = answer
-                    step = try show(attempt, answer, nil)
+                    step = try attempt.received(answer.response)
                 } catch let error as URLError {
-                    _ = try? attempt.failed(failure: failure(error))
+                    _ = try? attempt.failed(failure(error))
                     throw error
                 }
             case .wait:
-                step = try await waiting { try await attempt.wait(job: $0) }
-            case .needBody:
+                step = try await attempt.wait()
+            case .needBody(let most):
                 guard let last else { throw absent }
-                let limit = try calling { try attempt.bodyLimit() }
-                step = try show(attempt, last, last.data.prefix(Int(limit)))
-            case .fail:
-                try calling { try attempt.check() }
-                throw absent
+                step = try attempt.received(last.response, body: last.data.prefix(most))
+            case .fail(let error):
+                throw error
             case .return:
                 guard let last else { throw absent }
-                return try calling { try attempt.isRejected() } ? first ?? last : last
+                return try attempt.isRejected ? first ?? last : last
             }
         }
     }
 
-    private var absent: KeyswapError { KeyswapError(code: "transport", reason: "there is no response") }
+    private var absent: KeyswapError { KeyswapError(.transport, "there is no response") }
 
-    private func left(_ until: ContinuousClock.Instant) -> UInt64 {
-        let left = (until - .now).components
-        return UInt64(clamping: left.seconds * 1000 + left.attoseconds / 1_000_000_000_000_000)
-    }
+    private func left(_ until: ContinuousClock.Instant) -> TimeInterval { max(0, (until - .now) / .seconds(1)) }
 
-    private func failure(_ error: URLError) -> NativeFailure {
+    private func failure(_ error: URLError) -> Attempt.Failure {
         switch error.code {
         case .timedOut: .timeout
         case .cannotConnectToHost, .cannotFindHost, .dnsLookupFailed, .notConnectedToInternet: .connect
@@ -190,69 +168,29 @@ public final class Client: Sendable {
     }
 
     /// The session that a key for this URL may take.
-    private func way(_ url: String) throws -> Exchange {
-        guard try calling({ try authorizer.goesDirect(url: url) }) else { return outer }
-        guard let host = URL(string: url)?.host, !isProxied(host) else {
+    private func way(_ url: URL) throws -> Exchange {
+        guard try calling({ try authorizer.native.goesDirect(url: url.absoluteString) }) else { return outer }
+        guard let host = url.host, !isProxied(host) else {
             throw KeyswapError(
-                code: "insecure_url",
-                reason: "plain HTTP to this machine would go through a proxy, which could read the key: name it in "
-                    + "the variable no_proxy, or use https")
+                .insecureURL,
+                "plain HTTP to this machine would go through a proxy, which could read the key: name it in the "
+                    + "variable no_proxy, or use https")
         }
         return direct
     }
 
+    /// Sends a request with what a patch puts on it; as its caller made it, if it is not keyed.
     private func sent(
-        _ request: URLRequest, _ exchange: Exchange, _ patch: NativePatch, isKeyed: Bool
+        _ request: URLRequest, _ exchange: Exchange, _ patch: Patch, isKeyed: Bool
     ) async throws -> Answer {
-        let (data, response) = try await exchange.send(request, isKeyed: isKeyed)
+        var sent = request
+        if isKeyed { try patch.apply(to: &sent) }
+        let (data, response) = try await exchange.send(sent, isKeyed: isKeyed)
         return Answer(data: data, response: response, patch: patch)
     }
 
-    private func show(_ attempt: NativeAttempt, _ answer: Answer, _ body: Data?) throws -> NativeStep {
-        var turns: [String] = []
-        var record: [String: String] = [:]
-        for (name, value) in answer.response.allHeaderFields {
-            let (name, value) = ("\(name)".lowercased(), "\(value)")
-            turns += [name, value]
-            record[name] = value
-        }
-        if record["retry-after"] != nil { prepared.throttle() }
-        let status = answer.response.statusCode
-        let said = classifier.flatMap {
-            $0.statuses.contains(status) ? $0.judge(status, record, body).native : nil
-        }
-        return try calling {
-            try attempt.response(status: UInt32(status), headers: turns, body: body, said: said)
-        }
-    }
-
-    private func attends(_ response: HTTPURLResponse) -> Bool {
-        statuses.contains(response.statusCode)
-            || headers.contains { response.value(forHTTPHeaderField: $0) != nil }
-    }
-
-    /// Whether a request goes out as its caller made it, because its own header wins.
-    private func yields(_ request: URLRequest, _ patch: NativePatch) throws -> Bool {
-        let turns = patch.reveal()
-        let names = stride(from: 0, to: turns.count - 1, by: 2).map { turns[$0] }
-        guard let own = names.first(where: { request.value(forHTTPHeaderField: $0) != nil }) else { return false }
-        if ownHeaderWins { return true }
-        throw KeyswapError(
-            code: "invalid_config",
-            reason: "the request has a header \(own) of its own, where the key belongs: leave it out, or say that it wins")
-    }
-
-    private func patched(_ request: URLRequest, _ patch: NativePatch) throws -> URLRequest {
-        var sent = request
-        let turns = patch.reveal()
-        for at in stride(from: 0, to: turns.count - 1, by: 2) {
-            sent.setValue(turns[at + 1], forHTTPHeaderField: turns[at])
-        }
-        if turns.isEmpty, let url = request.url {
-            let revealed = try calling { try patch.revealUrl(url: url.absoluteString) }
-            sent.url = URL(string: revealed)
-        }
-        return sent
+    private func yields(_ request: URLRequest, _ patch: Patch) throws -> Bool {
+        try authorizer.yields(patch) { request.value(forHTTPHeaderField: $0) != nil }
     }
 }
 
@@ -263,7 +201,7 @@ extension Client: CustomStringConvertible, CustomReflectable {
 }
 
 /// The most redirects that a request follows.
-private let mostRedirects = 10
+private let mostRedirects = Int(constants().maxRedirects)
 
 /// The variables that name a proxy for plain HTTP, where the system's library reads them.
 private let proxyVariables = ["http_proxy", "all_proxy", "ALL_PROXY"]

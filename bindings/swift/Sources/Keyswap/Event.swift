@@ -11,10 +11,10 @@ public struct Event: Sendable, CustomStringConvertible {
 
     /// The same in a sentence.
     public var description: String { native.text }
-    /// Its stable name, the same in every language: `fetched`, `not_modified`, `fetch_failed`, `swapped`,
-    /// `candidate`, `promoted`, `rejected`, `fell_back`, `rolled_back`, `expired`, `revoked`, `exhausted`,
-    /// `recovered`, `lagging`, `push_lost`, `clock_jumped`, `lagged`.
+    /// Its stable name, the same in every language.
     public var name: String { native.name }
+    /// Which event it is; nil for one that this version does not know.
+    public var kind: Kind? { Kind(rawValue: native.name) }
     /// The number of the generation. Of `fetched`, `not_modified`, `swapped`.
     public var generation: UInt64? { native.generation }
     /// The id of the newest credential. Of `fetched`.
@@ -61,6 +61,46 @@ public struct Event: Sendable, CustomStringConvertible {
     public var by: Duration? { native.byMs.map { .milliseconds(Int64(clamping: $0)) } }
     /// How many events this observer missed. Of `lagged`.
     public var missed: UInt64? { native.missed }
+
+    /// What may happen.
+    public enum Kind: String, CaseIterable, Sendable {
+        /// A new generation arrived.
+        case fetched
+        /// The source has nothing newer.
+        case notModified = "not_modified"
+        /// A fetch failed. What is held stays in use; it is tried again by itself.
+        case fetchFailed = "fetch_failed"
+        /// A newer credential was taken into use at once, because the one before is gone or about to end.
+        case swapped
+        /// A newer credential is there and is tried by one request at a time.
+        case candidate
+        /// The candidate is now in use.
+        case promoted
+        /// The API rejected a credential of the set, or it could not be put on a request.
+        case rejected
+        /// The credential in use was rejected again and again while an older one was accepted, or no request could
+        /// carry it.
+        case fellBack = "fell_back"
+        /// The provider went back to a credential that was in use before.
+        case rolledBack = "rolled_back"
+        /// The credential in use ended and nothing else is usable.
+        case expired
+        /// The provider revoked credentials; they are never used again.
+        case revoked
+        /// Every credential was rejected and nothing newer could be had: requests fail fast for a while.
+        case exhausted
+        /// Fetching works again, or the API accepts a credential again, or an older answer was believed.
+        case recovered
+        /// The newest credential has been there for this long, and is still not in use.
+        case lagging
+        /// The push channel was silent for longer than its heartbeat, or was closed because it sent far more than
+        /// there can be to tell. Polling goes on.
+        case pushLost = "push_lost"
+        /// The machine slept, or its wall clock was set. Everything was looked at again.
+        case clockJumped = "clock_jumped"
+        /// This observer was too slow and missed so many events.
+        case lagged
+    }
 }
 
 /// What was counted so far.

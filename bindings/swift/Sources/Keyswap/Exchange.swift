@@ -9,27 +9,24 @@ import FoundationNetworking
 struct Answer {
     let data: Data
     let response: HTTPURLResponse
-    let patch: NativePatch
+    let patch: Patch
 
     /// The request that a redirect asks for; nil if this is the answer. Where it leads is the core's to say.
-    func next(_ request: URLRequest, _ replayable: Bool) throws -> URLRequest? {
+    func next(_ request: URLRequest, _ isReplayable: Bool) throws -> URLRequest? {
         guard (300..<400).contains(response.statusCode), let url = request.url,
-            let location = response.value(forHTTPHeaderField: "location")
+            let location = response.value(forHTTPHeaderField: "location"),
+            let hop = try patch.follow(
+                method: request.httpMethod ?? "GET", url: url, isReplayable: isReplayable,
+                status: response.statusCode, location: location)
         else { return nil }
-        let led = try calling {
-            try patch.follow(
-                method: request.httpMethod ?? "GET", url: url.absoluteString, replayable: replayable,
-                status: UInt32(response.statusCode), location: location)
-        }
-        guard let led, let to = URL(string: led.url) else { return nil }
         var next = request
-        next.url = to
-        next.httpMethod = led.method
-        if led.dropsBody {
+        next.url = hop.url
+        next.httpMethod = hop.method
+        if hop.dropsBody {
             next.httpBodyStream = nil
             next.httpBody = nil
         }
-        for name in led.drops { next.setValue(nil, forHTTPHeaderField: name) }
+        for name in hop.drops { next.setValue(nil, forHTTPHeaderField: name) }
         return next
     }
 
@@ -37,7 +34,7 @@ struct Answer {
     func shown(_ request: URLRequest) throws -> (Data, HTTPURLResponse) {
         guard let url = request.url else { return (data, response) }
         let location = response.value(forHTTPHeaderField: "location")
-        let masked = try calling { try location.flatMap { try patch.masked(url: url.absoluteString, location: $0) } }
+        let masked = try location.flatMap { try patch.masked(url: url, location: $0) }
         guard masked != nil || response.url != url else { return (data, response) }
         var fields: [String: String] = [:]
         for (name, value) in response.allHeaderFields {
@@ -47,35 +44,6 @@ struct Answer {
         let shown = HTTPURLResponse(
             url: url, statusCode: response.statusCode, httpVersion: "HTTP/1.1", headerFields: fields)
         return (data, shown ?? response)
-    }
-}
-
-/// What requests of one epoch are sent with.
-final class Prepared: @unchecked Sendable {
-    private let lock = NSLock()
-    private var held: (epoch: UInt64, snapshot: NativeSnapshot, patch: NativePatch?)?
-    private var mayBeThrottled = false
-
-    /// The API asked for fewer requests; the core knows when that is over.
-    func throttle() { lock.withLock { mayBeThrottled = true } }
-
-    func isThrottled(_ ask: () -> Bool) -> Bool {
-        guard lock.withLock({ mayBeThrottled }) else { return false }
-        let still = ask()
-        lock.withLock { mayBeThrottled = still }
-        return still
-    }
-
-    /// Nil if a request has to begin an attempt. The core is asked once an epoch.
-    func look(
-        _ epoch: UInt64, _ read: () throws -> NativeSnapshot
-    ) throws -> (NativeSnapshot, NativePatch)? {
-        let known = lock.withLock { held?.epoch == epoch ? held : nil }
-        if let known { return known.patch.map { (known.snapshot, $0) } }
-        let snapshot = try read()
-        let patch = snapshot.patch()
-        if snapshot.epoch() == epoch { lock.withLock { held = (epoch, snapshot, patch) } }
-        return patch.map { (snapshot, $0) }
     }
 }
 

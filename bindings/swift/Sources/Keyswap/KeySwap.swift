@@ -40,7 +40,10 @@ public struct CredentialSet: Sendable {
     /// Newest first.
     public let previous: [Credential]
     public let next: Credential?
+    /// The ids that it revokes.
     public let revoked: [String]
+    public let scopes: [String]
+    public let audience: [String]
 }
 
 /// Follows one source and always holds a fresh credential.
@@ -96,7 +99,8 @@ public final class KeySwap: Sendable {
         guard let set = native.credentials() else { return nil }
         return CredentialSet(
             generation: set.generation, primary: set.primary.map(Credential.init),
-            previous: set.previous.map(Credential.init), next: set.next.map(Credential.init), revoked: set.revoked)
+            previous: set.previous.map(Credential.init), next: set.next.map(Credential.init), revoked: set.revoked,
+            scopes: set.scopes, audience: set.audience)
     }
 
     /// What was counted so far.
@@ -107,8 +111,7 @@ public final class KeySwap: Sendable {
     /// - Throws: the error of the fetch that runs, should it fail; `timeout`; `CancellationError`.
     public func ready(timeout: TimeInterval? = nil) async throws {
         _ = try cache.held
-        let limit = try timeout.map { try millis($0, "timeout") }
-        try await waiting { [native] in try await native.ready(timeoutMs: limit, job: $0) }
+        try await waiting { [native] in try await native.ready(timeout: timeout, job: $0) }
     }
 
     /// Fetches now, or as soon as the floor between two fetches allows, and waits for the outcome.
@@ -116,8 +119,7 @@ public final class KeySwap: Sendable {
     /// - Throws: the error of that fetch; what was held is still held.
     public func refresh(timeout: TimeInterval? = nil) async throws {
         _ = try cache.held
-        let limit = try timeout.map { try millis($0, "timeout") }
-        try await waiting { [native] in try await native.refresh(timeoutMs: limit, job: $0) }
+        try await waiting { [native] in try await native.refresh(timeout: timeout, job: $0) }
     }
 
     /// Says that something newer may be there, for programs with a push channel of their own.
@@ -125,29 +127,23 @@ public final class KeySwap: Sendable {
         native.hint(generation: generation, immediate: immediate)
     }
 
-    /// The app is in the foreground again: the clocks are looked at, and what is due is done.
-    public func enteredForeground() { native.enteredForeground() }
+    /// The app is in the foreground again: what is due is done at once.
+    public func enteredForeground() { native.wake() }
 
-    /// The app leaves the foreground.
-    public func enteredBackground() { native.enteredBackground() }
+    /// The app leaves the foreground: what is due is done while there is time.
+    public func enteredBackground() { native.wake() }
 
-    /// The device changed its network.
-    public func networkChanged() { native.networkChanged() }
+    /// The device changed its network: what failed is tried again now.
+    public func networkChanged() {
+        native.wake()
+        native.hint(generation: nil, immediate: true)
+    }
 
-    /// What happens from now on: `for await event in keys.events`. It ends with the handle.
+    /// What happens from now on: `for await event in keys.events`. It ends with the handle, and does not keep it alive.
+    /// Who is slow is told how many events were missed (`lagged`).
     public var events: AsyncStream<Event> {
         let events = native.events()
-        return AsyncStream(bufferingPolicy: .bufferingNewest(256)) { stream in
-            let job = NativeJob()
-            let reading = Task {
-                while let event = try? await events.next(job: job) { stream.yield(Event(event)) }
-                stream.finish()
-            }
-            stream.onTermination = { _ in
-                job.cancel()
-                reading.cancel()
-            }
-        }
+        return AsyncStream { try? await waiting { try await events.next(job: $0) }.map(Event.init) }
     }
 
     /// Ends it, for all that use it. Afterwards nothing is usable.
@@ -175,7 +171,7 @@ final class Cache: NativeWatcher, @unchecked Sendable {
     var held: Credential? {
         get throws {
             try lock.withLock {
-                if isClosed { throw KeyswapError(code: "closed", reason: "the handle was closed") }
+                if isClosed { throw KeyswapError(.closed, "the handle was closed") }
                 return credential
             }
         }

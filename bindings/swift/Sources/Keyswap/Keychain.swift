@@ -23,7 +23,7 @@ public final class Keychain: SecretStorage {
         item[kSecAttrAccessible] = kSecAttrAccessibleAfterFirstUnlockThisDeviceOnly
         let status = SecItemAdd(item as CFDictionary, nil)
         guard status == errSecSuccess else {
-            throw KeyswapError(code: "source_failed", reason: "the keychain refused to store it: \(status)")
+            throw KeyswapError(.sourceFailed, "the keychain refused to store it: \(status)")
         }
     }
 
@@ -34,7 +34,7 @@ public final class Keychain: SecretStorage {
         switch SecItemCopyMatching(asked as CFDictionary, &found) {
         case errSecSuccess: return (found as? Data).map { String(decoding: $0, as: UTF8.self) }
         case errSecItemNotFound: return nil
-        case let status: throw KeyswapError(code: "source_failed", reason: "was refused by the keychain: \(status)")
+        case let status: throw KeyswapError(.sourceFailed, "was refused by the keychain: \(status)")
         }
     }
 

@@ -1,33 +1,37 @@
 import Foundation
 import KeySwapNative
 
-/// The one error of this package. `code` says what happened, in a word that is the same in every language, and the
-/// description what to do about it. It never holds key material.
+/// The one error of this package. `code` says what happened, in a word that is the same in every language, and `message`
+/// what to do about it. It never holds key material.
 public struct KeyswapError: LocalizedError, Sendable, CustomStringConvertible {
     public let code: String
-    public let reason: String
+    public let message: String
     /// The HTTP status, if there was one.
     public let status: Int?
     /// How long to stay away, if that was said.
     public let retryAfter: Duration?
+    /// Whether trying again soon is unlikely to help.
+    public let isLasting: Bool
 
-    public var description: String { "\(code): \(reason)" }
-    public var errorDescription: String? { reason }
+    public var description: String { "\(code): \(message)" }
+    public var errorDescription: String? { message }
 
-    init(code: String, reason: String) {
-        self.code = code
-        self.reason = reason
+    init(_ kind: Code, _ message: String) {
+        code = kind.rawValue
+        self.message = message
         status = nil
         retryAfter = nil
+        isLasting = kind == .invalidConfig || kind == .insecureURL
     }
 
     init(_ native: NativeError) {
         switch native {
-        case let .Failed(code, reason, status, retryAfterMs):
-            self.code = code
-            self.reason = reason
-            self.status = status.map(Int.init)
-            retryAfter = retryAfterMs.map { .milliseconds(Int64($0)) }
+        case .Failed(let record):
+            code = record.code
+            message = record.message
+            status = record.status.map(Int.init)
+            retryAfter = record.retryAfterMs.map { .milliseconds(Int64(clamping: $0)) }
+            isLasting = record.lasting
         }
     }
 

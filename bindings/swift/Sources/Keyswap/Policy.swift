@@ -112,7 +112,7 @@ public struct Policy: Sendable, Equatable, Codable {
         do {
             return String(decoding: try encoder.encode(self), as: UTF8.self)
         } catch {
-            throw KeyswapError(code: "invalid_config", reason: "invalid policy: a number is not finite")
+            throw KeyswapError(.invalidConfig, "invalid policy: a number is not finite")
         }
     }
 }

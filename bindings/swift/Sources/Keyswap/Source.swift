@@ -1,7 +1,7 @@
 import Foundation
 import KeySwapNative
 
-/// Where sets come from. One is followed once.
+/// Where sets come from.
 public struct Source: Sendable {
     let native: NativeSource
 
@@ -23,18 +23,16 @@ public struct Source: Sendable {
         clientCertificate: String? = nil, clientCertificateFile: String? = nil, app: String? = nil,
         plainHTTPAllowed: Bool = false, regions: [Source] = []
     ) throws -> Source {
-        let spec = NativeEndpointSpec(
+        let options = NativeEndpointOptions(
             url: url.absoluteString, bootstrap: bootstrap.map { NativeSecret(text: $0) },
-            bootstrapFile: bootstrapFile, bootstrapStorage: bootstrapStorage.map(Loading.init),
-            noBootstrap: noBootstrap,
-            timeoutMs: try timeout.map { try millis($0, "timeout") }, push: push,
-            heartbeatMs: try heartbeat.map { try millis($0, "heartbeat") }, signedBy: signedBy,
-            rootCertificates: rootCertificates, rootCertificatesFile: rootCertificatesFile,
+            bootstrapFile: bootstrapFile, noBootstrap: noBootstrap, timeout: timeout, push: push,
+            heartbeat: heartbeat, signedBy: signedBy, setName: setName, rootCertificates: rootCertificates,
+            rootCertificatesFile: rootCertificatesFile,
             clientCertificate: clientCertificate.map { NativeSecret(text: $0) },
-            clientCertificateFile: clientCertificateFile, setName: setName, app: app,
-            plainHttpAllowed: plainHTTPAllowed)
+            clientCertificateFile: clientCertificateFile, app: app, plainHttpAllowed: plainHTTPAllowed)
         return Source(native: try calling {
-            try regions.reduce(try NativeSource.endpoint(spec: spec)) { try $0.or(other: $1.native) }
+            let first = try NativeSource.endpoint(options: options, storage: bootstrapStorage.map(Loading.init))
+            return try regions.reduce(first) { try $0.or(other: $1.native) }
         })
     }
 
@@ -140,13 +138,24 @@ private final class Asking: NativeFunction {
 
     init(_ ask: @escaping @Sendable () async throws -> Document) { self.ask = ask }
 
-    func fetch() async throws -> NativeSecret {
-        do {
-            return try await ask().secret()
-        } catch {
-            throw NativeForeignError.Failed(reason: "threw \(type(of: error))")
-        }
+    func begin(answer: NativeAnswer) -> NativePending {
+        Running(
+            Task { [ask] in
+                do {
+                    answer.settle(returned: try await ask().secret(), failure: nil)
+                } catch {
+                    answer.settle(returned: nil, failure: thrown(error))
+                }
+            })
     }
+}
+
+private final class Running: NativePending {
+    private let task: Task<Void, Never>
+
+    init(_ task: Task<Void, Never>) { self.task = task }
+
+    func cancel() { task.cancel() }
 }
 
 private final class Loading: NativeStorage {
@@ -158,9 +167,9 @@ private final class Loading: NativeStorage {
         do {
             return try storage.load().map { NativeSecret(text: $0) }
         } catch let error as KeyswapError {
-            throw NativeForeignError.Failed(reason: error.reason)
+            throw NativeForeignError.Failed(reason: error.message)
         } catch {
-            throw NativeForeignError.Failed(reason: "threw \(type(of: error))")
+            throw NativeForeignError.Failed(reason: thrown(error))
         }
     }
 }
@@ -171,11 +180,4 @@ private final class Reachability: NativeReachability {
     init(_ ask: @escaping @Sendable () -> Bool) { self.ask = ask }
 
     func isReachable() throws -> Bool { ask() }
-}
-
-func millis(_ seconds: TimeInterval, _ what: String) throws -> UInt64 {
-    guard seconds.isFinite, seconds >= 0, seconds < 1e12 else {
-        throw KeyswapError(code: "invalid_config", reason: "\(what) must be a number of seconds, zero or more")
-    }
-    return UInt64(seconds * 1000)
 }

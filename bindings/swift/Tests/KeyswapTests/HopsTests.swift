@@ -122,7 +122,7 @@ final class HopsTests: XCTestCase {
             _ = try await client(keys, [api]).data(for: own)
             XCTFail("it was sent")
         } catch let error as KeyswapError {
-            XCTAssert(error.kind == .invalidConfig && error.reason.contains("x-api-key"), "\(error)")
+            XCTAssert(error.kind == .invalidConfig && error.message.contains("x-api-key"), "\(error)")
         }
         XCTAssert(api.asked.isEmpty)
         let yielding = try client(keys, [api], ownHeaderWins: true)

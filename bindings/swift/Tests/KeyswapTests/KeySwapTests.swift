@@ -28,8 +28,10 @@ final class KeySwapTests: XCTestCase {
         let events = keys.events
         try await world.step("revoke")
         try await keys.refresh(timeout: 10)
-        for await event in events where event.name == "swapped" {
-            XCTAssertEqual(event.to, "k2")
+        for await event in events where event.kind == .swapped {
+            XCTAssertEqual([event.from, event.to, event.name], ["k1", "k2", "swapped"])
+            XCTAssertEqual(event.generation, keys.stats.generation)
+            XCTAssertNil(event.missed)
             break
         }
         XCTAssertEqual(try keys.current.id, "k2")
@@ -78,10 +80,8 @@ final class KeySwapTests: XCTestCase {
         let keys = try KeySwap(.env("X"))
         let origin = await code { _ = try Client(keys, baseURL: URL(string: "http://api.example.com")!) }
         XCTAssertEqual(origin, "insecure_url")
-        let twice = try Source.endpoint(url)
-        _ = try KeySwap(twice)
-        let again = await code { _ = try KeySwap(twice) }
-        XCTAssertEqual(again, "invalid_config")
+        let bare = await code { _ = try KeySwap(.endpoint(url, bootstrap: "b", noBootstrap: true)) }
+        XCTAssertEqual(bare, "invalid_config")
     }
 
     func testAPolicyHasAPropertyForEachNumberOfTheCore() throws {
@@ -103,8 +103,49 @@ final class KeySwapTests: XCTestCase {
         XCTAssertNoThrow(try KeySwap(.env("X"), policy: policy))
     }
 
-    func testEachCodeOfTheCoreHasACase() {
-        XCTAssertEqual(Set(KeyswapError.Code.allCases.map(\.rawValue)), Set(KeySwapNative.errorCodes()))
+    func testEachWordOfTheCoreHasACase() {
+        XCTAssertEqual(Set(KeyswapError.Code.allCases.map(\.rawValue)), Set(constants().errorCodes))
+        XCTAssertEqual(Set(Event.Kind.allCases.map(\.rawValue)), Set(constants().eventNames))
+    }
+
+    func testAnErrorSaysWhetherWaitingHelpsAndForHowLong() async throws {
+        let world = try World()
+        defer { world.stop() }
+        let keys = try await world.ready()
+        for (fault, kind, isLasting) in [
+            ("unknown_set", KeyswapError.Code.unknownSet, true), ("rate_limited", .throttled, false),
+        ] {
+            try await world.step(
+                "endpoint", kind == .throttled ? ["fault": fault, "retry_after": 3] : ["fault": fault])
+            do {
+                try await keys.refresh(timeout: 10)
+                XCTFail("it was served")
+            } catch let error as KeyswapError {
+                XCTAssertEqual([error.kind], [kind])
+                XCTAssertEqual(error.isLasting, isLasting)
+                XCTAssertEqual(error.retryAfter, kind == .throttled ? .seconds(3) : nil)
+                XCTAssertEqual(error.status, kind == .throttled ? 429 : 404)
+            }
+        }
+    }
+
+    func testAHandleIsToldOfItsDeviceAndTellsItsLog() async throws {
+        let world = try World()
+        defer { world.stop() }
+        let lines = Lines()
+        try Log.install { _, event, text in lines.add(event, text) }
+        defer { try? Log.install(nil) }
+        let keys = try await world.ready()
+        let before = keys.stats.fetchesNotModified
+        keys.enteredBackground()
+        keys.enteredForeground()
+        keys.networkChanged()
+        while keys.stats.fetchesNotModified == before { try await Task.sleep(for: .milliseconds(10)) }
+        try await world.step("revoke")
+        try await keys.refresh(timeout: 10)
+        while !lines.has("swapped") { try await Task.sleep(for: .milliseconds(10)) }
+        let secret = try XCTUnwrap(keys.current.reveal())
+        XCTAssertFalse(lines.has(secret))
     }
 
     func testWaitsEndByTheirLimitAndWithTheirTask() async throws {
@@ -220,4 +261,13 @@ actor Answers {
 
     func set(_ answer: @escaping @Sendable () throws -> Document) { self.answer = answer }
     func next() throws -> Document { try answer() }
+}
+
+/// What a log was told.
+private final class Lines: @unchecked Sendable {
+    private let lock = NSLock()
+    private var told = ""
+
+    func add(_ event: String, _ text: String) { lock.withLock { told += "\(event): \(text)\n" } }
+    func has(_ text: String) -> Bool { lock.withLock { told.contains(text) } }
 }
