@@ -130,8 +130,9 @@ fn joined(of: &str, name: &str) -> String {
     if of.is_empty() { name.to_owned() } else { format!("{of}.{name}") }
 }
 
-/// The identifier that this begins with.
+/// The identifier that this begins with, which is quoted where it is a word of the language.
 fn word(text: &str) -> &str {
+    let text = text.strip_prefix('`').unwrap_or(text);
     let end = text.find(|letter: char| !letter.is_alphanumeric() && letter != '_');
     &text[..end.unwrap_or(text.len())]
 }
