@@ -17,6 +17,8 @@ mod parity;
 mod python;
 mod read;
 mod regions;
+mod signature;
+mod stubs;
 mod swift;
 mod text;
 mod typescript;
@@ -43,13 +45,14 @@ pub fn generate(root: &Path) -> Result<Generated> {
     let files = Files::new(root);
     let model = read::model(&files)?;
     python::write(&model, &files)?;
+    stubs::write(&model, &files)?;
     typescript::write(&model, &files)?;
     kotlin::write(&model, &files)?;
     swift::write(&model, &files)?;
     markdown::write(&model, &files)?;
     versions::write(&model.version, &files)?;
-    options::check(&model, &files)?;
-    parity::check(&model, &files)?;
+    let options = options::check(&model, &files)?;
+    parity::check(&model, &options, &files)?;
     Ok(files.done())
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     Files, Result, kotlin,
     model::Model,
-    names::{LANGUAGES, Name},
+    names::{Kind, LANGUAGES, Name, Names},
 };
 
 const FILE: &str = "bindings/PARITY.md";
@@ -38,11 +38,15 @@ const MEMBERS_APART: &[&str] = &[
     "adapters",
 ];
 
-pub(crate) fn check(model: &Model, files: &Files<'_>) -> Result<()> {
+pub(crate) fn check(model: &Model, options: &[Names], files: &Files<'_>) -> Result<()> {
     let rows = rows(&files.read(FILE)?)?;
     let mut wrong = Vec::new();
     let languages: Vec<_> = (0..LANGUAGES.len())
-        .map(|nth| Common::new(nth, model, files, &rows, &mut wrong))
+        .map(|nth| {
+            let mut names = LANGUAGES[nth].names(files)?;
+            names.extend(options[nth].iter().cloned());
+            Ok(Common::new(nth, model, &names, &rows, &mut wrong))
+        })
         .collect::<Result<_>>()?;
     let all: BTreeMap<&str, Option<&str>> = languages
         .iter()
@@ -143,61 +147,53 @@ impl Common {
     fn new(
         nth: usize,
         model: &Model,
-        files: &Files<'_>,
+        names: &Names,
         rows: &[Row],
         wrong: &mut Vec<String>,
-    ) -> Result<Self> {
-        let language = &LANGUAGES[nth];
-        let names = language.names(files)?;
+    ) -> Self {
+        let language = LANGUAGES[nth].name;
         let written: BTreeSet<String> = names.iter().map(Name::written).collect();
         let mut called: BTreeMap<&str, &str> = BTreeMap::new();
         for row in rows {
             for name in row.called(nth) {
                 if !written.contains(name) {
-                    wrong.push(format!(
-                        "{} has no `{name}` that could be `{}`",
-                        language.name, row.names[0]
-                    ));
+                    wrong.push(format!("`{}` is no `{name}` in {language}", row.names[0]));
                 }
                 called.insert(name, &row.names[0]);
             }
         }
-        let kind =
-            |of: &str| called.get(of).map_or_else(|| of.to_owned(), |name| (*name).to_owned());
         let mut of = BTreeMap::new();
-        for name in &names {
-            let of_type = (!name.of.is_empty()).then(|| kind(&name.of));
-            let usual = of_type
-                .as_ref()
-                .map_or_else(|| name.common(), |of| format!("{of}.{}", name.common()));
-            if is_described(model, name, of_type.as_deref()) {
+        for name in names {
+            // Options stand with what they are of in the common form already.
+            let is_of = called.get(&*name.of).filter(|_| name.kind != Kind::Option);
+            let is_of = is_of.map_or(&*name.of, |common| *common);
+            if is_described(model, name, is_of) {
                 continue;
             }
-            let common = match called.get(&*name.written()) {
-                Some(common) if *common == usual => {
-                    wrong.push(format!("`{usual}` has its common name in {}", language.name));
-                    usual
-                }
-                Some(common) => (*common).to_owned(),
-                None => usual,
-            };
-            let of_type = type_of(&common);
-            of.insert(common, of_type);
+            let usual = name.common(is_of);
+            let common = called.get(&*name.written()).map_or(&*usual, |common| *common);
+            if called.contains_key(&*name.written()) && *common == usual {
+                wrong.push(format!("`{usual}` has its common name in {language}"));
+            }
+            of.insert(common.to_owned(), type_of(common));
         }
-        Ok(Self { of })
+        Self { of }
     }
 }
 
-/// The type that this is a member of: what is a type in one language may be a function of another type elsewhere.
+/// The type that this is of: what is a type in one language may be a function of another type elsewhere.
 fn type_of(common: &str) -> Option<String> {
+    if let Some((of, _)) = common.split_once('(') {
+        return Some(of.to_owned());
+    }
     let (of, name) = common.rsplit_once('.')?;
     let is_member = of.starts_with(char::is_uppercase) && name.starts_with(char::is_lowercase);
     is_member.then(|| of.to_owned())
 }
 
-/// Whether the generator writes it, or compares it with the description.
-fn is_described(model: &Model, name: &Name, of: Option<&str>) -> bool {
+/// Whether the generator writes it, or its members are not compared.
+fn is_described(model: &Model, name: &Name, of: &str) -> bool {
     let is_error = |error: &str| name.name == format!("KeySwapException.{}", kotlin::class(error));
-    of.is_some_and(|of| MEMBERS_APART.contains(&of))
+    name.kind == Kind::Member && MEMBERS_APART.contains(&of)
         || model.errors.iter().any(|error| is_error(&error.name))
 }

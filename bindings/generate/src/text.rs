@@ -64,6 +64,11 @@ impl Text {
         self.0.iter().any(|paragraph| paragraph.contains(words))
     }
 
+    /// What stands before these words.
+    pub(crate) fn before(&self, words: &str) -> Option<&str> {
+        self.0.iter().find_map(|paragraph| paragraph.split_once(words)).map(|(before, _)| before)
+    }
+
     /// The same with other words in the place of these.
     pub(crate) fn instead(&self, of: &str, with: &str) -> Self {
         Self(self.0.iter().map(|paragraph| paragraph.replace(of, with)).collect())

@@ -30,6 +30,8 @@ impl Language {
     }
 }
 
+pub(crate) use node::generated;
+
 pub(crate) type Names = BTreeSet<Name>;
 
 /// A name, as its language writes it.
@@ -38,26 +40,49 @@ pub(crate) struct Name {
     /// The type that it is a member of, or nothing.
     pub(crate) of: String,
     pub(crate) name: String,
-    pub(crate) is_type: bool,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Type,
+    /// Or a function or constant, of no type.
+    Member,
+    /// What is passed to make something.
+    Option,
 }
 
 impl Name {
-    fn kind(of: &str, name: &str) -> Self {
-        Self { of: of.to_owned(), name: name.to_owned(), is_type: true }
+    fn kind(name: &str) -> Self {
+        Self { of: String::new(), name: name.to_owned(), kind: Kind::Type }
     }
 
     fn member(of: &str, name: &str) -> Self {
-        Self { of: of.to_owned(), name: name.to_owned(), is_type: false }
+        Self { of: of.to_owned(), name: name.to_owned(), kind: Kind::Member }
     }
 
-    /// `Type`, `function`, `Type.member`.
+    pub(crate) fn option(of: &str, name: &str) -> Self {
+        Self { of: of.to_owned(), name: name.to_owned(), kind: Kind::Option }
+    }
+
+    /// `Type`, `function`, `Type.member`, `Type(option)`.
     pub(crate) fn written(&self) -> String {
-        if self.of.is_empty() { self.name.clone() } else { format!("{}.{}", self.of, self.name) }
+        self.with(&self.of, &self.name)
+    }
+
+    fn with(&self, of: &str, name: &str) -> String {
+        match self.kind {
+            Kind::Option => format!("{of}({name})"),
+            _ => joined(of, name),
+        }
     }
 
     /// The same for all languages: types in capitals, what else there is in lower case.
-    pub(crate) fn common(&self) -> String {
-        if self.is_type { self.name.clone() } else { lower(&self.name) }
+    pub(crate) fn common(&self, of: &str) -> String {
+        match self.kind {
+            Kind::Type => self.name.clone(),
+            _ => self.with(of, &lower(&self.name)),
+        }
     }
 }
 
@@ -97,7 +122,7 @@ fn declared(text: &str, names: &mut Names, line: impl for<'a> Fn(&'a str, &[With
         match line(rest, &within) {
             Line::Type { name, is_public, extends } => {
                 if is_public && is_shown && !extends {
-                    names.insert(Name::kind("", &joined(&of, name)));
+                    names.insert(Name::kind(&joined(&of, name)));
                 }
                 within.push(Within::new(indent, joined(&of, name), rest, is_public));
             }
@@ -131,7 +156,7 @@ fn joined(of: &str, name: &str) -> String {
 }
 
 /// The identifier that this begins with, which is quoted where it is a word of the language.
-fn word(text: &str) -> &str {
+pub(crate) fn word(text: &str) -> &str {
     let text = text.strip_prefix('`').unwrap_or(text);
     let end = text.find(|letter: char| !letter.is_alphanumeric() && letter != '_');
     &text[..end.unwrap_or(text.len())]

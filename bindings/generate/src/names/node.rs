@@ -24,6 +24,12 @@ pub(super) fn names(files: &Files<'_>) -> Result<Names> {
     Ok(names)
 }
 
+/// The members of the generated interfaces of options, those too that are exported as parts of others.
+pub(crate) fn generated(files: &Files<'_>, names: &mut Names) -> Result<()> {
+    read(&files.read(&format!("{FOLDER}/generated/options.ts"))?, None, names);
+    Ok(())
+}
+
 /// Names, and the modules that they come from: `export { type A, b } from './module'`.
 fn exported(index: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -61,7 +67,7 @@ fn read(source: &str, wanted: Option<&str>, names: &mut Names) -> bool {
                     names.insert(Name::member("", name));
                     continue;
                 }
-                names.insert(Name::kind("", name));
+                names.insert(Name::kind(name));
                 is_alternatives = kind == "type";
                 of = Some(name.to_owned());
                 if is_alternatives {

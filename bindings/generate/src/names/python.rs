@@ -30,7 +30,7 @@ pub(super) fn names(files: &Files<'_>) -> Result<Names> {
             let home = imported.get(&*name).map_or(&**module, |module| module);
             let shown = format!("{prefix}{name}");
             if name.starts_with(char::is_uppercase) {
-                names.insert(Name::kind("", &shown));
+                names.insert(Name::kind(&shown));
             } else {
                 names.insert(Name::member("", &shown));
             }

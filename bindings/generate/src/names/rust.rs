@@ -41,7 +41,7 @@ pub(super) fn names(files: &Files<'_>) -> Result<Names> {
                 names.insert(Name::member("", name));
             }
             ([name], _) => {
-                names.insert(Name::kind("", name));
+                names.insert(Name::kind(name));
             }
             ([of, name], _) if *name != "new" && !is_of_trait => {
                 names.insert(Name::member(of, name));
