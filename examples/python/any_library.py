@@ -32,9 +32,9 @@ def get(path: str) -> tuple[int, bytes]:
         attempt = authorizer.begin(url, deadline=10)
     else:
         response, body = send(path, headers)
-        if response.status not in authorizer.attention:
+        if response.status not in authorizer.response_filter.statuses:
             return response.status, body
-        attempt = authorizer.begin_after(patch, url, deadline=10)
+        attempt = authorizer.begin_after(patch, url, method="GET", deadline=10)
         attempt.response(response.status, response.getheaders())
     try:
         while attempt.step != attempt.RETURN:

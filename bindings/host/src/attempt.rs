@@ -54,6 +54,8 @@ pub fn failure_named(name: &str) -> Failure {
 }
 
 /// One request on its way: one hop. Clones are the same attempt.
+///
+/// Each method fails with `closed` once it is closed, while it is waited for, and while another thread uses it.
 #[derive(Clone)]
 pub struct Attempt {
     place: Arc<Mutex<Place>>,
@@ -82,17 +84,11 @@ impl Attempt {
     }
 
     /// What to do next.
-    ///
-    /// # Errors
-    /// `closed` once it is closed, while it is waited for, or while another thread uses it; so do all others.
     pub fn step(&self) -> Result<Step, Error> {
         self.with(|attempt| Ok(attempt.step().into()))
     }
 
     /// The error of [`Step::Fail`].
-    ///
-    /// # Errors
-    /// `closed`.
     pub fn error(&self) -> Result<Option<Error>, Error> {
         self.with(|attempt| match attempt.step() {
             keyswap::Step::Fail(error) => Ok(Some(error.clone())),
@@ -101,9 +97,6 @@ impl Attempt {
     }
 
     /// How many bytes [`Step::NeedBody`] asks for.
-    ///
-    /// # Errors
-    /// `closed`.
     pub fn body_limit(&self) -> Result<usize, Error> {
         self.with(|attempt| match attempt.step() {
             keyswap::Step::NeedBody { max, .. } => Ok(*max),
@@ -112,17 +105,11 @@ impl Attempt {
     }
 
     /// The id of the credential of the send under way.
-    ///
-    /// # Errors
-    /// `closed`.
     pub fn credential_id(&self) -> Result<Option<String>, Error> {
         self.with(|attempt| Ok(attempt.credential_id().map(str::to_owned)))
     }
 
     /// How often the request was sent so far, with the send under way.
-    ///
-    /// # Errors
-    /// `closed`.
     pub fn sends(&self) -> Result<u32, Error> {
         self.with(|attempt| Ok(attempt.sends()))
     }
@@ -146,9 +133,6 @@ impl Attempt {
     /// For a language whose signatures take their time: what the send under way is to be signed with, in place of
     /// [`apply`](Self::apply). None for an origin that is not allowed: it is sent without. The signature is passed to
     /// [`signed`](Self::signed).
-    ///
-    /// # Errors
-    /// `closed`.
     pub fn begin_signing(&self, method: &str, url: &str) -> Result<Option<Signing>, Error> {
         let (method, url) = (method_of(method)?, url_of(url)?);
         self.with(|attempt| {
@@ -205,35 +189,23 @@ impl Attempt {
     }
 
     /// No response came.
-    ///
-    /// # Errors
-    /// `closed`.
     pub fn failed(&self, failure: Failure) -> Result<Step, Error> {
         self.with(|attempt| Ok(attempt.failed(failure).into()))
     }
 
     /// Whether the last response was a rejection. If the first one was, too, it is the one to return when all is in
     /// vain.
-    ///
-    /// # Errors
-    /// `closed`.
     pub fn is_rejected(&self) -> Result<bool, Error> {
         self.with(|attempt| Ok(attempt.is_rejected()))
     }
 
     /// Why a wait for a fresh credential brought nothing.
-    ///
-    /// # Errors
-    /// `closed`.
     pub fn cause(&self) -> Result<Option<Error>, Error> {
         self.with(|attempt| Ok(attempt.cause().cloned()))
     }
 
     /// Begins again for a reason that is not the credential: after a 503, say. False if the request was sent as often
     /// as it may be.
-    ///
-    /// # Errors
-    /// `closed`.
     pub fn repeat(&self) -> Result<bool, Error> {
         self.with(|attempt| Ok(attempt.repeat()))
     }

@@ -2,23 +2,23 @@
 //!
 //! A language keeps what was [`prepared`](Authorizer::prepared) as long as its epoch is that of the handle, and
 //! patches its requests from it without a call. It begins an [`Attempt`] while there is no patch, or the API asked
-//! for fewer requests, and with [`begin_after`](Authorizer::begin_after) when a response matches the filter.
+//! for fewer requests, and with [`begin_sent`](Authorizer::begin_sent) when a response matches the filter.
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, Method};
-use keyswap::{Error, ResponseFilter, Scheme, Snapshot, host};
+use http::HeaderMap;
+use keyswap::{Credential, Error, ResponseFilter, Scheme, Snapshot, host};
 
 use crate::{
     attempt::Attempt,
     classifier::{ForeignClassifier, Judge},
-    error::invalid,
+    error::{invalid, signature_failed},
     keys::Keys,
     options::{AuthorizerOptions, SchemeKind, SchemeOptions},
     patch::Patch,
-    sign::{ForeignSign, signing},
+    sign::{ForeignSign, Signature, UnsignedRequest, signing},
     source::seconds,
-    text::{header_map, header_pairs, url_of},
+    text::{method_of, url_of},
 };
 
 /// The most origins that a language notes as admitted in one epoch, for programs that send to many.
@@ -34,6 +34,11 @@ pub struct Foreign {
 }
 
 impl Foreign {
+    /// Of a language that signs while it drives an attempt ([`Attempt::begin_signing`]): the core calls nobody.
+    pub fn signing_attempts() -> Self {
+        Self { sign: Some(Arc::new(Elsewhere)), classifier: None }
+    }
+
     pub(crate) fn scheme(&self, options: &AuthorizerOptions) -> Result<Option<Scheme>, Error> {
         match (&self.sign, &options.scheme) {
             (Some(_), Some(_)) => Err(invalid("pass a scheme or a signature, not both")),
@@ -44,6 +49,14 @@ impl Foreign {
 
     pub(crate) fn judge(&self, options: &AuthorizerOptions) -> Option<Judge> {
         options.classifier.as_ref().map(|options| Judge::new(options, self.classifier.clone()))
+    }
+}
+
+struct Elsewhere;
+
+impl ForeignSign for Elsewhere {
+    fn sign(&self, _: Arc<Credential>, _: UnsignedRequest) -> Result<Signature, Error> {
+        Err(signature_failed("it is made where the attempt is driven"))
     }
 }
 
@@ -176,7 +189,25 @@ impl Authorizer {
         Ok(Attempt::new(attempt, self.response_filter()))
     }
 
-    /// A request was sent with what was prepared, and the response matches the filter.
+    /// A request of this method was sent with what was prepared, and the response matches the filter.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_sent(
+        &self,
+        prepared: &Prepared,
+        method: &str,
+        url: &str,
+        replayable: bool,
+        deadline: Option<f64>,
+    ) -> Result<Attempt, Error> {
+        let (method, url) = (method_of(method)?, url_of(url)?);
+        let (of, deadline) = (&prepared.snapshot, seconds(deadline, "the deadline")?);
+        let attempt = host::begin_after(&self.inner, of, &method, &url, replayable, deadline)?;
+        Ok(Attempt::new(attempt, self.response_filter()))
+    }
+
+    /// The same where the method of what was sent is not known: that which is repeated least.
     ///
     /// # Errors
     /// As [`begin`](Self::begin).
@@ -187,23 +218,7 @@ impl Authorizer {
         replayable: bool,
         deadline: Option<f64>,
     ) -> Result<Attempt, Error> {
-        let (url, deadline) = (url_of(url)?, seconds(deadline, "the deadline")?);
-        let of = &prepared.snapshot;
-        // The method of what was sent is not told. Until it is sent again: the one that is repeated least.
-        let attempt =
-            host::begin_after(&self.inner, of, &Method::POST, &url, replayable, deadline)?;
-        Ok(Attempt::new(attempt, self.response_filter()))
-    }
-
-    /// The patch that these headers are (in the raw form), for a language that kept them and nothing else.
-    pub fn patch_of(&self, raw: &[String]) -> Patch {
-        let (mut patch, snapshot) = (keyswap::Patch::default(), self.inner.snapshot());
-        let Some(credential) = snapshot.in_use() else { return Patch::default() };
-        for (name, value) in &header_map(header_pairs(raw)) {
-            // What was put on a request can be put on a patch.
-            let _ = value.to_str().map(|value| patch.add_header(name.clone(), value, credential));
-        }
-        Patch::new(patch)
+        self.begin_sent(prepared, "POST", url, replayable, deadline)
     }
 
     /// The handle of the core.
@@ -228,17 +243,12 @@ impl Prepared {
     /// What any request is sent with, without an attempt. None if each request has to begin one: the API is being asked
     /// about a credential, nothing is usable, or requests are signed.
     pub fn patch(&self) -> Option<&Patch> {
-        self.patch.as_ref().filter(|_| !self.is_probing())
+        self.patch.as_ref().filter(|_| !self.snapshot.wants_evidence())
     }
 
     /// What the credential in use adds to any request, also while each request begins an attempt.
     pub fn patch_in_use(&self) -> Option<&Patch> {
         self.patch.as_ref()
-    }
-
-    /// Whether each request is to report what the API says.
-    pub fn is_probing(&self) -> bool {
-        self.snapshot.wants_evidence()
     }
 
     /// The id of the credential in use.

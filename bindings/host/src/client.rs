@@ -31,7 +31,7 @@ pub struct Client {
 }
 
 /// A request to be sent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Request {
     /// The method.
     pub method: String,
@@ -52,32 +52,15 @@ pub struct Request {
     pub keys: Option<String>,
     /// What the credential must be good for.
     pub scopes: Vec<String>,
-    /// False to be sent once.
-    pub resend: bool,
-}
-
-impl Request {
-    /// A request, with nothing else to say.
-    pub fn new(method: impl Into<String>, url: impl Into<String>) -> Self {
-        Self {
-            method: method.into(),
-            url: url.into(),
-            query: Vec::new(),
-            headers: Vec::new(),
-            body: RequestBody::None,
-            timeout: None,
-            no_timeout: false,
-            keys: None,
-            scopes: Vec::new(),
-            resend: true,
-        }
-    }
+    /// That it is sent once.
+    pub no_resend: bool,
 }
 
 /// The body of a request.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum RequestBody {
     /// None.
+    #[default]
     None,
     /// Bytes, which can be sent again.
     Whole(Bytes),
@@ -152,7 +135,7 @@ impl Client {
         if let Some(timeout) = timeout {
             made = made.timeout(timeout);
         }
-        if !request.resend {
+        if request.no_resend {
             made = made.no_resend();
         }
         if let Some(keys) = &request.keys {

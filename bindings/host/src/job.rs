@@ -1,4 +1,4 @@
-//! Work that takes long, on the one runtime of a process.
+//! Work that takes long, and may be given up.
 
 use std::{
     future::Future,
@@ -10,28 +10,6 @@ use std::{
 
 use keyswap::{Error, ErrorKind};
 use tokio::sync::Notify;
-
-/// The runtime of a process that never ends it, started with so many threads if it does not run yet: its process ends
-/// without waiting for them.
-///
-/// # Errors
-/// `unavailable` if no thread can be started.
-#[cfg(feature = "threads")]
-pub fn runtime(threads: usize) -> Result<tokio::runtime::Handle, Error> {
-    use std::sync::OnceLock;
-
-    use tokio::runtime::{Builder, Runtime};
-
-    static RUNTIME: OnceLock<Result<Runtime, Error>> = OnceLock::new();
-    let made = RUNTIME.get_or_init(|| {
-        let mut runtime = Builder::new_multi_thread();
-        runtime.worker_threads(threads).thread_name("keyswap").enable_all();
-        runtime.build().map_err(|error| {
-            Error::new(ErrorKind::Unavailable, format!("no thread could be started: {error}"))
-        })
-    });
-    made.as_ref().map(|runtime| runtime.handle().clone()).map_err(Error::clone)
-}
 
 /// Work that goes on, for a caller that may give it up. One serves one call; clones are the same job.
 #[derive(Clone, Debug, Default)]
@@ -82,12 +60,5 @@ mod tests {
         let again = job.run(async { Ok(()) }).await;
         assert_eq!(again.expect_err("it stays so").kind(), ErrorKind::Closed);
         assert_eq!(Job::default().run(async { Ok(7) }).await.expect("done"), 7);
-    }
-
-    #[cfg(feature = "threads")]
-    #[test]
-    fn there_is_one_runtime() {
-        let (one, other) = (runtime(1).expect("a runtime"), runtime(2).expect("the same"));
-        assert_eq!(one.id(), other.id());
     }
 }

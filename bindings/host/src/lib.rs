@@ -41,8 +41,6 @@ pub use client::{BRIEF, Client, Request, RequestBody, SMALL};
 pub use error::{ErrorRecord, codes, function_failed, invalid, signature_failed};
 pub use function::{Answer, ForeignFunction, Function, Pending};
 pub use job::Job;
-#[cfg(feature = "threads")]
-pub use job::runtime;
 pub use keys::{Keys, Place, within};
 pub use log::{Courier, LogLevel, LogRecord, Logger, LoggerGuard, add_logger, forward};
 pub use patch::{NextHop, Patch};
@@ -50,6 +48,6 @@ pub use records::{CredentialRecord, EventRecord, SetRecord, StatsRecord, event_n
 pub use secret::SecretText;
 pub use sign::{ForeignSign, Signature, UnsignedRequest, signing};
 pub use source::{Endpoint, Source, seconds};
-pub use text::{header_map, header_pairs, method_of, raw_headers, status_of, url_of};
+pub use text::{header_map, header_pairs, owned_pairs};
 
 pub use keyswap::{Error, ErrorKind, Failure, Verdict, redirect::MAX_HOPS};

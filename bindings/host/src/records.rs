@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use keyswap::{Credential, CredentialSet, Event, Stats, WentBack};
-use serde::Serialize;
+use keyswap::{Credential, CredentialSet, Event, Stats};
+use serde::{Deserialize, Serialize};
 
 /// What is known of a credential, without its material.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -137,9 +137,10 @@ impl From<&Stats> for StatsRecord {
     }
 }
 
-/// Something that happened to the credentials: a name, and fields that are ids and numbers. A field that this kind of
-/// event does not have is none.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+/// Something that happened to the credentials: a name, and fields that are ids and numbers, as the core writes them. A
+/// field that this kind of event does not have is none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct EventRecord {
     /// Its stable name, the same in every language.
     #[serde(rename = "event")]
@@ -148,126 +149,55 @@ pub struct EventRecord {
     #[serde(skip)]
     pub text: String,
     /// The number of the generation.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
     /// The id of the newest credential.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub primary: Option<String>,
     /// The code of what went wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// When the next fetch is due, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_in_ms: Option<u64>,
     /// The id that was in use before.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// The id that is in use now.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// The id of the credential that this is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
     /// The ids of the credentials that this is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Vec<String>>,
     /// The id that stays in use.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub in_use: Option<String>,
     /// Whether the API was seen to accept it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub proven: Option<bool>,
     /// Whether it is the candidate, which nobody depends on yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub candidate: Option<bool>,
     /// When the candidate is tried again, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub probe_in_ms: Option<u64>,
     /// Why the credential could not be put on a request; none if it was sent, and the API rejected it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Whether the whole set was revoked.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub set: Option<bool>,
     /// How long requests fail fast, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
     /// Whether the API never accepted anything of this handle. Then look at the key, at the set that the source was
     /// asked for, and at the scheme and the header that the API wants.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub never_accepted: Option<bool>,
     /// The generation that was held, where an older answer was believed since the API rejected all that was held.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub from_generation: Option<u64>,
     /// The older generation that is held now.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub to_generation: Option<u64>,
     /// For how long this is so, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
     /// How far the wall clock moved, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub by_ms: Option<i64>,
     /// How many events this observer missed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub missed: Option<u64>,
 }
 
 impl From<&Event> for EventRecord {
     fn from(event: &Event) -> Self {
-        let mut it =
-            Self { name: event.name().to_owned(), text: event.to_string(), ..Self::default() };
-        let id = |id: &keyswap::CredentialId| Some(id.to_string());
-        match event {
-            Event::Fetched { generation, primary, .. } => {
-                (it.generation, it.primary) = (Some(*generation), id(primary));
-            }
-            Event::NotModified { generation, .. } => it.generation = Some(*generation),
-            Event::FetchFailed { error, retry_in, .. } => {
-                it.error = Some(error.code().to_owned());
-                it.retry_in_ms = Some(millis(*retry_in));
-            }
-            Event::Swapped { from, to, generation, .. } => {
-                (it.from, it.to) = (from.as_ref().and_then(id), id(to));
-                it.generation = Some(*generation);
-            }
-            Event::Candidate { credential, in_use, .. } => {
-                (it.credential, it.in_use) = (id(credential), id(in_use));
-            }
-            Event::Promoted { from, to, proven, .. } => {
-                (it.from, it.to, it.proven) = (id(from), id(to), Some(*proven));
-            }
-            Event::Rejected { credential, candidate, probe_in, reason, .. } => {
-                (it.credential, it.candidate) = (id(credential), Some(*candidate));
-                it.probe_in_ms = probe_in.map(millis);
-                it.reason = reason.as_ref().map(keyswap::Error::to_string);
-            }
-            Event::FellBack { from, to, .. } | Event::RolledBack { from, to, .. } => {
-                (it.from, it.to) = (id(from), id(to));
-            }
-            Event::Expired { credential, .. } => it.credential = id(credential),
-            Event::Revoked { credentials, set, .. } => {
-                (it.credentials, it.set) = (Some(words(credentials)), Some(*set));
-            }
-            Event::Exhausted { credential, cooldown, never_accepted, .. } => {
-                (it.credential, it.for_ms) = (id(credential), Some(millis(*cooldown)));
-                it.never_accepted = Some(*never_accepted);
-            }
-            Event::Recovered { credential, went_back, .. } => {
-                it.credential = credential.as_ref().and_then(id);
-                if let Some(WentBack { from, to, .. }) = went_back {
-                    (it.from_generation, it.to_generation) = (Some(*from), Some(*to));
-                }
-            }
-            Event::Lagging { credential, since, .. } => {
-                (it.credential, it.seconds) = (id(credential), Some(since.as_secs()));
-            }
-            Event::PushLost { silent, .. } => it.seconds = Some(silent.as_secs()),
-            Event::ClockJumped { by_ms, .. } => it.by_ms = Some(*by_ms),
-            Event::Lagged { missed, .. } => it.missed = Some(*missed),
-            _ => {}
-        }
-        it
+        let record = serde_json::to_value(event).and_then(serde_json::from_value);
+        let record: Self = record.expect("it has the fields of every event");
+        Self { text: event.to_string(), ..record }
     }
 }
 

@@ -5,7 +5,11 @@ use std::{fmt, sync::Arc};
 use http::HeaderName;
 use keyswap::{Credential, Error, Scheme, Sign, Unsigned};
 
-use crate::{classifier::aside, error::signature_failed, text::pairs_of};
+use crate::{
+    classifier::aside,
+    error::signature_failed,
+    text::{owned_pairs, pairs_of},
+};
 
 /// What a language calls for a signature of the program.
 pub trait ForeignSign: Send + Sync + 'static {
@@ -47,6 +51,11 @@ pub struct Signature {
 }
 
 impl Signature {
+    /// From names and values by turns.
+    pub fn from_raw(headers: &[String], query: &[String]) -> Self {
+        Self { headers: owned_pairs(headers), query: owned_pairs(query) }
+    }
+
     pub(crate) fn patch(&self, credential: &Credential) -> Result<keyswap::Patch, Error> {
         let mut patch = keyswap::Patch::default();
         for (name, value) in &self.headers {

@@ -6,11 +6,8 @@ use url::Url;
 
 use crate::error::invalid;
 
-/// A whole URL.
-///
-/// # Errors
-/// `invalid_config` if it is none.
-pub fn url_of(url: &str) -> Result<Url, Error> {
+/// A whole URL; `invalid_config` if it is none, and so for the others.
+pub(crate) fn url_of(url: &str) -> Result<Url, Error> {
     // The text is not repeated: it may hold a user and a password.
     match Url::parse(url) {
         Ok(url) if url.has_host() => Ok(url),
@@ -19,18 +16,12 @@ pub fn url_of(url: &str) -> Result<Url, Error> {
 }
 
 /// The name of a method.
-///
-/// # Errors
-/// `invalid_config` if it is none.
-pub fn method_of(name: &str) -> Result<Method, Error> {
+pub(crate) fn method_of(name: &str) -> Result<Method, Error> {
     Method::from_bytes(name.as_bytes()).map_err(|_| invalid("not the name of an HTTP method"))
 }
 
 /// A status.
-///
-/// # Errors
-/// `invalid_config` if it is none.
-pub fn status_of(status: u32) -> Result<StatusCode, Error> {
+pub(crate) fn status_of(status: u32) -> Result<StatusCode, Error> {
     let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
     status.ok_or_else(|| invalid("not an HTTP status"))
 }
@@ -56,10 +47,15 @@ pub fn header_pairs(raw: &[String]) -> impl Iterator<Item = (&String, &String)> 
 }
 
 /// Headers in the raw form: a name in lower case, its value, and so on.
-pub fn raw_headers<'a>(
+pub(crate) fn raw_headers<'a>(
     headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
 ) -> Vec<String> {
     pairs_of(headers).into_iter().flat_map(|(name, value)| [name, value]).collect()
+}
+
+/// The same, owned.
+pub fn owned_pairs(raw: &[String]) -> Vec<(String, String)> {
+    header_pairs(raw).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Headers as pairs of text.

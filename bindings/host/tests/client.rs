@@ -79,6 +79,10 @@ fn client(keys: &Keys, url: &str, authorizer: &str, foreign: &Foreign) -> Client
     Client::new(keys, &authorizer, &options, &named, foreign).expect("a client")
 }
 
+fn a(method: &str, url: &str) -> Request {
+    Request { method: method.into(), url: url.into(), ..Request::default() }
+}
+
 async fn text(client: &Client, request: Request) -> (u16, String) {
     let reply: Reply = client.send(request).expect("a request").await.expect("a reply");
     let rest = reply.rest().await.expect("a body");
@@ -107,7 +111,7 @@ async fn a_classifier_is_asked_beside_the_runtime() {
     let foreign = Foreign { sign: None, classifier: Some(Arc::new(Judges)) };
     let json = r#"{"scheme": {"kind": "header", "name": "x-api-key"}, "classifier": {"statuses": [200], "body_limit": 9}}"#;
     let client = client(&keys, &url, json, &foreign);
-    assert_eq!(text(&client, Request::new("GET", "/")).await, (200, "good".to_owned()));
+    assert_eq!(text(&client, a("GET", "/")).await, (200, "good".to_owned()));
 }
 
 struct Signs(Mutex<Vec<UnsignedRequest>>);
@@ -138,7 +142,7 @@ async fn a_request_says_all_that_it_may() {
         body: RequestBody::Whole("body".into()),
         keys: Some("other".into()),
         timeout: Some(5.0),
-        ..Request::new("POST", "/path")
+        ..a("POST", "/path")
     };
     let (_, seen) = text(&client, request).await;
     for part in ["POST /path?a=b+c&q=s HTTP/1.1", "x-own: 2", "x-default: 1", "x-sign: s"] {
@@ -149,9 +153,9 @@ async fn a_request_says_all_that_it_may() {
         (signed.body.as_deref(), &*signed.url),
         (Some(&b"body"[..]), &*format!("{url}/path?a=b+c"))
     );
-    let odd = Request { timeout: Some(-1.0), ..Request::new("GET", "/") };
+    let odd = Request { timeout: Some(-1.0), ..a("GET", "/") };
     assert_eq!(client.send(odd).err().map(|error| error.kind()), Some(ErrorKind::InvalidConfig));
-    let nobody = Request { keys: Some("nobody".into()), ..Request::new("GET", "/") };
+    let nobody = Request { keys: Some("nobody".into()), ..a("GET", "/") };
     assert!(client.send(nobody).expect("a request").await.is_err());
 }
 
@@ -161,15 +165,14 @@ async fn a_body_that_breaks_off_is_no_whole_one() {
     let client = client(&keys().await, &url, r#"{"scheme": {}}"#, &Foreign::default());
     for is_whole in [true, false] {
         let body = Body::new();
-        let request =
-            Request { body: RequestBody::Stream(body.clone()), ..Request::new("PUT", "/") };
+        let request = Request { body: RequestBody::Stream(body.clone()), ..a("PUT", "/") };
         let sending = tokio::spawn(client.send(request).expect("a request"));
         assert!(body.send("part".into()).await, "it is wanted");
         body.close(is_whole);
         body.close(true);
         assert!(!body.send("late".into()).await, "it has ended");
         assert_eq!(sending.await.expect("no panic").is_ok(), is_whole);
-        let again = Request { body: RequestBody::Stream(body), ..Request::new("PUT", "/") };
+        let again = Request { body: RequestBody::Stream(body), ..a("PUT", "/") };
         assert!(client.send(again).is_err(), "a stream is sent once");
     }
 }
@@ -178,8 +181,8 @@ async fn a_body_that_breaks_off_is_no_whole_one() {
 async fn a_reply_is_read_in_parts_that_may_take_so_long() {
     let url = serve(|_| "HTTP/1.1 404 x\r\ncontent-length: 10\r\n\r\nhalf".to_owned());
     let client = client(&keys().await, &url, r#"{"scheme": {}}"#, &Foreign::default());
-    let request = || Request { timeout: Some(0.2), ..Request::new("GET", "/") };
-    let reply = client.send(request()).expect("a request").await.expect("a reply");
+    let slow = || Request { timeout: Some(0.2), ..a("GET", "/") };
+    let reply = client.send(slow()).expect("a request").await.expect("a reply");
     assert_eq!(reply.error().map(Error::status), Some(Some(404)));
     assert!(reply.cause().is_none() && reply.url().starts_with(&url));
     assert_eq!(reply.next().await.expect("a part").as_deref(), Some(&b"half"[..]));
@@ -187,7 +190,7 @@ async fn a_reply_is_read_in_parts_that_may_take_so_long() {
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(error.to_string(), "no more of the response's body came within 0.2 s");
     assert!(reply.next().await.expect("it was given up").is_none());
-    let other = client.send(request()).expect("a request").await.expect("a reply");
+    let other = client.send(slow()).expect("a request").await.expect("a reply");
     other.close();
     assert!(other.rest().await.expect("nothing is left").is_empty());
 }

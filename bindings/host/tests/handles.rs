@@ -78,14 +78,8 @@ async fn a_rejected_request_goes_on_with_the_older_key() {
     attempt.close();
     assert_eq!(attempt.step().expect_err("closed").kind(), ErrorKind::Closed);
     assert!(authorizer.begin("https://evil.example.com/", true, None).is_err());
-    assert!(
-        authorizer
-            .yields(
-                &authorizer.patch_of(&["x-key".into(), "newer".into()]),
-                &header_map([("X-Key", "own")])
-            )
-            .is_err()
-    );
+    let patch = prepared.patch_in_use().expect("a patch");
+    assert!(authorizer.yields(patch, &header_map([("X-Key", "own")])).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,8 +233,7 @@ async fn a_signature_is_made_for_each_send() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_may_be_made_elsewhere() {
     let keys = keys(&[Ok(TWO)]).await;
-    // Nobody is to call it.
-    let foreign = Foreign { sign: Some(Arc::new(Signs)), classifier: None };
+    let foreign = Foreign::signing_attempts();
     let authorizer = authorizer(&keys, "{}", &foreign);
     let attempt = authorizer.begin(URL, true, None).expect("an attempt");
     let signing = attempt.begin_signing("POST", URL).expect("it is here").expect("a credential");

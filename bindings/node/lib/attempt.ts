@@ -42,6 +42,11 @@ export class Patch {
     this.#raw = from.reveal()
   }
 
+  /** @internal */
+  get native(): native.NativePatch {
+    return this.#native
+  }
+
   /** @internal Raw headers, in the clear. */
   get raw(): readonly string[] {
     return this.#raw
@@ -76,6 +81,9 @@ export class Patch {
     return `Patch { ${this.names.join(', ')} }`
   }
 }
+
+/** What is on a request that carries no credential. */
+export const NOTHING = new Patch(native.NativePatch.nothing())
 
 /** What an attempt needs of its authorizer. */
 interface Making {

@@ -22,6 +22,11 @@ export interface BeginOptions {
   timeout?: number
 }
 
+export interface SentOptions extends BeginOptions {
+  /** The method of the request that was sent: POST, which is repeated least, unless it is given. */
+  method?: string
+}
+
 /** The most origins that are noted in an epoch. */
 const MOST_ORIGINS = native.mostOrigins()
 
@@ -109,8 +114,9 @@ export class Authorizer {
     this.#classifier = classifier
     this.names = scheme === undefined || signs ? [] : [(scheme.name ?? 'authorization').toLowerCase()]
     this.native = told(native.NativeAuthorizer.of(keys.native, writtenFor(options), signs))
-    this.#statuses = new Set(this.native.attention)
-    this.#headers = this.native.attentionHeaders
+    const { statuses, headers } = this.native.responseFilter()
+    this.#statuses = new Set(statuses)
+    this.#headers = headers
   }
 
   /** Whether requests are signed. */
@@ -147,7 +153,7 @@ export class Authorizer {
    * evidence. Throws with the code `invalid_config` unless `ownHeaderWins`.
    */
   yields(patch: Patch, headers: HeaderInput): boolean {
-    return told(this.native.yields(patch.raw as string[], rawOf(headers)))
+    return told(this.native.yields(patch.native, rawOf(headers)))
   }
 
   /** A request is about to be sent: one hop. Throws with the code `origin_not_allowed`. */
@@ -157,9 +163,10 @@ export class Authorizer {
   }
 
   /** A request was sent with what was prepared, and this `attends` to the response. */
-  beginAfter(prepared: Prepared, url: string | URL, options: BeginOptions = {}): Attempt {
-    const { replayable = true, timeout } = options
-    return this.#attempt(told(this.native.beginAfter(prepared.snapshot, String(url), replayable, seconds(timeout))))
+  beginAfter(prepared: Prepared, url: string | URL, options: SentOptions = {}): Attempt {
+    const { method = 'POST', replayable = true, timeout } = options
+    const { snapshot } = prepared
+    return this.#attempt(told(this.native.beginSent(snapshot, method, String(url), replayable, seconds(timeout))))
   }
 
   #attempt(attempt: native.NativeAttempt): Attempt {

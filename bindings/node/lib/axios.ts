@@ -2,9 +2,10 @@ import axios, {
   AxiosError, type AxiosAdapter, AxiosHeaders, type AxiosResponse, CanceledError, type InternalAxiosRequestConfig,
 } from 'axios'
 
+import { NOTHING, type Patch } from './attempt'
 import { KeyswapError } from './errors'
 import {
-  type AdapterOptions, type Answer, type Hop, Keyed, MOST_HOPS, namesOf, Patience, type Prepared, refuseQuery,
+  type AdapterOptions, type Answer, type Hop, Keyed, MOST_HOPS, Patience, type Prepared, refuseQuery,
   type Sender,
 } from './flow'
 import { isHere, unwrapped } from './here'
@@ -127,8 +128,8 @@ class Sending implements Sender<AxiosResponse> {
   readonly #plain: Config
   readonly #url: URL
   readonly #patience: Patience
-  /** What the last send carried, by turns. */
-  carried: readonly string[] = []
+  /** What the last send carried. */
+  carried = NOTHING
   /** Why no fresh credential came. */
   cause: KeyswapError | undefined
 
@@ -139,9 +140,9 @@ class Sending implements Sender<AxiosResponse> {
     this.#patience = patience
   }
 
-  send(turns: readonly string[]): Promise<AxiosResponse> {
-    this.carried = turns
-    return sent(this.#inner, patched(this.#plain, this.#url, turns, this.#patience), namesOf(turns))
+  send(patch: Patch): Promise<AxiosResponse> {
+    this.carried = patch
+    return sent(this.#inner, patched(this.#plain, this.#url, patch.raw, this.#patience), patch.names)
   }
 
   answer({ status, headers }: AxiosResponse): Answer {

@@ -243,21 +243,21 @@ export class ClientResponse {
 }
 
 /** A classifier as the core asks it, from another thread. */
-function judging(classifier: Classifier): (asked: native.Judging) => void {
-  return (asked) => {
-    const { status, headers, body } = asked
-    asked.said(judge(classifier, { status, headers: asRecord(headers), body: body ?? undefined }))
-  }
+function judging(
+  classifier: Classifier,
+): (judgement: native.Judgement, status: number, headers: string[], body?: Uint8Array | null) => void {
+  return (judgement, status, headers, body) =>
+    judgement.said(judge(classifier, { status, headers: asRecord(headers), body: body ?? undefined }))
 }
 
 /** A signature as the core asks for it, from another thread. */
-function signing(make: SignFunction): (asked: native.Signing) => void {
-  return (asked) => {
-    const { method, url, headers, body, now } = asked
+function signing(
+  make: SignFunction,
+): (to: native.Signed, credential: native.NativeCredential, unsigned: native.Unsigned) => void {
+  return (to, credential, { method, url, headers, body, now }) => {
     const request = { method, url, headers: asRecord(headers), body: body ?? undefined, now: new Date(now) }
-    void signed(make, new Credential(asked.credential), request).then(({ headers, query, failed }) => {
-      if (failed !== null) asked.failed(failed)
-      else asked.signed(headers, query)
+    void signed(make, new Credential(credential), request).then(({ headers, query, failed }) => {
+      to.made(headers, query, failed)
     })
   }
 }

@@ -1,3 +1,4 @@
+import { NOTHING, type Patch } from './attempt'
 import type { KeyswapError } from './errors'
 import { type AdapterOptions, type Answer, BRIEF, type Hop, Keyed, MOST_HOPS, Patience, type Prepared, refuseQuery, type Sender, SMALL } from './flow'
 import { unwrapped } from './here'
@@ -119,13 +120,13 @@ async function oneHop(
   plain: RequestInit,
   hop: Hop | undefined,
   prepared: Prepared | undefined,
-): Promise<[Response, readonly string[]]> {
-  let carried: readonly string[] = []
+): Promise<[Response, Patch]> {
+  let carried = NOTHING
   const sender: Sender<Response> = {
-    send: async (headers) => {
-      carried = headers
+    send: async (patch) => {
+      carried = patch
       try {
-        return await send(url, headers.length === 0 ? plain : patched(plain, headers))
+        return await send(url, patch.raw.length === 0 ? plain : patched(plain, patch.raw))
       } catch (error) {
         throw unwrapped(error)
       }

@@ -6,16 +6,15 @@
  */
 
 import * as native from '../native'
-import type { Attempt, Patch, Step } from './attempt'
+import { type Attempt, NOTHING, type Patch, type Step } from './attempt'
 import { Authorizer, type Prepared } from './authorizer'
 import { invalid, KeyswapError, told } from './errors'
 import type { KeyedOptions } from './generated/options'
 import { keepHere } from './here'
 import type { KeySwap } from './keys'
-import { asRecord, namesOf } from './options'
+import { asRecord } from './options'
 import type { Scheme } from './schemes'
 
-export { namesOf } from './options'
 export type { Prepared } from './authorizer'
 
 /** What the adapters have in common, beyond what `Client` has too. */
@@ -32,7 +31,7 @@ export interface Answer {
 
 /** How a library sends. */
 export interface Sender<R> {
-  send(headers: readonly string[]): Promise<R>
+  send(patch: Patch): Promise<R>
   answer(response: R): Answer
   /** The first bytes of the body; the response stays whole. */
   peek(response: R, limit: number): Promise<{ body: Uint8Array; response: R }>
@@ -83,17 +82,17 @@ export class Keyed {
   }
 
   /** Whether a hop goes as it is, because the program set the header itself in which it would carry this. */
-  yields(hop: Hop, turns: readonly string[]): boolean {
-    const name = namesOf(turns).find((name) => hop.sets(name))
-    return name !== undefined && told(this.#authorizer.native.yields(turns as string[], [name, '']))
+  yields(hop: Hop, patch: Patch): boolean {
+    const name = patch.names.find((name) => hop.sets(name))
+    return name !== undefined && told(this.#authorizer.native.yields(patch.native, [name, '']))
   }
 
-  /** Where a response leads to which a request with these headers led. */
-  follow(hop: Hop, status: number, location: unknown, turns: readonly string[]): Next | undefined {
+  /** Where a response leads whose request carried this. Whether its body can be sent again is known to the library. */
+  follow(hop: Hop, status: number, location: unknown, carried: Patch): Next | undefined {
     if (typeof location !== 'string' || status < 300 || status > 399) return undefined
     const { method, url } = hop
-    const next = told(this.#authorizer.native.follow(method, url, status, location, turns as string[]))
-    if (next == null) return undefined
+    const next = carried.follow({ method, url }, status, location)
+    if (next === undefined) return undefined
     const to = new URL(next.url)
     // What the program sets in that place is for the same origin.
     const drops = to.origin === hop.origin ? next.drops : [...next.drops, ...this.#authorizer.names]
@@ -122,10 +121,10 @@ export class Keyed {
     sender: Sender<R>,
     has: (response: R, name: string) => boolean,
   ): Promise<R> {
-    if (hop === undefined) return sender.send([])
+    if (hop === undefined) return sender.send(NOTHING)
     if (prepared === undefined) return this.begin(hop, sender)
-    if (this.yields(hop, prepared.headers)) return sender.send([])
-    const response = await sender.send(prepared.headers)
+    if (this.yields(hop, prepared.patch)) return sender.send(NOTHING)
+    const response = await sender.send(prepared.patch)
     if (!this.attends(response.status, (name) => has(response, name))) return response
     return this.conclude(prepared, hop, sender, response)
   }
@@ -137,7 +136,7 @@ export class Keyed {
 
   /** Goes on from a response that has to be shown to an attempt. */
   conclude<R>(prepared: Prepared, hop: Hop, sender: Sender<R>, response: R): Promise<R> {
-    return this.#drive(this.#authorizer.beginAfter(prepared, hop.url, limitsOf(hop)), hop, sender, response)
+    return this.#drive(this.#authorizer.beginAfter(prepared, hop.url, { method: hop.method, ...limitsOf(hop) }), hop, sender, response)
   }
 
   async #drive<R>(
@@ -155,17 +154,16 @@ export class Keyed {
         if (step === 'send') {
           const make = this.#scheme?.make
           const patch = make === undefined ? attempt.put(hop.method, hop.url) : await signedFor(attempt, make, hop)
-          const headers = patch.raw
-          this.#authorizer.names = namesOf(headers)
-          if (this.yields(hop, headers)) return await sender.send([])
-          keepHere(hop.origin, headers)
+          this.#authorizer.names = patch.names
+          if (this.yields(hop, patch)) return await sender.send(NOTHING)
+          keepHere(hop.origin, patch.raw)
           const earlier: R | undefined = response
           response = undefined
           if (earlier !== undefined) {
             if (rejected === undefined && attempt.isRejected) rejected = await sender.keep(earlier)
             else await sender.discard(earlier)
           }
-          response = await sender.send(headers)
+          response = await sender.send(patch)
           const answer = sender.answer(response)
           step = shown(attempt, answer)
           // The program has the connection.

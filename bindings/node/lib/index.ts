@@ -1,5 +1,5 @@
 export { Attempt, type NextHop, Patch, type Step } from './attempt'
-export { Authorizer, type BeginOptions, Prepared } from './authorizer'
+export { Authorizer, type BeginOptions, Prepared, type SentOptions } from './authorizer'
 export { Client, type ClientOptions, ClientResponse, type RequestOptions } from './client'
 export { KeyswapError } from './errors'
 export { Events } from './events'

@@ -1,5 +1,6 @@
 import { DecoratorHandler, type Dispatcher, errors } from 'undici'
 
+import type { Patch } from './attempt'
 import { type AdapterOptions, type Answer, type Hop, Keyed, Patience, refuseQuery, type Sender } from './flow'
 import { type Controller, fieldsOf, type Handler, type Head, Held, isNamed, OlderController } from './held'
 import { unwrapped } from './here'
@@ -42,7 +43,7 @@ export function keyswapInterceptor(
     const prepared = keyed.prepared(origin)
     const hop = hopOf(keyed, opts, origin)
     if (prepared !== undefined) {
-      if (keyed.yields(hop, prepared.headers)) return dispatch(opts, handler)
+      if (keyed.yields(hop, prepared.patch)) return dispatch(opts, handler)
       const take = (held: Held): void => {
         const course = new Course(dispatch, opts, hop, modern(handler), held.controller)
         course.run((hop) => keyed.conclude(prepared, hop, course, held))
@@ -243,11 +244,11 @@ class Course implements Sender<Held> {
     this.#over.abort(error)
   }
 
-  send(headers: readonly string[]): Promise<Held> {
+  send({ raw }: Patch): Promise<Held> {
     return new Promise((resolve, reject) => {
       let held: Held | undefined
       const user = this.#user
-      this.#dispatch(patched(this.#opts, headers), {
+      this.#dispatch(patched(this.#opts, raw), {
         onRequestStart: (controller, context) => {
           this.#controller = controller
           user.onRequestStart?.(controller, context)

@@ -1,9 +1,7 @@
 //! One request of another HTTP library, on its way through a rotation. The steps are those of the core, as
 //! small numbers.
 
-use keyswap_host::{
-    Attempt, Signing, Step, failure_named, header_map, header_pairs, signature_failed,
-};
+use keyswap_host::{Attempt, Signing, Step, failure_named, header_map, header_pairs};
 use napi::{Env, bindgen_prelude::*};
 use napi_derive::napi;
 
@@ -92,10 +90,7 @@ impl NativeAttempt {
         failed: Option<String>,
     ) -> Either<Option<NativePatch>, Thrown> {
         let signing = Signing { credential: credential.0.clone() };
-        let outcome = match failed {
-            Some(what) => Err(signature_failed(&what)),
-            None => Ok(signature(&headers, &query)),
-        };
+        let outcome = signature(&headers, &query, failed);
         told(self.0.signed(&signing, outcome).map(|patch| patch.map(NativePatch)))
     }
 

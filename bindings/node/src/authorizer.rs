@@ -1,7 +1,5 @@
 //! Credentials for requests that another HTTP library sends.
 
-use std::sync::Arc;
-
 use keyswap_host::{
     Authorizer, Foreign, MAX_HOPS, MOST_ORIGINS, Patch, Prepared, header_map, header_pairs,
     options::from_json,
@@ -12,7 +10,6 @@ use napi_derive::napi;
 use crate::{
     attempt::NativeAttempt,
     errors::{Thrown, told},
-    foreign::Elsewhere,
     keys::NativeKeySwap,
 };
 
@@ -29,8 +26,7 @@ impl NativeAuthorizer {
         options: String,
         signs: bool,
     ) -> Either<NativeAuthorizer, Thrown> {
-        let sign = signs.then(|| Arc::new(Elsewhere) as _);
-        let foreign = Foreign { sign, classifier: None };
+        let foreign = if signs { Foreign::signing_attempts() } else { Foreign::default() };
         let made = from_json(&options);
         told(made.and_then(|options| Authorizer::new(&keys.keys, &options, &foreign)).map(Self))
     }
@@ -41,16 +37,11 @@ impl NativeAuthorizer {
         NativeSnapshot(self.0.prepared())
     }
 
-    /// The statuses of the responses that an attempt has to be shown.
-    #[napi(getter)]
-    pub fn attention(&self) -> Vec<u16> {
-        self.0.response_filter().statuses
-    }
-
-    /// The names, in lower case, of the headers whose responses an attempt has to be shown.
-    #[napi(getter)]
-    pub fn attention_headers(&self) -> Vec<String> {
-        self.0.response_filter().headers.into_iter().map(String::from).collect()
+    /// The responses that an attempt has to be shown.
+    #[napi]
+    pub fn response_filter(&self) -> ResponseFilter {
+        let keyswap::ResponseFilter { statuses, headers, .. } = self.0.response_filter();
+        ResponseFilter { statuses, headers: headers.into_iter().map(String::from).collect() }
     }
 
     /// Whether the API asked for fewer requests: each begins an attempt meanwhile.
@@ -59,26 +50,10 @@ impl NativeAuthorizer {
         self.0.is_throttled()
     }
 
-    /// Whether a request goes as it is, because it sets one of the headers that hold credentials itself. Both
-    /// are raw headers.
+    /// Whether a request with these raw headers goes as it is, because it sets one of the patch itself.
     #[napi]
-    pub fn yields(&self, raw: Vec<String>, own: Vec<String>) -> Either<bool, Thrown> {
-        told(self.0.yields(&self.0.patch_of(&raw), &header_map(header_pairs(&own))))
-    }
-
-    /// Where a response leads; nothing if it leads nowhere, or where it must not. `raw` is what the request
-    /// carried. Whether there is a body that can be sent again is known to the library.
-    #[napi]
-    pub fn follow(
-        &self,
-        method: String,
-        url: String,
-        status: u32,
-        location: String,
-        raw: Vec<String>,
-    ) -> Either<Option<NextHop>, Thrown> {
-        let next = self.0.patch_of(&raw).follow(&method, &url, true, status, &location);
-        told(next.map(|next| next.map(NextHop::from)))
+    pub fn yields(&self, patch: &NativePatch, own: Vec<String>) -> Either<bool, Thrown> {
+        told(self.0.yields(&patch.0, &header_map(header_pairs(&own))))
     }
 
     /// Whether credentials may go to this URL now.
@@ -98,17 +73,28 @@ impl NativeAuthorizer {
         told(self.0.begin(&url, replayable, deadline).map(NativeAttempt))
     }
 
-    /// A request was sent with the headers of `snapshot`, and the response matches the attention.
+    /// A request was sent with the patch of `snapshot`, and the response matches the filter.
     #[napi]
-    pub fn begin_after(
+    pub fn begin_sent(
         &self,
         snapshot: &NativeSnapshot,
+        method: String,
         url: String,
         replayable: bool,
         deadline: Option<f64>,
     ) -> Either<NativeAttempt, Thrown> {
-        told(self.0.begin_after(&snapshot.0, &url, replayable, deadline).map(NativeAttempt))
+        let begun = self.0.begin_sent(&snapshot.0, &method, &url, replayable, deadline);
+        told(begun.map(NativeAttempt))
     }
+}
+
+/// The responses that an attempt has to be shown: with one of the statuses, or with one of the headers.
+#[napi(object, object_from_js = false)]
+pub struct ResponseFilter {
+    /// The statuses.
+    pub statuses: Vec<u16>,
+    /// The names of the headers, in lower case.
+    pub headers: Vec<String>,
 }
 
 /// The most redirects that one request follows.
@@ -168,6 +154,12 @@ pub struct NativePatch(pub(crate) Patch);
 
 #[napi]
 impl NativePatch {
+    /// What is on a request that carries no credential.
+    #[napi]
+    pub fn nothing() -> NativePatch {
+        Self(Patch::default())
+    }
+
     /// Raw headers: a name in lower case, its value, and so on, in the clear.
     #[napi]
     pub fn reveal(&self) -> Vec<String> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use keyswap_host::{
-    Body, Client, Foreign, Keys, Reply, Request, RequestBody, header_pairs, options::from_json,
+    Body, Client, Foreign, Keys, Reply, Request, RequestBody, options::from_json, owned_pairs,
 };
 use napi::{
     Env,
@@ -84,9 +84,10 @@ impl NativeClient {
         stream: Option<&NativeBody>,
         job: &Job,
     ) -> Result<Object<'env>> {
-        let owned = |(name, value): (&String, &String)| (name.clone(), value.clone());
         let sending = self.0.send(Request {
-            headers: header_pairs(&order.headers).map(owned).collect(),
+            method: order.method,
+            url: order.url,
+            headers: owned_pairs(&order.headers),
             body: match (whole, stream) {
                 (Some(body), _) => RequestBody::Whole(Bytes::copy_from_slice(&body)),
                 (None, Some(body)) => RequestBody::Stream(body.0.clone()),
@@ -96,8 +97,8 @@ impl NativeClient {
             no_timeout: order.timeout.is_none(),
             keys: order.keys,
             scopes: order.scopes,
-            resend: order.resend,
-            ..Request::new(order.method, order.url)
+            no_resend: !order.resend,
+            ..Request::default()
         });
         promise(env, Some(job), async { sending?.await }, NativeReply)
     }

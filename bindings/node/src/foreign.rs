@@ -10,7 +10,7 @@ use std::{
 
 use keyswap_host::{
     Error, ErrorKind, ForeignClassifier, ForeignFunction, ForeignSign, Judged, Pending, Signature,
-    UnsignedRequest, Verdict, function_failed, header_pairs, signature_failed,
+    UnsignedRequest, Verdict, function_failed, signature_failed,
 };
 use napi::{
     Status,
@@ -94,51 +94,37 @@ impl Answer {
     }
 }
 
-/// A function that judges responses.
+/// A function that judges responses: of where the verdict goes, the status, the headers by turns, and the beginning of
+/// the body, once it was asked for.
 pub(crate) struct JsClassifier(pub(crate) Queue<Judging>);
+
+pub(crate) type Judging = FnArgs<(Judgement, u16, Vec<String>, Option<Buffer>)>;
 
 impl ForeignClassifier for JsClassifier {
     fn judge(&self, response: Judged) -> Option<Verdict> {
-        self.0.ask(|tell| Judging { response, tell }).flatten()
+        let Judged { status, headers, body, .. } = response;
+        let told = |tell| (Judgement(tell), status, flat(&headers), body.map(Buffer::from)).into();
+        self.0.ask(told).flatten()
     }
 }
 
-/// A response to be judged.
+/// Where a verdict goes.
 #[napi]
-pub struct Judging {
-    response: Judged,
-    tell: Tell<Option<Verdict>>,
-}
+pub struct Judgement(Tell<Option<Verdict>>);
 
 #[napi]
-impl Judging {
-    /// The status.
-    #[napi(getter)]
-    pub fn status(&self) -> u16 {
-        self.response.status
-    }
-
-    /// The headers: a name, its value, and so on.
-    #[napi(getter)]
-    pub fn headers(&self) -> Vec<String> {
-        flat(&self.response.headers)
-    }
-
-    /// The beginning of the body, once it was asked for.
-    #[napi(getter)]
-    pub fn body(&self) -> Option<Buffer> {
-        self.response.body.clone().map(Buffer::from)
-    }
-
+impl Judgement {
     /// What the function says.
     #[napi]
     pub fn said(&self, verdict: String) {
-        self.tell.tell(keyswap::host::verdict(&verdict));
+        self.0.tell(keyswap::host::verdict(&verdict));
     }
 }
 
-/// A function that signs requests.
+/// A function that signs requests: of where the signature goes, the credential, and the request.
 pub(crate) struct JsSigner(pub(crate) Queue<Signing>);
+
+pub(crate) type Signing = FnArgs<(Signed, NativeCredential, Unsigned)>;
 
 impl ForeignSign for JsSigner {
     fn sign(
@@ -146,90 +132,52 @@ impl ForeignSign for JsSigner {
         credential: Arc<keyswap::Credential>,
         request: UnsignedRequest,
     ) -> std::result::Result<Signature, Error> {
-        let outcome = self.0.ask(|tell| Signing { credential, request, tell });
+        let UnsignedRequest { method, url, headers, body, now_ms, .. } = request;
+        let (headers, body) = (flat(&headers), body.map(Buffer::from));
+        let unsigned = Unsigned { method, url, headers, body, now: now_ms as f64 };
+        let told = |tell| (Signed(tell), NativeCredential(credential), unsigned).into();
         let late = || Err(signature_failed("it gave no answer in time"));
-        outcome.unwrap_or_else(late)
+        self.0.ask(told).unwrap_or_else(late)
     }
 }
 
 /// A request to be signed.
-#[napi]
-pub struct Signing {
-    credential: Arc<keyswap::Credential>,
-    request: UnsignedRequest,
-    tell: Tell<std::result::Result<Signature, Error>>,
-}
-
-#[napi]
-impl Signing {
-    /// The credential to sign it with.
-    #[napi(getter)]
-    pub fn credential(&self) -> NativeCredential {
-        NativeCredential(self.credential.clone())
-    }
-
+#[napi(object, object_from_js = false)]
+pub struct Unsigned {
     /// The method.
-    #[napi(getter)]
-    pub fn method(&self) -> &str {
-        &self.request.method
-    }
-
+    pub method: String,
     /// The whole URL.
-    #[napi(getter)]
-    pub fn url(&self) -> &str {
-        &self.request.url
-    }
-
+    pub url: String,
     /// The headers: a name, its value, and so on.
-    #[napi(getter)]
-    pub fn headers(&self) -> Vec<String> {
-        flat(&self.request.headers)
-    }
-
+    pub headers: Vec<String>,
     /// The body; none if there is none, or if it is a stream.
-    #[napi(getter)]
-    pub fn body(&self) -> Option<Buffer> {
-        self.request.body.clone().map(Buffer::from)
-    }
-
+    pub body: Option<Buffer>,
     /// The time, in milliseconds since 1970.
-    #[napi(getter)]
-    pub fn now(&self) -> f64 {
-        self.request.now_ms as f64
-    }
+    pub now: f64,
+}
 
-    /// What the function adds: names and values.
-    #[napi]
-    pub fn signed(&self, headers: Vec<String>, query: Vec<String>) {
-        self.tell.tell(Ok(signature(&headers, &query)));
-    }
+/// Where a signature goes.
+#[napi]
+pub struct Signed(Tell<std::result::Result<Signature, Error>>);
 
-    /// The function failed: what it did, without its words.
+#[napi]
+impl Signed {
+    /// What the function adds, names and values by turns, or what it did if it failed, without its words.
     #[napi]
-    pub fn failed(&self, what: String) {
-        self.tell.tell(Err(signature_failed(&what)));
+    pub fn made(&self, headers: Vec<String>, query: Vec<String>, failed: Option<String>) {
+        self.0.tell(signature(&headers, &query, failed));
     }
 }
 
-/// A signature that is made where the attempt is driven: the core calls nobody.
-pub(crate) struct Elsewhere;
-
-impl ForeignSign for Elsewhere {
-    fn sign(
-        &self,
-        _: Arc<keyswap::Credential>,
-        _: UnsignedRequest,
-    ) -> std::result::Result<Signature, Error> {
-        Err(signature_failed("it is called by the attempt"))
-    }
-}
-
-pub(crate) fn signature(headers: &[String], query: &[String]) -> Signature {
-    let owned = |(name, value): (&String, &String)| (name.clone(), value.clone());
-    Signature {
-        headers: header_pairs(headers).map(owned).collect(),
-        query: header_pairs(query).map(owned).collect(),
-    }
+pub(crate) fn signature(
+    headers: &[String],
+    query: &[String],
+    failed: Option<String>,
+) -> std::result::Result<Signature, Error> {
+    failed.map_or_else(
+        || Ok(Signature::from_raw(headers, query)),
+        |what| Err(signature_failed(&what)),
+    )
 }
 
 pub(crate) fn flat(pairs: &[(String, String)]) -> Vec<String> {

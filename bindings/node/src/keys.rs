@@ -1,6 +1,6 @@
 //! The running handle.
 
-use keyswap_host::{EventRecord, Keys, Place, options::from_json};
+use keyswap_host::{Keys, Place, options::from_json};
 use napi::{
     Env,
     bindgen_prelude::{Function as JsFunction, *},
@@ -138,9 +138,8 @@ impl NativeKeySwap {
         let mut events = self.keys.events();
         runtime::handle()?.spawn(async move {
             while let Some(event) = events.next().await {
-                let record = EventRecord::from(&event);
-                let mut told = serde_json::to_value(&record).unwrap_or_default();
-                (told["name"], told["text"]) = (record.name.into(), record.text.into());
+                let mut told = serde_json::to_value(&event).unwrap_or_default();
+                (told["name"], told["text"]) = (event.name().into(), event.to_string().into());
                 if !listener.call(Some(told)) {
                     return;
                 }

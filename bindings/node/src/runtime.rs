@@ -1,18 +1,24 @@
 //! The one runtime of a process: a thread that waits for sockets and timers, made at first use. It is never
 //! shut down: Node ends a process without waiting for threads, and another worker may still use it.
 
-use std::future::Future;
+use std::{future::Future, io, sync::OnceLock};
 
 use keyswap_host::Error;
 use napi::{Env, bindgen_prelude::*};
 use napi_derive::napi;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::errors::thrown;
 
 /// The runtime, started if it does not run yet.
 pub(crate) fn handle() -> Result<Handle> {
-    keyswap_host::runtime(1).map_err(|error| napi::Error::from_reason(error.to_string()))
+    static RUNTIME: OnceLock<io::Result<Runtime>> = OnceLock::new();
+    let made = RUNTIME.get_or_init(|| {
+        let mut runtime = Builder::new_multi_thread();
+        runtime.worker_threads(1).thread_name("keyswap").enable_all().build()
+    });
+    let failed = |error| format!("no thread could be started: {error}");
+    made.as_ref().map(|it| it.handle().clone()).map_err(|it| napi::Error::from_reason(failed(it)))
 }
 
 /// Runs a future on the runtime. The promise keeps the process alive until it is settled, as promises of

@@ -1,12 +1,10 @@
 //! Credentials for requests that another HTTP library sends.
 //!
 //! A host asks for what is `prepared` (a few atomic loads, one object an epoch) and patches its request
-//! with it. It begins an `Attempt` where there is none, because the snapshot is probing or the scheme signs,
-//! and with `begin_after` when a response matches the attention.
+//! with it. It begins an `Attempt` where there is none, and with `begin_after` when a response matches the filter.
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use keyswap_host::{
     Error, ErrorKind, Foreign, MOST_ORIGINS, Prepared, header_map, invalid,
     options::AuthorizerOptions,
@@ -19,6 +17,7 @@ use pyo3::{
 
 use crate::{
     attempt::{Attempt, Hop},
+    cache::ByEpoch,
     credential::no_pickle,
     errors::{OrRaise, raise},
     keys::{Handle, KeySwap},
@@ -57,12 +56,21 @@ impl Recipe {
 
 pub(crate) struct Live {
     pub(crate) inner: keyswap_host::Authorizer,
-    cached: ArcSwapOption<Cached>,
+    snapshot: ByEpoch<Snapshot>,
 }
 
-struct Cached {
-    epoch: u64,
-    snapshot: Py<Snapshot>,
+impl Live {
+    /// What requests see now: the same object until that changes.
+    #[inline]
+    fn snapshot(&self, py: Python<'_>) -> PyResult<Py<Snapshot>> {
+        self.snapshot.get(py, self.inner.epoch(), || {
+            let prepared = self.inner.prepared();
+            let patch = prepared.patch_in_use().cloned();
+            let patch = patch.map(|patch| Py::new(py, Patch::new(patch, Some(prepared.clone()))));
+            let (patch, admitted) = (patch.transpose()?, PySet::empty(py)?.unbind());
+            Ok((prepared.epoch(), Py::new(py, Snapshot { prepared, patch, admitted })?))
+        })
+    }
 }
 
 /// Puts credentials on requests that another library sends, and learns from the responses.
@@ -79,7 +87,7 @@ impl Authority {
         self.live.get(py, |_| {
             let Recipe { keys, options, foreign } = &self.recipe;
             let inner = keyswap_host::Authorizer::new(&keys.live(py)?.keys, options, foreign);
-            Ok(Live { inner: inner.or_raise(py)?, cached: ArcSwapOption::empty() })
+            Ok(Live { inner: inner.or_raise(py)?, snapshot: ByEpoch::new() })
         })
     }
 }
@@ -94,16 +102,9 @@ impl Authorizer {
     ) -> PyResult<Option<T>> {
         let py = origin.py();
         let live = self.0.live(py)?;
-        let cached = live.cached.load();
-        let held;
-        let snapshot = match &*cached {
-            Some(cached) if cached.epoch == live.inner.epoch() => cached.snapshot.get(),
-            _ => {
-                held = self.snapshot(py)?;
-                held.get()
-            }
-        };
-        let is_plain = !snapshot.prepared.is_probing() && !live.inner.is_throttled();
+        let snapshot = live.snapshot(py)?.into_bound(py);
+        let snapshot = snapshot.get();
+        let is_plain = snapshot.prepared.patch().is_some() && !live.inner.is_throttled();
         let Some(patch) = snapshot.patch.as_ref().filter(|_| is_plain) else { return Ok(None) };
         let admitted = snapshot.admitted.bind(py);
         if !admitted.contains(origin)? {
@@ -150,26 +151,12 @@ impl Authorizer {
     /// What requests see now: the same object until that changes.
     #[getter]
     fn snapshot(&self, py: Python<'_>) -> PyResult<Py<Snapshot>> {
-        let live = self.0.live(py)?;
-        if let Some(cached) = &*live.cached.load()
-            && cached.epoch == live.inner.epoch()
-        {
-            return Ok(cached.snapshot.clone_ref(py));
-        }
-        let prepared = live.inner.prepared();
-        let patch = prepared.patch_in_use().cloned();
-        let patch = patch.map(|patch| Py::new(py, Patch::new(patch, Some(prepared.clone()))));
-        let (patch, epoch) = (patch.transpose()?, prepared.epoch());
-        let admitted = PySet::empty(py)?.unbind();
-        let snapshot = Py::new(py, Snapshot { prepared, patch, admitted })?;
-        let cached = Cached { epoch, snapshot: snapshot.clone_ref(py) };
-        live.cached.store(Some(Arc::new(cached)));
-        Ok(snapshot)
+        self.0.live(py)?.snapshot(py)
     }
 
     /// What a request to this origin, such as "https://api.example.com", is sent with, without an attempt.
-    /// None where it takes an attempt: the snapshot is probing, or has no patch, or the API asked for fewer
-    /// requests; and for an origin that credentials may not go to.
+    /// None where it takes an attempt: the snapshot says so, or the API asked for fewer requests; and for an origin
+    /// that credentials may not go to.
     fn prepared(&self, origin: &Bound<'_, PyString>) -> PyResult<Option<Py<Patch>>> {
         self.with_prepared(origin, |patch| Ok(patch.clone().unbind()))
     }
@@ -187,23 +174,13 @@ impl Authorizer {
         })
     }
 
-    /// The statuses of the responses that an attempt has to be shown.
+    /// The responses that an attempt has to be shown.
     #[getter]
-    fn attention(&self, py: Python<'_>) -> PyResult<Vec<u16>> {
-        Ok(self.0.live(py)?.inner.response_filter().statuses)
-    }
-
-    /// The names, in lower case, of the headers whose responses an attempt has to be shown.
-    #[getter]
-    fn attention_headers(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let headers = self.0.live(py)?.inner.response_filter().headers;
-        Ok(headers.into_iter().map(String::from).collect())
-    }
-
-    /// How many bytes of a body a classifier may ask for.
-    #[getter]
-    fn body_limit(&self, py: Python<'_>) -> PyResult<usize> {
-        Ok(self.0.live(py)?.inner.response_filter().body_limit)
+    fn response_filter(&self, py: Python<'_>) -> PyResult<ResponseFilter> {
+        let filter = self.0.live(py)?.inner.response_filter();
+        let keyswap::ResponseFilter { statuses, headers, body_limit, .. } = filter;
+        let headers = headers.into_iter().map(String::from).collect();
+        Ok(ResponseFilter { statuses, headers, body_limit })
     }
 
     /// Whether a request goes out as it is, because it has a header that the patch sets and that wins. What
@@ -245,22 +222,24 @@ impl Authorizer {
         Ok(Attempt::new(self.0.clone(), Hop { url, replayable, deadline }, begun))
     }
 
-    /// A request was sent with this patch of a snapshot, and the response matches the attention.
+    /// A request was sent with this patch of a snapshot, and the response matches the filter. Unless its method is
+    /// given, it is one that is not repeated.
     ///
     /// Raises OriginNotAllowedError.
-    #[pyo3(signature = (patch, url, *, replayable = true, deadline = None))]
+    #[pyo3(signature = (patch, url, *, method = "POST", replayable = true, deadline = None))]
     fn begin_after(
         &self,
         py: Python<'_>,
         patch: &Bound<'_, Patch>,
         url: String,
+        method: &str,
         replayable: bool,
         deadline: Option<f64>,
     ) -> PyResult<Attempt> {
         let Some(prepared) = &patch.get().prepared else {
             return Err(invalid("not the patch of a snapshot")).or_raise(py);
         };
-        let begun = self.0.live(py)?.inner.begin_after(prepared, &url, replayable, deadline);
+        let begun = self.0.live(py)?.inner.begin_sent(prepared, method, &url, replayable, deadline);
         let begun = begun.or_raise(py)?;
         Ok(Attempt::new(self.0.clone(), Hop { url, replayable, deadline }, begun))
     }
@@ -272,6 +251,16 @@ impl Authorizer {
     fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         no_pickle("Authorizer")
     }
+}
+
+/// The responses that an attempt has to be shown: with one of the statuses, or with one of the headers.
+#[pyclass(frozen, get_all, module = "keyswap._native")]
+pub(crate) struct ResponseFilter {
+    statuses: Vec<u16>,
+    /// Their names, in lower case.
+    headers: Vec<String>,
+    /// How many bytes of a body a classifier may ask for.
+    body_limit: usize,
 }
 
 /// What requests see in one epoch.
@@ -291,10 +280,10 @@ impl Snapshot {
         self.prepared.epoch()
     }
 
-    /// Whether each request is to begin an attempt.
+    /// Whether each request has to begin an attempt.
     #[getter]
-    fn probing(&self) -> bool {
-        self.prepared.is_probing()
+    fn needs_attempt(&self) -> bool {
+        self.prepared.patch().is_none()
     }
 
     /// The id of the credential in use.

@@ -31,38 +31,6 @@ const SLICE: Duration = Duration::from_millis(50);
 /// The most completions of one delivery, so that a loop is not held up for long.
 const BATCH: usize = 256;
 
-/// Runs a future on the runtime and waits for it. Ctrl-C ends the wait, and the future with it.
-pub(crate) fn block<T: Send + 'static>(
-    py: Python<'_>,
-    work: impl Future<Output = T> + Send + 'static,
-) -> PyResult<T> {
-    let host = runtime::host(py)?;
-    let (tell, mut told) = sync_channel(1);
-    let task = host.handle.spawn(async move {
-        let _ = tell.send(work.await);
-    });
-    drop(host);
-    let _abort = AbortOnDrop(task.abort_handle());
-    loop {
-        let heard;
-        (told, heard) = py.detach(move || {
-            let heard = told.recv_timeout(SLICE);
-            (told, heard)
-        });
-        if runtime::is_ending() {
-            // What is dropped at the end makes others fail: that is no news for a program.
-            runtime::stop_unless_ending_it(py);
-        }
-        match heard {
-            Ok(outcome) => return Ok(outcome),
-            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(PyRuntimeError::new_err("keyswap: a task ended without an answer"));
-            }
-        }
-    }
-}
-
 /// Work that takes long: a caller waits for it, or an event loop does. It is done once.
 #[pyclass(frozen, module = "keyswap._native")]
 pub(crate) struct Work(Mutex<Option<Doing>>);
@@ -91,9 +59,33 @@ impl Work {
 
 #[pymethods]
 impl Work {
-    /// Does it, and waits for what comes of it.
+    /// Does it, and waits for what comes of it. Ctrl-C ends the wait, and the work with it.
     pub(crate) fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        block(py, self.take()?)?(py)
+        let host = runtime::host(py)?;
+        let (work, (tell, mut told)) = (self.take()?, sync_channel(1));
+        let task = host.handle.spawn(async move {
+            let _ = tell.send(work.await);
+        });
+        drop(host);
+        let _abort = AbortOnDrop(task.abort_handle());
+        loop {
+            let heard;
+            (told, heard) = py.detach(move || {
+                let heard = told.recv_timeout(SLICE);
+                (told, heard)
+            });
+            if runtime::is_ending() {
+                // What is dropped at the end makes others fail: that is no news for a program.
+                runtime::stop_unless_ending_it(py);
+            }
+            match heard {
+                Ok(outcome) => return outcome(py),
+                Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(PyRuntimeError::new_err("keyswap: a task ended without an answer"));
+                }
+            }
+        }
     }
 
     /// Does it, and then completes the future on its loop.

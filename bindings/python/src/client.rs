@@ -84,9 +84,19 @@ impl Client {
             Some((_, Ok(stream))) => RequestBody::Stream(stream.get().0.clone()),
             Some((body, Err(_))) => RequestBody::Whole(Bytes::copy_from_slice(body.extract()?)),
         };
-        let (no_timeout, request) = (timeout.is_none(), Request::new(method, url));
-        let request =
-            Request { query, headers, body, timeout, no_timeout, keys, scopes, resend, ..request };
+        let (no_timeout, no_resend) = (timeout.is_none(), !resend);
+        let request = Request {
+            method,
+            url,
+            query,
+            headers,
+            body,
+            timeout,
+            no_timeout,
+            keys,
+            scopes,
+            no_resend,
+        };
         let sent = self.live(py)?.send(request).or_raise(py)?;
         let work = async move {
             let reply = sent.await?;

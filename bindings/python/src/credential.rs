@@ -1,14 +1,13 @@
 //! Credentials as Python sees them: opaque objects that reveal their material when asked, by name.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
-use jiff::Timestamp;
 use keyswap_host::SetRecord;
 use pyo3::{
     exceptions::{PyKeyError, PyTypeError},
     prelude::*,
     sync::PyOnceLock,
-    types::{PyDateTime, PyString, PyTzInfo},
+    types::PyString,
 };
 
 /// The refusal to copy what holds secrets, or belongs to one process.
@@ -18,13 +17,9 @@ pub(crate) fn no_pickle<T>(what: &str) -> PyResult<T> {
     )))
 }
 
-/// A time with its zone, UTC.
-fn datetime(py: Python<'_>, at: Option<Timestamp>) -> PyResult<Option<Bound<'_, PyDateTime>>> {
-    let made = |at: Timestamp| {
-        let seconds = at.as_microsecond() as f64 / 1e6;
-        PyDateTime::from_timestamp(py, seconds, Some(&*PyTzInfo::utc(py)?))
-    };
-    at.map(made).transpose()
+/// As Python has it: with its zone, UTC.
+fn time(at: Option<impl TryInto<SystemTime>>) -> Option<SystemTime> {
+    at?.try_into().ok()
 }
 
 /// One usable credential. Printing it never shows its material.
@@ -69,32 +64,32 @@ impl Credential {
 
     /// When it was made, in UTC.
     #[getter]
-    fn created_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        datetime(py, self.inner.created_at())
+    fn created_at(&self) -> Option<SystemTime> {
+        time(self.inner.created_at())
     }
 
     /// When it begins to be valid, in UTC.
     #[getter]
-    fn not_before<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        datetime(py, self.inner.not_before())
+    fn not_before(&self) -> Option<SystemTime> {
+        time(self.inner.not_before())
     }
 
     /// When a staged one is to be used, in UTC.
     #[getter]
-    fn activate_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        datetime(py, self.inner.activate_at())
+    fn activate_at(&self) -> Option<SystemTime> {
+        time(self.inner.activate_at())
     }
 
     /// When it ends, in UTC.
     #[getter]
-    fn expires_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        datetime(py, self.inner.expires_at())
+    fn expires_at(&self) -> Option<SystemTime> {
+        time(self.inner.expires_at())
     }
 
     /// When its use as a fallback ends, in UTC.
     #[getter]
-    fn grace_expires_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        datetime(py, self.inner.grace_expires_at())
+    fn grace_expires_at(&self) -> Option<SystemTime> {
+        time(self.inner.grace_expires_at())
     }
 
     /// What it may be used for.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use keyswap_host::{EventRecord, StatsRecord, seconds, within};
+use keyswap_host::{StatsRecord, seconds, within};
 use pyo3::{prelude::*, sync::PyOnceLock};
 use tokio::sync::Mutex;
 
@@ -10,9 +10,9 @@ use crate::{bridge::Work, errors::OrRaise, keys::Handle, process::PerProcess};
 
 fn event_of(py: Python<'_>, event: Option<keyswap::Event>) -> PyResult<Option<Py<PyAny>>> {
     static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let Some(record) = event.as_ref().map(EventRecord::from) else { return Ok(None) };
+    let Some(event) = event else { return Ok(None) };
     let make = MAKE.import(py, "keyswap._records", "event")?;
-    make.call1((json(&record), record.text)).map(|event| Some(event.unbind()))
+    make.call1((json(&event), event.to_string())).map(|made| Some(made.unbind()))
 }
 
 pub(crate) fn stats_of(py: Python<'_>, stats: &StatsRecord) -> PyResult<Py<PyAny>> {

@@ -9,7 +9,6 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use arc_swap::ArcSwapOption;
 use keyswap_host::{
     Error, ErrorKind, Keys, Place, Source,
     options::{KeySwapOptions, policy_from_json},
@@ -17,7 +16,8 @@ use keyswap_host::{
 use pyo3::{prelude::*, types::PyString};
 
 use crate::{
-    bridge::{self, Work},
+    bridge::Work,
+    cache::ByEpoch,
     credential::{Credential, CredentialSet, no_pickle},
     errors::OrRaise,
     events::{Events, stats_of},
@@ -36,13 +36,8 @@ pub(crate) struct Handle {
 
 pub(crate) struct Live {
     pub(crate) keys: Keys,
-    cached: ArcSwapOption<Cached>,
-}
-
-/// The Python object of the credential in use, as of one epoch.
-struct Cached {
-    epoch: u64,
-    credential: Py<Credential>,
+    /// The credential in use.
+    current: ByEpoch<Credential>,
 }
 
 impl Handle {
@@ -75,7 +70,7 @@ impl Handle {
                 Keys::follow(&self.source.in_child(), &self.options, place)
             }
         };
-        Ok(Live { keys: keys.or_raise(py)?, cached: ArcSwapOption::empty() })
+        Ok(Live { keys: keys.or_raise(py)?, current: ByEpoch::new() })
     }
 }
 
@@ -88,7 +83,7 @@ impl KeySwap {
     fn ended(&self) -> Option<Keys> {
         self.handle.closed.store(true, Ordering::Relaxed);
         let live = self.handle.live.get_if_made()?;
-        live.cached.store(None);
+        live.current.clear();
         Some(live.keys.clone())
     }
 }
@@ -133,16 +128,10 @@ impl KeySwap {
     #[getter]
     fn current(&self, py: Python<'_>) -> PyResult<Py<Credential>> {
         let live = self.handle.live(py)?;
-        if let Some(cached) = &*live.cached.load()
-            && cached.epoch == live.keys.epoch()
-        {
-            return Ok(cached.credential.clone_ref(py));
-        }
-        let (current, epoch) = live.keys.current_of().or_raise(py)?;
-        let credential = Py::new(py, Credential::new(current))?;
-        let cached = Cached { epoch, credential: credential.clone_ref(py) };
-        live.cached.store(Some(Arc::new(cached)));
-        Ok(credential)
+        live.current.get(py, live.keys.epoch(), || {
+            let (current, epoch) = live.keys.current_of().or_raise(py)?;
+            Ok((epoch, Py::new(py, Credential::new(current))?))
+        })
     }
 
     /// The set that is held: None before the first fetch, and after the provider revoked it.
@@ -171,21 +160,9 @@ impl KeySwap {
     fn key(&self, py: Python<'_>) -> PyResult<Py<PyString>> {
         let current = self.handle.live(py)?.keys.current();
         if current.is_err_and(|error| error.kind() == ErrorKind::NotReady) {
-            self.ready(py, Some(10.0))?;
+            self._ready(py, Some(10.0))?.wait(py)?;
         }
         self.current(py)?.get().reveal_key(py)
-    }
-
-    /// Waits until a credential is usable, or the fetch that runs has failed. `timeout` is in seconds.
-    ///
-    /// Raises the error of that fetch, or TimeoutError.
-    #[pyo3(signature = (timeout = None))]
-    fn ready(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        let live = self.handle.live(py)?;
-        match live.keys.current() {
-            Ok(_) => Ok(()),
-            Err(_) => bridge::block(py, live.keys.ready(timeout))?.or_raise(py),
-        }
     }
 
     #[pyo3(signature = (timeout = None))]

@@ -7,6 +7,7 @@
 mod attempt;
 mod authorizer;
 mod bridge;
+mod cache;
 mod client;
 mod credential;
 mod errors;
@@ -29,7 +30,7 @@ mod _native {
     #[pymodule_export]
     use crate::{
         attempt::Attempt,
-        authorizer::{Authorizer, Patch, Snapshot},
+        authorizer::{Authorizer, Patch, ResponseFilter, Snapshot},
         bridge::{Job, Work},
         client::{Body, Client, Reply},
         credential::{Credential, CredentialSet},

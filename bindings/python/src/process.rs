@@ -117,14 +117,11 @@ impl<T> PerProcess<T> {
         py: Python<'_>,
         make: impl FnOnce(Option<&T>) -> PyResult<T>,
     ) -> PyResult<Here<T>> {
-        let made = self.made.load();
-        match &*made {
-            Some(local) if local.born == generation() => Ok(Here(made)),
-            _ => self.make(py, made, make),
-        }
+        self.get_if_made().map_or_else(|| self.make(py, make), Ok)
     }
 
     /// This process's value, if there is one.
+    #[inline]
     pub(crate) fn get_if_made(&self) -> Option<Here<T>> {
         let made = self.made.load();
         match &*made {
@@ -137,10 +134,9 @@ impl<T> PerProcess<T> {
     fn make(
         &self,
         py: Python<'_>,
-        old: Guard<Option<Arc<Local<T>>>>,
         make: impl FnOnce(Option<&T>) -> PyResult<T>,
     ) -> PyResult<Here<T>> {
-        let generation = generation();
+        let (generation, old) = (generation(), self.made.load());
         loop {
             if let Some(made) = self.get_if_made() {
                 return Ok(made);

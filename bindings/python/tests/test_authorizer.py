@@ -55,14 +55,15 @@ def test_a_host_patches_from_its_snapshot_and_begins_after_a_rejection(world: Wo
     keys = world.ready()
     host = authorizer(world, keys)
     url = f"{world.api_url}/v1/price"
-    assert host.snapshot.probing and host.prepared(world.api_url) is None, "nothing was accepted yet"
+    assert host.snapshot.needs_attempt and host.prepared(world.api_url) is None, "nothing was accepted yet"
     assert finish(host.begin(url, deadline=10), url)[0] == 200
-    wait_until(lambda: not host.snapshot.probing)
+    wait_until(lambda: not host.snapshot.needs_attempt)
     snapshot = host.snapshot
     assert host.snapshot is snapshot, "one object an epoch"
     assert host.admits(url) and not host.admits(world.other_url)
-    assert host.attention == [401] and host.body_limit == 0
-    assert host.attention_headers == ["credential-status", "retry-after"]
+    response_filter = host.response_filter
+    assert response_filter.statuses == [401] and response_filter.body_limit == 0
+    assert response_filter.headers == ["credential-status", "retry-after"]
     assert snapshot.patch is not None and snapshot.patch.names == ("x-api-key",)
     assert snapshot.credential_id == "k1"
     sent: dict[str, str] = {}

@@ -1,25 +1,24 @@
 use keyswap::host::each_event;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::*;
 
 #[test]
-fn a_record_has_every_field_of_its_event() {
+fn a_record_has_the_fields_of_its_event_and_no_others() {
     for event in each_event() {
         let record = EventRecord::from(&event);
         assert_eq!((&*record.name, record.text.clone()), (event.name(), event.to_string()));
-        let written = serde_json::to_value(&event).expect("json");
         let recorded = serde_json::to_value(&record).expect("json");
+        let (recorded, written) =
+            (some(recorded), some(serde_json::to_value(&event).expect("json")));
         assert_eq!(recorded, written, "{}", event.name());
     }
 }
 
-#[test]
-fn what_an_event_lacks_is_none() {
-    let not_modified = each_event().into_iter().find(|event| event.name() == "not_modified");
-    let record = EventRecord::from(&not_modified.expect("one"));
-    let Ok(Value::Object(fields)) = serde_json::to_value(record) else { panic!("an object") };
-    assert_eq!(fields.keys().collect::<Vec<_>>(), ["event", "generation"]);
+fn some(fields: Value) -> Map<String, Value> {
+    let Value::Object(mut fields) = fields else { panic!("an object") };
+    fields.retain(|_, value| !value.is_null());
+    fields
 }
 
 #[test]

@@ -74,6 +74,13 @@ class KeySwap(_native.KeySwap):
         numbers = None if policy is None else to_json(policy, "policy")
         return cast(KeySwap, super().__new__(cls, source, numbers, name, mints))
 
+    def ready(self, timeout: float | None = None) -> None:
+        """Waits until a credential is usable, or the fetch that runs has failed.
+
+        Raises the error of that fetch, or TimeoutError after `timeout` seconds.
+        """
+        self._ready(timeout).wait()
+
     def refresh(self, timeout: float | None = None) -> None:
         """Fetches now, or as soon as the floor between two fetches allows, and waits for the outcome.
 
@@ -87,10 +94,7 @@ class KeySwap(_native.KeySwap):
         self._shutdown().wait()
 
     async def aready(self, timeout: float | None = None) -> None:
-        """Waits until a credential is usable, or the fetch that runs has failed.
-
-        Raises the error of that fetch, or TimeoutError after `timeout` seconds.
-        """
+        """`ready`, for an event loop."""
         await run(self._ready, timeout)
 
     async def arefresh(self, timeout: float | None = None) -> None:

@@ -81,8 +81,9 @@ class Keys:
         )
         self._resend, self._failure = resend, failure
         self.prepared, self.goes_direct = self._authorizer.prepared, self._authorizer.goes_direct
-        self._statuses = frozenset(self._authorizer.attention)
-        self._headers = frozenset(self._authorizer.attention_headers)
+        response_filter = self._authorizer.response_filter
+        self._statuses = frozenset(response_filter.statuses)
+        self._headers = frozenset(response_filter.headers)
 
     def flow(
         self,
@@ -122,7 +123,9 @@ class Keys:
                 return False
             # What a rejected send took is no longer there to wait.
             left = None if until is None else max(0.0, until - time.monotonic())
-            attempt = host.begin_after(patch, url, replayable=replayable, deadline=left)
+            attempt = host.begin_after(
+                patch, url, method=method, replayable=replayable, deadline=left
+            )
             step, has_first = attempt.response(*answer), True
         try:
             is_first_rejected = has_first and attempt.is_rejected
