@@ -35,7 +35,7 @@ pub(crate) fn property(field: &Field) -> String {
 }
 
 /// A comment, within a class.
-fn comment(text: &Text, model: &Model) -> String {
+pub(crate) fn comment(text: &Text, model: &Model) -> String {
     let lines = text.lines(WIDTH - 11, Style::CamelTyped, &model.names);
     if let [line] = &*lines {
         return format!("/** {line} */\n");
@@ -45,6 +45,54 @@ fn comment(text: &Text, model: &Model) -> String {
         let _ = writeln!(made, "{}", format!(" * {line}").trim_end());
     }
     made + " */\n"
+}
+
+/// What a list says of an option.
+pub(crate) fn entry(model: &Model, field: &Field) -> Vec<String> {
+    let entry = Text::new(&format!("@param {} ", camel(&field.name)));
+    let entry = entry.and(&field.doc.line(Style::CamelTyped, &model.names));
+    let lines = entry.lines(WIDTH - 8, Style::CamelTyped, &model.names).into_iter().enumerate();
+    lines.map(|(nth, line)| if nth == 0 { line } else { format!("  {line}") }).collect()
+}
+
+/// An option as functions that are written by hand take it.
+pub(crate) fn passed(field: &Field, has_default: bool) -> String {
+    let (of, default) = match field.kind {
+        Kind::Texts => ("List<String>", "emptyList()"),
+        Kind::Truth => ("Boolean", "false"),
+        Kind::Scheme => ("Scheme?", "null"),
+        Kind::Classifier => ("Classifier?", "null"),
+        Kind::Policy => ("Policy?", "null"),
+        Kind::Seconds => ("Duration?", "null"),
+        _ => ("String?", "null"),
+    };
+    let default = if has_default { format!(" = {default}") } else { String::new() };
+    format!("{}: {of}{default}", camel(&field.name))
+}
+
+/// How an option of an endpoint is declared: what is a secret or much text is not shown again.
+pub(crate) fn in_endpoint(field: &Field) -> String {
+    let name = camel(&field.name);
+    match field.kind {
+        _ if field.name == "push" => "public fun noPush() {".to_owned(),
+        Kind::Truth => format!("public fun {name}() {{"),
+        _ if field.name.ends_with("_file") => format!("public fun {name}(path: String) {{"),
+        _ if field.name.ends_with("_certificate") || field.name.ends_with("_certificates") => {
+            format!("public fun {name}(pem: String) {{")
+        }
+        Kind::Secret => format!("public fun {name}(secret: String) {{"),
+        _ => format!("public var {}", passed(field, true)),
+    }
+}
+
+/// What is said of an option of an endpoint.
+pub(crate) fn said(field: &Field) -> Text {
+    match &*field.name {
+        "push" => Text::new(
+            "The push channel is not followed, even where the set offers one. Polling never stops.",
+        ),
+        _ => field.doc.clone(),
+    }
 }
 
 fn errors(model: &Model) -> String {

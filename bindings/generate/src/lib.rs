@@ -11,10 +11,14 @@
 mod kotlin;
 mod markdown;
 mod model;
+mod names;
+mod options;
 mod parity;
 mod python;
 mod read;
 mod regions;
+mod signature;
+mod stubs;
 mod swift;
 mod text;
 mod typescript;
@@ -41,12 +45,14 @@ pub fn generate(root: &Path) -> Result<Generated> {
     let files = Files::new(root);
     let model = read::model(&files)?;
     python::write(&model, &files)?;
+    stubs::write(&model, &files)?;
     typescript::write(&model, &files)?;
     kotlin::write(&model, &files)?;
     swift::write(&model, &files)?;
     markdown::write(&model, &files)?;
     versions::write(&model.version, &files)?;
-    parity::check(&model, &files)?;
+    let options = options::check(&model, &files)?;
+    parity::check(&model, &options, &files)?;
     Ok(files.done())
 }
 
@@ -114,6 +120,24 @@ impl<'a> Files<'a> {
             fs::read_to_string(self.root.join(path)).map_err(|error| format!("{path}: {error}"))?;
         self.before.borrow_mut().insert(path.to_owned(), Some(text.clone()));
         Ok(text)
+    }
+
+    /// The files in this folder and below whose names end so, in order.
+    pub(crate) fn list(&self, folder: &str, ending: &str) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let entries =
+            fs::read_dir(self.root.join(folder)).map_err(|error| format!("{folder}: {error}"))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| format!("{folder}: {error}"))?;
+            let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            if entry.path().is_dir() {
+                found.extend(self.list(&path, ending)?);
+            } else if path.rsplit_once('.').is_some_and(|(_, end)| end == ending) {
+                found.push(path);
+            }
+        }
+        found.sort();
+        Ok(found)
     }
 
     /// A file that is generated as a whole.

@@ -54,6 +54,14 @@ impl Field {
     pub(crate) fn bare(&self) -> &str {
         self.name.strip_suffix("_ms").unwrap_or(&self.name)
     }
+
+    /// The number that it is if nothing is said, by its comment: `30 s by default`.
+    pub(crate) fn default(&self) -> Option<String> {
+        let text = self.doc.before(" by default")?;
+        let text = text.strip_suffix(" s").unwrap_or(text);
+        let number = text.rsplit(' ').next()?;
+        number.parse::<u32>().is_ok().then(|| number.to_owned())
+    }
 }
 
 /// What a field holds.

@@ -66,7 +66,7 @@ fn header(doc: &str) -> String {
 }
 
 /// A docstring, indented by so much.
-fn docstring(text: &Text, model: &Model, indent: usize) -> String {
+pub(crate) fn docstring(text: &Text, model: &Model, indent: usize) -> String {
     let width = WIDTH - indent - 6;
     let lines = text.lines(width, Style::Snake, &model.names);
     let pad = " ".repeat(indent);
@@ -198,12 +198,8 @@ fn constructor(model: &Model, class: &str, record: &Record) -> String {
             _ => " = None".to_owned(),
         };
         let _ = writeln!(made, "    {}: {of}{default},", field.name);
-        let more = wider.map_or("", |(_, _, more)| more);
-        let doc = if more.is_empty() { field.doc.clone() } else { field.doc.clone().and(more) };
-        let entry =
-            Text::new(&format!("- `{}`: {}", field.name, doc.line(Style::Snake, &model.names)));
-        for (nth, line) in entry.lines(WIDTH - 8, Style::Snake, &model.names).iter().enumerate() {
-            let _ = writeln!(docs, "    {}{line}", if nth == 0 { "" } else { "  " });
+        for line in entry(model, field, WIDTH - 8) {
+            let _ = writeln!(docs, "    {line}");
         }
     }
     if class == "Endpoint" {
@@ -213,6 +209,50 @@ fn constructor(model: &Model, class: &str, record: &Record) -> String {
     let doc = record.doc.line(Style::Snake, &model.names);
     let _ = write!(made, ") -> {class}:\n    \"\"\"{doc}\n\n{docs}    \"\"\"\n");
     made
+}
+
+/// What a list says of an option.
+pub(crate) fn entry(model: &Model, field: &Field, width: usize) -> Vec<String> {
+    let more =
+        WIDER.iter().find(|(name, _, _)| *name == field.name).map_or("", |(_, _, more)| more);
+    let mut doc = if more.is_empty() { field.doc.clone() } else { field.doc.clone().and(more) };
+    if field.name == "timeout" && field.default().is_some() {
+        doc = doc.and("None is no limit.");
+    }
+    let entry = Text::new(&format!("- `{}`: {}", field.name, doc.line(Style::Snake, &model.names)));
+    let lines = entry.lines(width, Style::Snake, &model.names).into_iter().enumerate();
+    lines.map(|(nth, line)| if nth == 0 { line } else { format!("  {line}") }).collect()
+}
+
+/// An option as functions that are written by hand take it.
+pub(crate) fn passed(field: &Field) -> String {
+    let of = match (field.kind, &*field.name) {
+        (Kind::Scheme, _) => "_native.Scheme | None = None",
+        (Kind::Classifier, _) => "Classifier | None = None",
+        (Kind::Policy, _) => "Policy | Mapping[str, Any] | None = None",
+        (Kind::Pairs, _) => "HeaderInput | None = None",
+        (Kind::Texts, _) => "Sequence[str]",
+        (Kind::Truth, _) => "bool = False",
+        _ => "str | None = None",
+    };
+    match field.default() {
+        Some(number) if field.kind == Kind::Seconds => {
+            format!("{}: float | None = {number}.0", field.name)
+        }
+        Some(number) => format!("{}: int = {number}", field.name),
+        None => format!("{}: {of}", field.name),
+    }
+}
+
+/// The same for a client, whose base is an allowed origin already.
+pub(crate) fn of_client(field: &Field) -> String {
+    passed(field) + if field.kind == Kind::Texts { " = ()" } else { "" }
+}
+
+/// The same for what is implemented in Rust, where a classifier is any function.
+pub(crate) fn of_native(field: &Field) -> String {
+    let passed = passed(field).replace(": Classifier", ": Callable[..., str]");
+    passed.replace("_native.", "")
 }
 
 fn parameter(field: &Field) -> &'static str {

@@ -266,20 +266,25 @@ impl Source {
     }
 
     fn doc(&self, what: &str, attributes: &[syn::Attribute]) -> Result<Text> {
-        let mut comment = String::new();
-        for attribute in attributes {
-            if let Meta::NameValue(meta) = &attribute.meta
-                && meta.path.is_ident("doc")
-                && let Expr::Lit(line) = &meta.value
-                && let Lit::Str(line) = &line.lit
-            {
-                comment += &line.value();
-                comment.push('\n');
-            }
-        }
-        let text = Text::new(&comment);
+        let text = comment(attributes);
         if text.is_empty() { Err(self.error(what, "it has no comment")) } else { Ok(text) }
     }
+}
+
+/// What a doc comment says.
+pub(crate) fn comment(attributes: &[syn::Attribute]) -> Text {
+    let mut comment = String::new();
+    for attribute in attributes {
+        if let Meta::NameValue(meta) = &attribute.meta
+            && meta.path.is_ident("doc")
+            && let Expr::Lit(line) = &meta.value
+            && let Lit::Str(line) = &line.lit
+        {
+            comment += &line.value();
+            comment.push('\n');
+        }
+    }
+    Text::new(&comment)
 }
 
 /// `Self::Variant => "text"`, or `("text", ..)`.
@@ -301,6 +306,6 @@ fn serde(attributes: &[syn::Attribute]) -> String {
 }
 
 /// As it is written, without spaces.
-fn shown(tokens: &impl ToTokens) -> String {
+pub(crate) fn shown(tokens: &impl ToTokens) -> String {
     tokens.to_token_stream().to_string().split_whitespace().collect()
 }

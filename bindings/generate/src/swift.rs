@@ -26,7 +26,7 @@ pub(crate) fn case(name: &str) -> String {
 
 /// The name of an option.
 pub(crate) fn option(name: &str) -> String {
-    capitals(&camel(name), "Http", "HTTP")
+    capitals(&capitals(&camel(name), "Http", "HTTP"), "Url", "URL")
 }
 
 fn capitals(name: &str, word: &str, capitals: &str) -> String {
@@ -39,6 +39,36 @@ fn comment(text: &Text, model: &Model, indent: usize) -> String {
         let _ = writeln!(made, "{}", format!("/// {line}").trim_end());
     }
     made
+}
+
+/// What a list says of an option.
+pub(crate) fn entry(model: &Model, name: &str, doc: &Text) -> Vec<String> {
+    let entry = Text::new(&format!("- {name}: {}", doc.line(Style::Camel, &model.names)));
+    let lines = entry.lines(WIDTH - 12, Style::Camel, &model.names).into_iter().enumerate();
+    lines
+        .map(|(nth, line)| if nth == 0 { format!("  {line}") } else { format!("    {line}") })
+        .collect()
+}
+
+/// An option as functions that are written by hand take it.
+pub(crate) fn passed(field: &Field) -> String {
+    let of = match field.kind {
+        _ if field.name == "base_url" => "URL",
+        Kind::Texts => "[URL]",
+        Kind::Truth if field.doc.says("True by default") => "Bool = true",
+        Kind::Truth => "Bool = false",
+        Kind::Seconds => "TimeInterval? = nil",
+        Kind::Scheme => "Scheme? = nil",
+        Kind::Classifier => "Classifier? = nil",
+        Kind::Policy => "Policy? = nil",
+        _ => "String? = nil",
+    };
+    format!("{}: {of}", option(&field.name))
+}
+
+/// The same for a client, whose base is an allowed origin already.
+pub(crate) fn of_client(field: &Field) -> String {
+    passed(field) + if field.kind == Kind::Texts { " = []" } else { "" }
 }
 
 fn errors(model: &Model) -> String {

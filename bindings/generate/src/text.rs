@@ -64,6 +64,11 @@ impl Text {
         self.0.iter().any(|paragraph| paragraph.contains(words))
     }
 
+    /// What stands before these words.
+    pub(crate) fn before(&self, words: &str) -> Option<&str> {
+        self.0.iter().find_map(|paragraph| paragraph.split_once(words)).map(|(before, _)| before)
+    }
+
     /// The same with other words in the place of these.
     pub(crate) fn instead(&self, of: &str, with: &str) -> Self {
         Self(self.0.iter().map(|paragraph| paragraph.replace(of, with)).collect())
@@ -180,6 +185,23 @@ pub(crate) fn snake(name: &str) -> String {
     })
 }
 
+/// `plainHTTPAllowed`, `NeedBody` and `NEED_BODY` as `plain_http_allowed` and `need_body`.
+pub(crate) fn lower(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let mut made = String::new();
+    for (at, letter) in letters.iter().enumerate() {
+        let before = at.checked_sub(1).map(|at| letters[at]);
+        let begins = before.is_some_and(|before| before.is_lowercase() || before.is_ascii_digit())
+            || before.is_some_and(char::is_uppercase)
+                && letters.get(at + 1).is_some_and(|next| next.is_lowercase());
+        if letter.is_uppercase() && begins {
+            made.push('_');
+        }
+        made.extend(letter.to_lowercase());
+    }
+    made
+}
+
 /// `floor` as `Floor`.
 pub(crate) fn capital(word: &str) -> String {
     let mut letters = word.chars();
@@ -229,5 +251,10 @@ mod tests {
     fn names_are_in_the_style_of_the_language() {
         assert_eq!((&*camel("no_bootstrap"), &*camel("url")), ("noBootstrap", "url"));
         assert_eq!((&*snake("SetRevoked"), &*capital("url")), ("set_revoked", "Url"));
+        assert_eq!(
+            (&*lower("plainHTTPAllowed"), &*lower("baseURL")),
+            ("plain_http_allowed", "base_url")
+        );
+        assert_eq!((&*lower("NeedBody"), &*lower("NEED_BODY")), ("need_body", "need_body"));
     }
 }

@@ -141,7 +141,7 @@ pub struct ClientOptions {
     pub timeout: Option<f64>,
     /// That there is no such limit.
     pub no_timeout: bool,
-    /// How often 429, 502, 503, 504 and failed connections are retried, within a budget. Twice by default.
+    /// How often 429, 502, 503, 504 and failed connections are retried, within a budget. 2 by default.
     pub retries: Option<u32>,
     /// How many redirects a request follows. 10 by default.
     pub max_redirects: Option<u32>,

@@ -86,7 +86,7 @@ export interface ClientFields {
    * part of the body, in milliseconds. 30 s by default. Null is no limit.
    */
   timeout?: number | null
-  /** How often 429, 502, 503, 504 and failed connections are retried, within a budget. Twice by default. */
+  /** How often 429, 502, 503, 504 and failed connections are retried, within a budget. 2 by default. */
   retries?: number
   /** How many redirects a request follows. 10 by default. */
   maxRedirects?: number

@@ -140,20 +140,31 @@ class Client(_Base):
         with keyswap.Client(keys, base_url="https://api.example.com", scheme=keyswap.Bearer()) as api:
             api.get("/v1/price/BTC").raise_for_status().json()
 
-    `base_url` is what paths are added to and the first origin that credentials may go to;
-    `allowed_origins` adds more. Without `scheme`, credentials go onto requests as the set says. `named`
-    holds further keys, for requests that pass `keys="name"`. `headers` are on every request unless it sets
-    its own. `timeout` (30 s; None for none) is for all resends until the head of the response is there, and
-    then for each part of the body. `retries` (2) is for 429, 502, 503, 504 and failed connections.
+    `named` holds further keys, for requests that pass `keys="name"`. The other options:
+
+    - `base_url`: What paths are added to, and the first allowed origin.
+    - `headers`: Headers that every request carries unless it sets its own: pairs of a name and a
+      value.
+    - `timeout`: How long a request may take until the head of its response is there, with all
+      resends, and then each part of the body, in seconds. 30 s by default. None is no limit.
+    - `retries`: How often 429, 502, 503, 504 and failed connections are retried, within a budget. 2
+      by default.
+    - `max_redirects`: How many redirects a request follows. 10 by default.
+    - `scheme`: How credentials go onto requests; without it, as the set says.
+    - `allowed_origins`: The origins that credentials may be sent to, and nowhere else. Requests to
+      other origins go without.
+    - `classifier`: Which responses the program's own classifier judges; nothing if it has none, and
+      then 401 means that the credential is rejected.
+    - `plain_http_allowed`: Allows plain HTTP to other machines. Everybody on the way can read the
+      keys.
+    - `own_header_wins`: A request that sets the header of the scheme itself goes as it is, and what
+      the API says of it is no evidence about the credential. By default such a request is an error.
 
     `classifier` judges responses for an API that says "bad key" in a way of its own: a function of the
     status, the headers (a dict, names in lower case) and the body (None at first) that returns
     "accepted", "rejected", "throttled", "other", or "need_body" to be asked again with the first bytes of
     the body. Its attributes `statuses` ([401]) and `body_limit` (4096) say which responses it is shown and
     how much of a body. One that raises counts as "other", and is logged.
-
-    A request that sets the header in which keys are sent fails, unless `own_header_wins`: then it goes out as it
-    is, and says nothing of a credential.
 
     It may be shared by threads. Raises InvalidConfigError and InsecureUrlError.
     """

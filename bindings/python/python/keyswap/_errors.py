@@ -17,7 +17,7 @@ class KeyswapError(Exception):
     retry_after: float | None
     """How many seconds the source asked to be left alone, where it said so."""
 
-    by_code: ClassVar[dict[str, type[KeyswapError]]] = {}
+    _by_code: ClassVar[dict[str, type[KeyswapError]]] = {}
     """The class of each code."""
 
     def __init__(
@@ -31,7 +31,7 @@ class KeyswapError(Exception):
         super().__init_subclass__(**kwargs)
         if code:
             cls.code = code
-            KeyswapError.by_code[code] = cls
+            KeyswapError._by_code[code] = cls
 
     def __reduce__(self) -> tuple[object, ...]:
         return _restore, (type(self), self.args, self.__dict__)
@@ -41,7 +41,7 @@ def from_core(
     code: str, message: str, status: int | None, retry_after: float | None
 ) -> KeyswapError:
     """The exception for an error of the core."""
-    kind = KeyswapError.by_code.get(code, KeyswapError)
+    kind = KeyswapError._by_code.get(code, KeyswapError)
     error = kind(message, status=status, retry_after=retry_after)
     if kind is KeyswapError:
         error.code = code

@@ -39,12 +39,16 @@ class KeySwap(_native.KeySwap):
     returns a mapping such as `{"current": {"id": "k2", "key": "..."}}`. A function that blocks runs in a
     thread of its own; an asynchronous one on the event loop that runs when the handle is made, else on a
     private one. One that raises, hangs, or returns nothing of use is a failed fetch, which is told and
-    tried again; the credential that is held stays in use. `mints` says that each call of the function makes a
-    new credential, such as a token: it is then called by the life of what it made, and never only to look.
+    tried again; the credential that is held stays in use.
 
     `bootstrap` (a string, a function that returns one, or False for none) and `bootstrap_file` are what a
-    URL is fetched with; by default it is the environment variable KEYSWAP_BOOTSTRAP. `policy` changes
-    numbers, in seconds. `name` is for people, in `repr`.
+    URL is fetched with; by default it is the environment variable KEYSWAP_BOOTSTRAP. The other options:
+
+    - `policy`: The numbers that the engine works with; those that are not named keep their
+      defaults.
+    - `name`: What logs and metrics call the set, in a program that follows several.
+    - `mints`: That each call of a function makes a new credential, such as a token: it is then
+      called by the life of what it made, and not polled. Only for a source that is a function.
 
     Raises InvalidConfigError for what is not valid, and TypeError for what is no source.
     """

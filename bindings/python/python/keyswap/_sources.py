@@ -18,19 +18,6 @@ Path = Union[str, "os.PathLike[str]"]
 class Endpoint(_native.Source):
     """A rotation endpoint that speaks `keyswap/1`, at the URL of the set itself.
 
-    The bootstrap credential comes from the environment variable KEYSWAP_BOOTSTRAP, unless `bootstrap` is
-    a string, a function that returns one (also an asynchronous one), or False for none at all, or
-    `bootstrap_file` names a file. `timeout` is in seconds, 10 by default. Push is followed where the set
-    offers it, unless `push` is False; after `heartbeat` seconds of silence, 45 by default, it counts as
-    lost. With `signed_by`, the provider's public key, answers that it did not sign are refused. `set_name`
-    says which set this is, where the last part of the URL is not its name: an answer for another one is
-    refused. `root_certificates` (PEM) are trusted instead of the machine's; `client_certificate` (PEM: a
-    chain and its key) is shown to the endpoint. `root_certificates_file` and `client_certificate_file` name
-    files with the same, which are read again when they change: certificates are renewed without a restart.
-    `app` is what the provider's operators see this program as.
-    `regions` are further endpoints that show the same set, asked in order when this one fails.
-    `plain_http_allowed` allows plain HTTP to other machines.
-
     Raises InvalidConfigError for a URL that is none, and for certificates that cannot be read. Those of a
     file are told at the first fetch.
     """

@@ -43,10 +43,18 @@ public final class Authorizer: Sendable {
     private let headers: [String]
     private let seen = Seen()
 
-    /// Credentials go to `allowedOrigins`, and nowhere else. Without `scheme`, they go onto requests as the set says.
-    /// `classifier` says what a response means; without it, 401 means that the credential is rejected. A request with a
-    /// header of its own where the key belongs is an error, unless `ownHeaderWins`.
+    /// For the origins that are allowed.
     ///
+    /// - Parameters:
+    ///   - keys: Whose credentials.
+    ///   - scheme: How credentials go onto requests; without it, as the set says.
+    ///   - allowedOrigins: The origins that credentials may be sent to, and nowhere else. Requests to other
+    ///     origins go without.
+    ///   - classifier: Which responses the program's own classifier judges; nothing if it has none, and then 401
+    ///     means that the credential is rejected.
+    ///   - plainHTTPAllowed: Allows plain HTTP to other machines. Everybody on the way can read the keys.
+    ///   - ownHeaderWins: A request that sets the header of the scheme itself goes as it is, and what the API
+    ///     says of it is no evidence about the credential. By default such a request is an error.
     /// - Throws: `KeyswapError` with the code `invalid_config` or `insecure_url`.
     public init(
         _ keys: KeySwap, scheme: Scheme? = nil, allowedOrigins: [URL], classifier: Classifier? = nil,

@@ -25,9 +25,20 @@ public final class Client: Sendable {
     private let outer: Exchange
     private let direct: Exchange
 
-    /// A request with a header of its own where the key belongs is an error, unless `ownHeaderWins`: then it is sent as
-    /// it is.
+    /// With a session of its own.
     ///
+    /// - Parameters:
+    ///   - keys: Whose credentials.
+    ///   - baseURL: What paths are added to, and the first allowed origin.
+    ///   - scheme: How credentials go onto requests; without it, as the set says.
+    ///   - allowedOrigins: The origins that credentials may be sent to, and nowhere else. Requests to other
+    ///     origins go without.
+    ///   - classifier: Which responses the program's own classifier judges; nothing if it has none, and then 401
+    ///     means that the credential is rejected.
+    ///   - plainHTTPAllowed: Allows plain HTTP to other machines. Everybody on the way can read the keys.
+    ///   - ownHeaderWins: A request that sets the header of the scheme itself goes as it is, and what the API
+    ///     says of it is no evidence about the credential. By default such a request is an error.
+    ///   - configuration: That of the session which sends.
     /// - Throws: `KeyswapError` with the code `invalid_config` or `insecure_url`.
     public init(
         _ keys: KeySwap, baseURL: URL, scheme: Scheme? = nil, allowedOrigins: [URL] = [],

@@ -58,8 +58,12 @@ public final class KeySwap: Sendable {
     let native: NativeKeySwap
     private let cache: Cache
 
-    /// Begins to follow, and does not wait. `name` is for logs.
+    /// Begins to follow, and does not wait.
     ///
+    /// - Parameters:
+    ///   - source: What is followed.
+    ///   - policy: The numbers that the engine works with; those that are not named keep their defaults.
+    ///   - name: What logs and metrics call the set, in a program that follows several.
     /// - Throws: `KeyswapError` with the code `invalid_config`.
     public init(_ source: Source, policy: Policy? = nil, name: String? = nil) throws {
         let cache = Cache()

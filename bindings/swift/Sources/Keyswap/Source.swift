@@ -7,13 +7,33 @@ public struct Source: Sendable {
 
     /// A rotation endpoint that speaks `keyswap/1`, at the URL of the set itself.
     ///
-    /// `bootstrap` is what it is fetched with; `bootstrapFile` and `bootstrapStorage` (a `Keychain`, say) hold it, and are
-    /// read again when it is rejected. Without any, the environment variable KEYSWAP_BOOTSTRAP says so, unless the
-    /// endpoint wants none (`noBootstrap`). Times are seconds. `signedBy` is the provider's public key: answers that it did not
-    /// sign are refused. `setName` is the name of the set, where the last part of the URL is not that: an answer for
-    /// another one is refused. Certificates are PEM; files of them are read again when they change. `regions` are further
-    /// endpoints that show the same set, asked in order when this one fails.
-    ///
+    /// - Parameters:
+    ///   - url: The URL of the set itself, such as `https://keys.example.com/keyswap/v1/sets/trading`.
+    ///   - bootstrap: The credential that the endpoint is asked with. Unless it, a file, a function or none is
+    ///     given, it is the environment variable `KEYSWAP_BOOTSTRAP`.
+    ///   - bootstrapFile: A file that holds the bootstrap credential. It is read at first use, and again once the
+    ///     endpoint rejects it.
+    ///   - bootstrapStorage: What holds the bootstrap credential, a `Keychain` say. It is read as a file is.
+    ///   - noBootstrap: That the endpoint is asked without a bootstrap credential: it knows its clients by other
+    ///     means, such as a client certificate.
+    ///   - timeout: How long one answer may take, in seconds. By default the policy's `fetchTimeout`, 10 s, which
+    ///     always holds as well.
+    ///   - push: Whether the push channel is followed where the set offers one. True by default; polling never
+    ///     stops.
+    ///   - heartbeat: How long the push channel may be silent until it counts as lost and is connected anew, in
+    ///     seconds. 45 s by default.
+    ///   - signedBy: The provider's public key, the base64 of its 32 bytes (Ed25519). With it, answers that are
+    ///     not signed by it are refused.
+    ///   - setName: The name of the set, where the last part of the URL is not that. An answer for another set is
+    ///     refused.
+    ///   - rootCertificates: Certificates (PEM) that are trusted instead of the machine's.
+    ///   - rootCertificatesFile: A file that holds the trusted certificates. It is read again when it changes.
+    ///   - clientCertificate: A certificate chain and its private key (PEM), shown to the endpoint: mutual TLS.
+    ///   - clientCertificateFile: A file that holds the client certificate and its key. It is read again when it
+    ///     changes, so certificates are renewed without a restart.
+    ///   - app: What the provider's operators see this program as, in reports of the keys in use.
+    ///   - plainHTTPAllowed: Allows plain HTTP to other machines. Everybody on the way can read the keys.
+    ///   - regions: Further endpoints that show the same set, asked in order when this one fails.
     /// - Throws: `KeyswapError` with the code `invalid_config` or `insecure_url`.
     public static func endpoint(
         _ url: URL, bootstrap: String? = nil, bootstrapFile: String? = nil,

@@ -33,12 +33,20 @@ import kotlin.time.Duration
  * Programs that send much ask for what is [prepared] first, which calls nothing while nothing changes.
  *
  * Throws [KeySwapException.InvalidConfig] and [KeySwapException.InsecureUrl].
+ *
+ * @param keys Whose credentials.
+ * @param scheme How credentials go onto requests; without it, as the set says.
+ * @param allowedOrigins The origins that credentials may be sent to, and nowhere else. Requests to other origins
+ *   go without.
+ * @param classifier Which responses the program's own classifier judges; nothing if it has none, and then 401
+ *   means that the credential is rejected.
+ * @param plainHttpAllowed Allows plain HTTP to other machines. Everybody on the way can read the keys.
+ * @param ownHeaderWins A request that sets the header of the scheme itself goes as it is, and what the API says of
+ *   it is no evidence about the credential. By default such a request is an error.
  */
 public class Authorizer @JvmOverloads constructor(
     private val keys: KeySwap,
-    /** How credentials go onto requests; without it, as the set says. */
     private val scheme: Scheme?,
-    /** Where they may go, and nowhere else. */
     allowedOrigins: List<String>,
     private val classifier: Classifier? = null,
     plainHttpAllowed: Boolean = false,

@@ -99,27 +99,33 @@ public class Endpoint internal constructor() {
     private var isPlainHttpAllowed = false
     private val regions = mutableListOf<String>()
 
-    /** Of one fetch: ten seconds. */
+    /** How long one answer may take. By default the policy's `fetchTimeout`, 10 s, which always holds as well. */
     public var timeout: Duration? = null
 
-    /** After so much silence, push counts as lost. */
+    /** How long the push channel may be silent until it counts as lost and is connected anew. 45 s by default. */
     public var heartbeat: Duration? = null
 
-    /** The provider's public key: answers that it did not sign are refused. */
+    /**
+     * The provider's public key, the base64 of its 32 bytes (Ed25519). With it, answers that are not signed by it
+     * are refused.
+     */
     public var signedBy: String? = null
 
     /** The name of the set, where the last part of the URL is not that. An answer for another set is refused. */
     public var setName: String? = null
 
-    /** What the provider's operators see this program as. */
+    /** What the provider's operators see this program as, in reports of the keys in use. */
     public var app: String? = null
 
-    /** The credential that the endpoint is asked with. */
+    /**
+     * The credential that the endpoint is asked with. Unless it, a file, a function or none is given, it is the
+     * environment variable `KEYSWAP_BOOTSTRAP`.
+     */
     public fun bootstrap(secret: String) {
         bootstrap = NativeSecret(secret)
     }
 
-    /** A file that holds it; it is read again when it is rejected. */
+    /** A file that holds the bootstrap credential. It is read at first use, and again once the endpoint rejects it. */
     public fun bootstrapFile(path: String) {
         bootstrapFile = path
     }
@@ -129,37 +135,43 @@ public class Endpoint internal constructor() {
         bootstrapStorage = storage
     }
 
-    /** The endpoint wants none. */
+    /**
+     * That the endpoint is asked without a bootstrap credential: it knows its clients by other means, such as a
+     * client certificate.
+     */
     public fun noBootstrap() {
         isWithoutBootstrap = true
     }
 
-    /** Does not follow the endpoint's push channel. */
+    /** The push channel is not followed, even where the set offers one. Polling never stops. */
     public fun noPush() {
         isPushFollowed = false
     }
 
-    /** PEM, trusted instead of the machine's. */
+    /** Certificates (PEM) that are trusted instead of the machine's. */
     public fun rootCertificates(pem: String) {
         rootCertificates = pem
     }
 
-    /** The same, in a file that is read again when it changes: no restart is needed. */
+    /** A file that holds the trusted certificates. It is read again when it changes. */
     public fun rootCertificatesFile(path: String) {
         rootCertificatesFile = path
     }
 
-    /** PEM: a certificate, and its private key. */
+    /** A certificate chain and its private key (PEM), shown to the endpoint: mutual TLS. */
     public fun clientCertificate(pem: String) {
         clientCertificate = NativeSecret(pem)
     }
 
-    /** Both, in a file that is read again when it changes: for certificates that an agent renews. */
+    /**
+     * A file that holds the client certificate and its key. It is read again when it changes, so certificates are
+     * renewed without a restart.
+     */
     public fun clientCertificateFile(path: String) {
         clientCertificateFile = path
     }
 
-    /** Allows plain HTTP to another machine. Everything will be readable on the way. */
+    /** Allows plain HTTP to other machines. Everybody on the way can read the keys. */
     public fun plainHttpAllowed() {
         isPlainHttpAllowed = true
     }

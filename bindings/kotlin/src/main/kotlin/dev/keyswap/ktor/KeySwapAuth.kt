@@ -21,18 +21,21 @@ public class KeySwapAuthConfig {
     /** How credentials go onto requests; without it, as the set says. */
     public var scheme: Scheme? = null
 
-    /** Where they may go, and nowhere else: requests to other origins pass without. */
+    /** The origins that credentials may be sent to, and nowhere else. Requests to other origins go without. */
     public var allowedOrigins: List<String> = emptyList()
 
-    /** Judges responses, for an API that says "bad key" in a way of its own. */
+    /**
+     * Which responses the program's own classifier judges; nothing if it has none, and then 401 means that the
+     * credential is rejected.
+     */
     public var classifier: Classifier? = null
 
-    /** Plain HTTP to other machines: credentials can be read on the way. */
+    /** Allows plain HTTP to other machines. Everybody on the way can read the keys. */
     public var plainHttpAllowed: Boolean = false
 
     /**
-     * Whether a request with a header of its own where the key belongs is sent as it is. Otherwise it is an error,
-     * `KeySwapException.InvalidConfig`.
+     * A request that sets the header of the scheme itself goes as it is, and what the API says of it is no evidence
+     * about the credential. By default such a request is an error.
      */
     public var ownHeaderWins: Boolean = false
 }

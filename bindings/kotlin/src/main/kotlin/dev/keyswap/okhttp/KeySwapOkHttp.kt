@@ -26,10 +26,19 @@ import okhttp3.ResponseBody.Companion.toResponseBody
  * Call it last: redirects are followed here from then on, as the builder says at that moment and ten at most, since
  * OkHttp would repeat what an earlier hop answered already.
  *
- * A request with a header of its own where the key belongs is an error, unless [ownHeaderWins]: then it is sent as it
- * is. Plain HTTP on this machine goes through no proxy, and `localhost` is a loopback address whatever a resolver says.
+ * Plain HTTP on this machine goes through no proxy, and `localhost` is a loopback address whatever a resolver says.
  *
  * Throws `KeySwapException.InvalidConfig` and `KeySwapException.InsecureUrl`.
+ *
+ * @param keys Whose credentials.
+ * @param scheme How credentials go onto requests; without it, as the set says.
+ * @param allowedOrigins The origins that credentials may be sent to, and nowhere else. Requests to other origins
+ *   go without.
+ * @param classifier Which responses the program's own classifier judges; nothing if it has none, and then 401
+ *   means that the credential is rejected.
+ * @param plainHttpAllowed Allows plain HTTP to other machines. Everybody on the way can read the keys.
+ * @param ownHeaderWins A request that sets the header of the scheme itself goes as it is, and what the API says of
+ *   it is no evidence about the credential. By default such a request is an error.
  */
 @JvmOverloads
 public fun OkHttpClient.Builder.keyswap(
