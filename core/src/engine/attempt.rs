@@ -10,7 +10,8 @@
 //!
 //! A herd does not probe. To send again with a credential that the API has not been seen to accept, a
 //! request needs the one trial slot; the others rest until that one has learnt something. The last send is
-//! kept for news: it is spent once the key is proven, or shortly before the wait ends.
+//! kept for news: it is spent once the key is proven, or shortly before the wait ends. After a rotation one
+//! acceptance may be that of one replica, so the last send waits two pauses for somebody who knows better.
 //!
 //! A first send that tries the candidate is free for its caller: unless it is a success, the request is
 //! asked again with the credential in use. A credential that cannot be put on the request is passed over,
@@ -20,9 +21,13 @@
 //! news that it works, and never waits past its limit or sends again past its deadline. It never decides
 //! what is in use; it only reports what it saw.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use self::claim::Claim;
+pub use self::times::waits_until;
+use self::{
+    claim::Claim,
+    times::{last_call, later, limit, pause},
+};
 use super::{snapshot::Snapshot, verdict::Verdict};
 use crate::{
     credential::Credential,
@@ -35,6 +40,7 @@ mod choice;
 mod claim;
 #[cfg(test)]
 mod tests;
+mod times;
 
 /// The most sends of one request.
 pub const MAX_SENDS: u32 = 4;
@@ -42,8 +48,8 @@ pub const MAX_SENDS: u32 = 4;
 /// How many times the pause of a request lies at most between two trials of an unproven credential.
 const LONGEST_PAUSE: u64 = 4;
 
-/// What part of the wait is left when the last send is spent without news.
-const LAST_PART: u64 = 10;
+/// How many times the pause of a request news is doubted on which its last send would be spent.
+const DOUBT: u32 = 2;
 
 /// What to do next.
 #[derive(Debug)]
@@ -101,10 +107,13 @@ pub struct AttemptMachine {
     held_up: bool,
     /// Whether what the last rejection set in motion has come to an end.
     is_settled: bool,
-    /// Whether it has repeated a credential after a pause, and whether it has used the news that one works.
-    /// If that was rejected too, it is this request that the API rejects, unless its replicas disagree.
+    /// Whether it has repeated a credential after a pause.
     has_repeated: bool,
-    has_news: bool,
+    /// What it was sent with because it was learnt to work. If that was rejected too, it is this request that
+    /// the API rejects, unless its replicas disagree.
+    news: Option<Arc<Credential>>,
+    /// When it first saw the news on which its last send may be spent.
+    news_at: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +157,8 @@ impl AttemptMachine {
             held_up: false,
             is_settled: false,
             has_repeated: false,
-            has_news: false,
+            news: None,
+            news_at: None,
         }
     }
 
@@ -360,16 +370,14 @@ impl AttemptMachine {
             }
             return self.rest(now, snapshot, policy);
         }
-        // Where replicas disagree, news that was wrong says nothing of this request.
-        self.has_news &= !snapshot.wavers;
-        let is_pointless = self.has_news;
-        if let Some(proven) = self.proven_since(snapshot).filter(|_| !is_pointless) {
-            self.has_news = true;
-            return self.send(proven);
+        if let Some(next) = self.learn(now, snapshot, policy) {
+            return next;
         }
+        let is_rotating = now < snapshot.window_until;
+        let is_pointless = self.news.is_some();
         // The last send is kept for news.
         let may_repeat = self.sends + 1 < MAX_SENDS
-            && now < snapshot.window_until
+            && is_rotating
             && !(is_last_call || is_pointless || self.has_repeated);
         let repeated = self.rejected_last(snapshot).filter(|_| may_repeat);
         if snapshot.disagree
@@ -382,6 +390,11 @@ impl AttemptMachine {
         if !self.is_settled && now < self.limit {
             // A fetch may bring something, which is better than anything that was rejected.
             return self.stop(now, policy, Next::Wait(self.last_call.max(now + 1)));
+        }
+        let rests_until = self.rests_until.min(self.last_call);
+        if is_pointless && is_rotating && now < rests_until {
+            // Whether it shows that replicas disagree is told in a moment.
+            return self.stop(now, policy, Next::Rest(rests_until));
         }
         if let Some(credential) = repeated {
             if now >= self.rests_until && self.may_try(now, snapshot, policy) {
@@ -403,6 +416,25 @@ impl AttemptMachine {
         }
         let next = self.out_of_scope(snapshot).map_or(Next::Return, Next::Fail);
         self.stop(now, policy, next)
+    }
+
+    /// What to do with the news that the API takes what it had rejected for this request, if there is any.
+    fn learn(&mut self, now: u64, snapshot: &Snapshot, policy: &Policy) -> Option<Next> {
+        // Where replicas disagree, news that was wrong says nothing of this request.
+        self.news.take_if(|_| snapshot.wavers);
+        let Some(proven) = self.proven_since(snapshot) else {
+            self.news_at = None;
+            return None;
+        };
+        // One acceptance may be that of one replica. With one send left, others may say so first.
+        let doubted = millis(policy.rotation_pause * DOUBT);
+        let until = self.news_at.get_or_insert(now).saturating_add(doubted).min(self.last_call);
+        let is_last = self.sends + 1 == MAX_SENDS && now < snapshot.window_until;
+        if is_last && now < until {
+            return Some(self.stop(now, policy, Next::Rest(until)));
+        }
+        self.news = Some(proven.clone());
+        Some(self.send(proven))
     }
 
     /// Until the trial is open to it, it may have been learnt what was to be tried.
@@ -446,35 +478,6 @@ impl AttemptMachine {
         self.assigned = Some(credential.clone());
         Next::Send(credential)
     }
-}
-
-/// Until when a request that begins now may wait, if its caller waits until `deadline`. What is in hand has
-/// to reach the caller before a timer of its own strikes, so a tenth of its time is left, at most 0.1 s.
-pub fn waits_until(now: u64, deadline: u64) -> u64 {
-    let time = deadline.saturating_sub(now);
-    deadline - (time / 10).min(100)
-}
-
-/// Until when a request waits that begins to do so now.
-fn limit(now: u64, deadline: u64, policy: &Policy) -> u64 {
-    let latest = if deadline == u64::MAX { deadline } else { waits_until(now, deadline) };
-    later(now, policy.wait).min(latest)
-}
-
-/// When the last send is spent without news.
-fn last_call(now: u64, limit: u64) -> u64 {
-    limit - limit.saturating_sub(now) / LAST_PART
-}
-
-/// A pause of between half and one and a half times the policy's. The time itself is random enough: it
-/// keeps requests that were rejected in one moment apart from those of the next.
-fn pause(now: u64, policy: &Policy) -> u64 {
-    let share = 0.5 + f64::from(now as u32 % 101) / 100.0;
-    millis(policy.rotation_pause.mul_f64(share))
-}
-
-fn later(at: u64, by: Duration) -> u64 {
-    at.saturating_add(millis(by))
 }
 
 fn nothing_usable() -> Error {

@@ -199,6 +199,10 @@ impl Member {
         }
     }
 
+    pub(super) fn is_steady(&self) -> bool {
+        self.streak >= STEADY
+    }
+
     /// Whether the API is known to have accepted it at any time.
     pub(super) fn was_accepted(&self) -> bool {
         self.accepted > 0 || self.credential.accepted().count() > 0

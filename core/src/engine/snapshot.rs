@@ -58,13 +58,17 @@ pub(crate) struct Usable {
     pub(crate) proof: Option<u64>,
     /// Whether the API was ever seen to accept it, as far as was known when this was published.
     pub(crate) is_known: bool,
+    /// Whether it was accepted so often in a row that replicas do not disagree on it any more.
+    pub(crate) is_steady: bool,
 }
 
 impl Usable {
     /// That it was accepted before is no news: it is counted without a publication.
     fn shows_same(&self, other: &Self) -> bool {
         let news = |usable: &Self| usable.proof.filter(|sent| *sent > 0);
-        Arc::ptr_eq(&self.credential, &other.credential) && news(self) == news(other)
+        Arc::ptr_eq(&self.credential, &other.credential)
+            && news(self) == news(other)
+            && self.is_steady == other.is_steady
     }
 }
 

@@ -32,6 +32,8 @@ impl AttemptMachine {
         };
         let usable = snapshot.usable.iter().find(|usable| {
             usable.proof.is_some_and(|proof| is_news(&usable.credential, proof))
+                && (usable.is_steady || !snapshot.disagree)
+                && !self.news.as_ref().is_some_and(|news| news.is_same_key(&usable.credential))
                 && self.may_carry(snapshot, &usable.credential)
         });
         usable.map(|usable| usable.credential.clone())

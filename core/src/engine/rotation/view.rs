@@ -36,6 +36,7 @@ impl Rotation {
             credential: member.credential.clone(),
             proof: member.proven.or_else(|| known(member)).filter(|_| is_proof(member)),
             is_known: member.was_accepted(),
+            is_steady: member.is_steady(),
         };
         let is_in = |state| in_use.is_some_and(|used| used.is_in(state));
         let suspect = is_in(EpisodeState::Open)
