@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use serde::{Serialize, Serializer};
 
+#[cfg(feature = "host")]
+use crate::error::ErrorKind;
 use crate::{credential::CredentialId, error::Error};
 
 /// Something that happened to the credentials. Variants, and what they hold, may be added: end each pattern
@@ -289,6 +291,41 @@ impl fmt::Display for Event {
             Self::Lagged { missed } => write!(f, "{missed} events missed"),
         }
     }
+}
+
+/// One of each, with all of its fields.
+#[cfg(feature = "host")]
+pub(crate) fn each() -> Vec<Event> {
+    let id = |name: &str| CredentialId::from(name);
+    let second = Duration::from_millis(1500);
+    let error = Error::new(ErrorKind::Timeout, "too late");
+    vec![
+        Event::Fetched { generation: 7, primary: id("k2") },
+        Event::NotModified { generation: 7 },
+        Event::FetchFailed { error: error.clone(), retry_in: second },
+        Event::Swapped { from: Some(id("k1")), to: id("k2"), generation: 7 },
+        Event::Candidate { credential: id("k2"), in_use: id("k1") },
+        Event::Promoted { from: id("k1"), to: id("k2"), proven: true },
+        Event::Rejected {
+            credential: id("k2"),
+            candidate: true,
+            probe_in: Some(second),
+            reason: Some(error),
+        },
+        Event::FellBack { from: id("k2"), to: id("k1") },
+        Event::RolledBack { from: id("k2"), to: id("k1") },
+        Event::Expired { credential: id("k1") },
+        Event::Revoked { credentials: vec![id("k1")], set: false },
+        Event::Exhausted { credential: id("k1"), cooldown: second, never_accepted: true },
+        Event::Recovered {
+            credential: Some(id("k1")),
+            went_back: Some(WentBack { from: 9, to: 7 }),
+        },
+        Event::Lagging { credential: id("k2"), since: second },
+        Event::PushLost { silent: second },
+        Event::ClockJumped { by_ms: -5 },
+        Event::Lagged { missed: 3 },
+    ]
 }
 
 fn as_code<S: Serializer>(error: &Error, to: S) -> Result<S::Ok, S::Error> {
