@@ -67,6 +67,22 @@ final class KeySwapTests: XCTestCase {
         XCTAssertEqual(try keys.current.reveal(), "s3cr3t")
     }
 
+    func testAFunctionThatNobodyWaitsForIsCancelled() async throws {
+        let ended = Lines()
+        let keys = try KeySwap(
+            .of {
+                do {
+                    try await Task.sleep(for: .seconds(60))
+                } catch {
+                    ended.add("ended", "\(type(of: error))")
+                }
+                throw Broken("too late")
+            }, policy: Policy { $0.fetchTimeout = 0.1 })
+        let isCancelled = try await eventually { ended.has("CancellationError") }
+        XCTAssert(isCancelled)
+        keys.close()
+    }
+
     func testBadInputIsToldAtOnce() async throws {
         let url = URL(string: "https://keys.example.com/x")!
         let insecure = await code { _ = try Source.endpoint(URL(string: "ftp://keys.example.com")!) }
@@ -82,6 +98,8 @@ final class KeySwapTests: XCTestCase {
         XCTAssertEqual(origin, "insecure_url")
         let bare = await code { _ = try KeySwap(.endpoint(url, bootstrap: "b", noBootstrap: true)) }
         XCTAssertEqual(bare, "invalid_config")
+        let certificate = await code { _ = try KeySwap(.endpoint(url, noBootstrap: true, clientCertificate: "no PEM")) }
+        XCTAssertEqual(certificate, "invalid_config")
     }
 
     func testAPolicyHasAPropertyForEachNumberOfTheCore() throws {
@@ -140,12 +158,32 @@ final class KeySwapTests: XCTestCase {
         keys.enteredBackground()
         keys.enteredForeground()
         keys.networkChanged()
-        while keys.stats.fetchesNotModified == before { try await Task.sleep(for: .milliseconds(10)) }
+        let hasLooked = try await eventually { keys.stats.fetchesNotModified > before }
+        XCTAssert(hasLooked)
         try await world.step("revoke")
         try await keys.refresh(timeout: 10)
-        while !lines.has("swapped") { try await Task.sleep(for: .milliseconds(10)) }
+        let wasLogged = try await eventually { lines.has("swapped") }
+        XCTAssert(wasLogged)
         let secret = try XCTUnwrap(keys.current.reveal())
         XCTAssertFalse(lines.has(secret))
+    }
+
+    func testWhoIsSlowIsToldOfTheEventsThatWereMissed() async throws {
+        let often = Policy {
+            $0.fetchFloor = 0.001
+            $0.fetchFloorMin = 0.001
+        }
+        let document = Document(current: .init(id: "k1", key: "s3cr3t"))
+        let keys = try await KeySwap.follow(.of { document }, policy: often, timeout: 10)
+        let events = keys.events
+        for _ in 0..<100 { try await keys.refresh(timeout: 10) }
+        var reader = events.makeAsyncIterator()
+        let first = await reader.next()
+        XCTAssertEqual(first?.kind, .lagged)
+        XCTAssertGreaterThan(first?.missed ?? 0, 0)
+        let second = await reader.next()
+        XCTAssertEqual(second?.kind, .notModified)
+        keys.close()
     }
 
     func testWaitsEndByTheirLimitAndWithTheirTask() async throws {

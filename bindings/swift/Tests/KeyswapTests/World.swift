@@ -94,6 +94,15 @@ let fast = Policy {
     $0.fetchFloorMin = 0.05
 }
 
+/// Whether something comes true, in ten seconds.
+func eventually(_ isTrue: () -> Bool) async throws -> Bool {
+    for _ in 0..<1000 {
+        if isTrue() { return true }
+        try await Task.sleep(for: .milliseconds(10))
+    }
+    return false
+}
+
 /// A request with nothing of keyswap about it.
 func plainly(_ request: URLRequest) async throws -> (Data, Int) {
     try await withCheckedThrowingContinuation { done in

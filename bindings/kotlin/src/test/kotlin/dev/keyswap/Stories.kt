@@ -68,6 +68,7 @@ class Play(private val world: World, private val through: String, private val to
         }
         val scheme = when (client["scheme"]?.asString ?: "header") {
             "bearer" -> Scheme.bearer()
+            "query" -> Scheme.query("api_key")
             "set" -> null
             else -> HEADER
         }

@@ -46,7 +46,7 @@ class Sent(
     val resend: Boolean = true,
 )
 
-class Got(val status: Int, val text: String, val shownUrl: String)
+class Got(val status: Int, val text: String, val shownUrl: String, val location: String? = null)
 
 /** A library that sends; its own errors pass. */
 abstract class Way : AutoCloseable {
@@ -107,7 +107,7 @@ private class OkHttpWay(
 
                 override fun onResponse(call: Call, response: Response) {
                     val got = runCatching {
-                        response.use { Got(it.code, it.body.string(), it.request.toString()) }
+                        response.use { Got(it.code, it.body.string(), it.request.toString(), it.header("Location")) }
                     }
                     got.fold({ waiting.resume(it) }, { waiting.resumeWithException(it) })
                 }
