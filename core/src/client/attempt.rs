@@ -105,9 +105,9 @@ impl Attempt {
     }
 
     /// Decides what comes before the first send: the scopes that it needs, and a pause that the API wants.
-    pub(super) fn begin(mut self, scopes: &[Box<str>], now: u64) -> Self {
+    pub(super) fn begin(&mut self, scopes: &[Box<str>], now: u64) {
         if !scopes.is_empty() {
-            self.machine = self.machine.require(scopes);
+            self.machine.require(scopes);
         }
         let throttle = self.throttle();
         match throttle.and_then(|throttle| throttle.pause(now, self.until, fastrand::f64())) {
@@ -117,15 +117,14 @@ impl Attempt {
             }
             None => self.proceed(),
         }
-        self
     }
 
     /// Goes on after a first send that was made without an attempt, with the credential of a snapshot.
     #[cfg_attr(not(feature = "host"), allow(dead_code, reason = "for hosts"))]
-    pub(super) fn begin_after(mut self, snapshot: &Snapshot, method: &Method) -> Self {
+    pub(super) fn begin_after(&mut self, snapshot: &Snapshot, method: &Method) {
         self.method = method.clone();
         if let Some(credential) = &snapshot.in_use {
-            self.machine = self.machine.sent(credential.clone());
+            self.machine.sent(credential.clone());
             // The true number is not known; the lowest that it can have makes the evidence as old as
             // it may be.
             self.sent = snapshot.sends + 1;
@@ -134,7 +133,6 @@ impl Attempt {
         } else {
             self.proceed();
         }
-        self
     }
 
     /// What to do next.

@@ -205,7 +205,9 @@ impl Authorizer {
         deadline: Option<Duration>,
     ) -> Result<Attempt, Error> {
         let now = self.now();
-        Ok(self.attempt(url, replayable, now, deadline)?.begin(scopes, now))
+        let mut attempt = self.attempt(url, replayable, now, deadline)?;
+        attempt.begin(scopes, now);
+        Ok(attempt)
     }
 
     #[cfg(feature = "host")]
@@ -217,7 +219,9 @@ impl Authorizer {
         replayable: bool,
         deadline: Option<Duration>,
     ) -> Result<Attempt, Error> {
-        Ok(self.attempt(url, replayable, self.now(), deadline)?.begin_after(snapshot, method))
+        let mut attempt = self.attempt(url, replayable, self.now(), deadline)?;
+        attempt.begin_after(snapshot, method);
+        Ok(attempt)
     }
 
     fn attempt(

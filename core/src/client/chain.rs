@@ -64,13 +64,14 @@ impl<'a> Chain<'a> {
         }
         let mut hop = Hop::first(request.method.clone(), request.url.clone(), headers);
         let resend = request.resend && request.body.is_replayable();
-        let first =
-            authorizer.begin_requiring(&request.scopes, &hop.url, resend, request.timeout)?;
-        let mut chain = Self { client, authorizer, request, until: first.deadline() };
-        let mut attempt = Some(first);
+        let (scopes, timeout) = (&request.scopes, request.timeout);
+        // The futures of a chain hold it once, by reference: moving them costs what they hold.
+        let mut attempt = Some(authorizer.begin_requiring(scopes, &hop.url, resend, timeout)?);
+        let until = attempt.as_ref().and_then(Attempt::deadline);
+        let mut chain = Self { client, authorizer, request, until };
         for hops in 0.. {
             let is_keyed = attempt.is_some();
-            let Answer { mut response, patch, rejected } = chain.hop(&hop, attempt).await?;
+            let Answer { mut response, patch, rejected } = chain.hop(&hop, &mut attempt).await?;
             // A redirect that the classifier calls a rejection, to a login page, is the answer.
             let next = match hops < chain.client.redirects && !rejected {
                 true => chain.follow(&hop, &response, &patch),
@@ -93,12 +94,12 @@ impl<'a> Chain<'a> {
     }
 
     /// All sends of one hop.
-    async fn hop(&mut self, hop: &Hop, mut attempt: Option<Attempt>) -> Result<Answer, Error> {
+    async fn hop(&mut self, hop: &Hop, attempt: &mut Option<Attempt>) -> Result<Answer, Error> {
         let mut first = None;
         let mut last: Option<Box<Sent>> = None;
         let mut retried = 0;
         loop {
-            let step = match &attempt {
+            let step = match attempt {
                 Some(attempt) => attempt.step().clone(),
                 None if last.is_none() => Step::Send,
                 None => Step::Return,
@@ -107,14 +108,14 @@ impl<'a> Chain<'a> {
                 Step::Send => {
                     let sent = self.send(hop, attempt.as_mut(), last.as_deref()).await?;
                     if sent.yields {
-                        attempt = None;
+                        *attempt = None;
                     }
                     // The first rejection is about the credential that was in use.
                     let before = last.replace(sent).filter(|before| before.rejected);
                     first = first.or(before);
                 }
                 Step::Wait => {
-                    if let Some(attempt) = &mut attempt {
+                    if let Some(attempt) = attempt {
                         attempt.wait().await;
                     }
                 }
@@ -123,7 +124,7 @@ impl<'a> Chain<'a> {
                     if let Some(wait) = self.retry(hop, last.as_deref(), retried) {
                         retried += 1;
                         tokio::time::sleep(wait).await;
-                        let again = match &mut attempt {
+                        let again = match attempt {
                             Some(attempt) => attempt.repeat(),
                             None => retried < MAX_SENDS,
                         };
@@ -138,7 +139,8 @@ impl<'a> Chain<'a> {
                     let last = if last.rejected { first.unwrap_or(last) } else { last };
                     let Sent { outcome, patch, rejected, .. } = *last;
                     let response = outcome.map_err(|(_, error)| error)?;
-                    let cause = attempt.filter(|_| rejected).and_then(|one| one.cause().cloned());
+                    let cause =
+                        attempt.as_ref().filter(|_| rejected).and_then(|one| one.cause().cloned());
                     return Ok(Answer { response: response.with_cause(cause), patch, rejected });
                 }
             }

@@ -141,7 +141,7 @@ impl Client {
         self.0.timeout
     }
 
-    pub(crate) async fn execute(&self, mut request: Request) -> Result<Response, Error> {
+    pub(crate) async fn execute(&self, request: &mut Request) -> Result<Response, Error> {
         let authorizer = match &request.keys {
             None => &self.0.authorizer,
             Some(name) => self.0.named.get(name).ok_or_else(|| {
@@ -151,7 +151,7 @@ impl Client {
                 Error::new(ErrorKind::InvalidConfig, what)
             })?,
         };
-        Chain::run(&self.0, authorizer, &mut request).await
+        Chain::run(&self.0, authorizer, request).await
     }
 
     fn resolve(&self, url: &str) -> Result<Url, Error> {

@@ -183,7 +183,8 @@ impl RequestBuilder {
     /// What is wrong with the request; why no credential is usable; that no response came. A response
     /// of any status is not an error: see [`Response::error_for_status`].
     pub async fn send(self) -> Result<Response, Error> {
-        self.client.execute(self.request?).await
+        let Self { client, request } = self;
+        client.execute(&mut request?).await
     }
 
     fn change(mut self, edit: impl FnOnce(&mut Request) -> Result<(), Error>) -> Self {

@@ -163,9 +163,8 @@ impl AttemptMachine {
     }
 
     /// Only credentials that have these scopes may be sent.
-    pub fn require(mut self, scopes: &[Box<str>]) -> Self {
+    pub fn require(&mut self, scopes: &[Box<str>]) {
         self.scopes = scopes.into();
-        self
     }
 
     /// The time for which it waits for credentials begins now.
@@ -175,11 +174,10 @@ impl AttemptMachine {
     }
 
     /// A request whose first send, with this credential, was made by somebody else.
-    pub fn sent(mut self, credential: Arc<Credential>) -> Self {
+    pub fn sent(&mut self, credential: Arc<Credential>) {
         self.sends = 1;
         self.assigned = Some(credential);
         self.state = State::Sent;
-        self
     }
 
     /// How often it was sent.

@@ -117,18 +117,6 @@ impl Scheme {
     /// # Errors
     /// As [`apply`](Self::apply).
     pub fn prepare(&self, credential: &Credential) -> Result<Patch, Error> {
-        let nowhere = Url::parse("https://localhost").map_err(|_| refused("no URL".into()))?;
-        let headers = HeaderMap::new();
-        let any = Unsigned::new(&Method::GET, &nowhere, &headers, None, Timestamp::UNIX_EPOCH);
-        self.apply(credential, &any)
-    }
-
-    /// What to add to this request.
-    ///
-    /// # Errors
-    /// [`ErrorKind::SchemeFailed`] if the credential lacks material, or it cannot stand in a header: that
-    /// takes visible ASCII, with no space around it. What a signer returns, if it cannot sign.
-    pub fn apply(&self, credential: &Credential, request: &Unsigned<'_>) -> Result<Patch, Error> {
         let mut patch = Patch::default();
         match &*self.0 {
             Kind::Header(Ok(name)) => {
@@ -146,8 +134,20 @@ impl Scheme {
                 patch.add_header(AUTHORIZATION, &value, credential)?;
             }
             Kind::Query(name) => patch.add_query(name, material(credential, "key")?),
-            Kind::Signing(sign) => sign.sign(credential, request, &mut patch)?,
+            Kind::Signing(_) => return Err(refused("what signs needs the request".into())),
         }
+        Ok(patch)
+    }
+
+    /// What to add to this request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SchemeFailed`] if the credential lacks material, or it cannot stand in a header: that
+    /// takes visible ASCII, with no space around it. What a signer returns, if it cannot sign.
+    pub fn apply(&self, credential: &Credential, request: &Unsigned<'_>) -> Result<Patch, Error> {
+        let Kind::Signing(sign) = &*self.0 else { return self.prepare(credential) };
+        let mut patch = Patch::default();
+        sign.sign(credential, request, &mut patch)?;
         Ok(patch)
     }
 }
@@ -218,6 +218,8 @@ impl Patch {
         let value = in_header(value, &name, credential)?;
         let mut value = HeaderValue::from_str(value).map_err(|_| unfit())?;
         value.set_sensitive(true);
+        // Most schemes set one.
+        self.headers.reserve_exact(1);
         self.headers.push((name, value));
         Ok(())
     }

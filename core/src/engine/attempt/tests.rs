@@ -71,7 +71,7 @@ impl Request {
     fn requiring(scopes: &[&str]) -> Self {
         let mut request = Self::new(true);
         let scopes: Vec<_> = scopes.iter().map(|scope| Box::from(*scope)).collect();
-        request.machine = request.machine.require(&scopes);
+        request.machine.require(&scopes);
         request
     }
 
@@ -365,7 +365,8 @@ fn a_repeat_is_counted_and_does_not_begin_with_what_was_rejected() {
 fn a_first_send_that_somebody_else_made_counts() {
     let state = state(&["k2", "k1"]);
     let policy = Policy::default();
-    let machine = AttemptMachine::new(true, NOW, None, &policy).sent(key("k2"));
+    let mut machine = AttemptMachine::new(true, NOW, None, &policy);
+    machine.sent(key("k2"));
     let mut request = Request { machine, now: NOW, policy, sent: 0 };
     assert_eq!(request.rejected(&state), "k1");
     assert_eq!(request.machine.sends(), 2);

@@ -129,8 +129,8 @@ impl Play<'_> {
         let (hop, deadline) = (&request.hop, Some(request.deadline));
         let scopes = self.callers[request.caller].scopes.iter().flatten();
         let scopes: Vec<_> = scopes.map(|scope| scope.as_str().into()).collect();
-        let machine = AttemptMachine::new(hop.replayable, now, deadline, &self.policy);
-        request.machine = machine.require(&scopes);
+        request.machine = AttemptMachine::new(hop.replayable, now, deadline, &self.policy);
+        request.machine.require(&scopes);
         (request.retried, request.trial) = (0, None);
         self.proceed(id);
     }
