@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use serde::{Serialize, Serializer};
 
+#[cfg(feature = "host")]
+use crate::error::ErrorKind;
 use crate::{credential::CredentialId, error::Error};
 
 /// Something that happened to the credentials. Variants, and what they hold, may be added: end each pattern
@@ -15,51 +17,51 @@ pub enum Event {
     /// A new generation arrived.
     #[non_exhaustive]
     Fetched {
-        /// Its number.
+        /// The number of the generation.
         generation: u64,
-        /// The id of its primary credential.
+        /// The id of the newest credential.
         primary: CredentialId,
     },
     /// The source has nothing newer.
     #[non_exhaustive]
     NotModified {
-        /// The generation that is held.
+        /// The number of the generation.
         generation: u64,
     },
     /// A fetch failed. What is held stays in use; it is tried again by itself.
     #[non_exhaustive]
     FetchFailed {
-        /// What went wrong.
+        /// What went wrong; as data, its code.
         #[serde(serialize_with = "as_code")]
         error: Error,
-        /// When the next attempt is due.
+        /// When the next fetch is due.
         #[serde(serialize_with = "as_millis", rename = "retry_in_ms")]
         retry_in: Duration,
     },
     /// A newer credential was taken into use at once, because the one before is gone or about to end.
     #[non_exhaustive]
     Swapped {
-        /// The id before; none at the start.
+        /// The id that was in use before; none at the start.
         from: Option<CredentialId>,
-        /// The id now in use.
+        /// The id that is in use now.
         to: CredentialId,
-        /// The generation it came with.
+        /// The number of the generation.
         generation: u64,
     },
     /// A newer credential is there and is tried by one request at a time.
     #[non_exhaustive]
     Candidate {
-        /// Its id.
+        /// The id of the credential that this is about.
         credential: CredentialId,
-        /// The id that stays in use meanwhile.
+        /// The id that stays in use.
         in_use: CredentialId,
     },
     /// The candidate is now in use.
     #[non_exhaustive]
     Promoted {
-        /// The id before.
+        /// The id that was in use before.
         from: CredentialId,
-        /// The id now in use.
+        /// The id that is in use now.
         to: CredentialId,
         /// Whether the API was seen to accept it.
         proven: bool,
@@ -67,14 +69,14 @@ pub enum Event {
     /// The API rejected a credential of the set, or it could not be put on a request.
     #[non_exhaustive]
     Rejected {
-        /// Its id.
+        /// The id of the credential that this is about.
         credential: CredentialId,
-        /// Whether it was the candidate, which nobody depends on yet.
+        /// Whether it is the candidate, which nobody depends on yet.
         candidate: bool,
         /// When the candidate is tried again.
         #[serde(serialize_with = "as_optional_millis", rename = "probe_in_ms")]
         probe_in: Option<Duration>,
-        /// Why it could not be put on a request; none if it was sent, and the API rejected it.
+        /// Why the credential could not be put on a request; none if it was sent, and the API rejected it.
         #[serde(serialize_with = "as_reason", skip_serializing_if = "Option::is_none")]
         reason: Option<Error>,
     },
@@ -82,29 +84,29 @@ pub enum Event {
     /// could carry it.
     #[non_exhaustive]
     FellBack {
-        /// The id before.
+        /// The id that was in use before.
         from: CredentialId,
-        /// The id now in use.
+        /// The id that is in use now.
         to: CredentialId,
     },
     /// The provider went back to a credential that was in use before.
     #[non_exhaustive]
     RolledBack {
-        /// The id before.
+        /// The id that was in use before.
         from: CredentialId,
-        /// The id now in use.
+        /// The id that is in use now.
         to: CredentialId,
     },
     /// The credential in use ended and nothing else is usable.
     #[non_exhaustive]
     Expired {
-        /// Its id.
+        /// The id of the credential that this is about.
         credential: CredentialId,
     },
     /// The provider revoked credentials; they are never used again.
     #[non_exhaustive]
     Revoked {
-        /// Their ids.
+        /// The ids of the credentials that this is about.
         credentials: Vec<CredentialId>,
         /// Whether the whole set was revoked.
         set: bool,
@@ -112,9 +114,9 @@ pub enum Event {
     /// Every credential was rejected and nothing newer could be had: requests fail fast for a while.
     #[non_exhaustive]
     Exhausted {
-        /// The id in use.
+        /// The id of the credential that this is about.
         credential: CredentialId,
-        /// How long.
+        /// How long requests fail fast.
         #[serde(serialize_with = "as_millis", rename = "for_ms")]
         cooldown: Duration,
         /// Whether the API never accepted anything of this handle. Then look at the key, at the set that the
@@ -124,7 +126,7 @@ pub enum Event {
     /// Fetching works again, or the API accepts a credential again, or an older answer was believed.
     #[non_exhaustive]
     Recovered {
-        /// The id in use.
+        /// The id of the credential that this is about.
         credential: Option<CredentialId>,
         /// The generations between which the way back led: the API rejected all that was held, and the
         /// source gave the same older answer twice.
@@ -134,9 +136,9 @@ pub enum Event {
     /// The newest credential has been there for this long, and is still not in use.
     #[non_exhaustive]
     Lagging {
-        /// Its id.
+        /// The id of the credential that this is about.
         credential: CredentialId,
-        /// Since when.
+        /// For how long this is so.
         #[serde(serialize_with = "as_secs", rename = "seconds")]
         since: Duration,
     },
@@ -144,20 +146,20 @@ pub enum Event {
     /// than there can be to tell. Polling goes on.
     #[non_exhaustive]
     PushLost {
-        /// For how long it was silent: zero if it sent too much.
+        /// For how long this is so: zero if it sent too much.
         #[serde(serialize_with = "as_secs", rename = "seconds")]
         silent: Duration,
     },
     /// The machine slept, or its wall clock was set. Everything was looked at again.
     #[non_exhaustive]
     ClockJumped {
-        /// By how many milliseconds the wall clock moved against the boot clock.
+        /// How far the wall clock moved against the boot clock.
         by_ms: i64,
     },
     /// This observer was too slow and missed so many events.
     #[non_exhaustive]
     Lagged {
-        /// How many.
+        /// How many events were missed.
         missed: u64,
     },
 }
@@ -289,6 +291,41 @@ impl fmt::Display for Event {
             Self::Lagged { missed } => write!(f, "{missed} events missed"),
         }
     }
+}
+
+/// One of each, with all of its fields.
+#[cfg(feature = "host")]
+pub(crate) fn each() -> Vec<Event> {
+    let id = |name: &str| CredentialId::from(name);
+    let second = Duration::from_millis(1500);
+    let error = Error::new(ErrorKind::Timeout, "too late");
+    vec![
+        Event::Fetched { generation: 7, primary: id("k2") },
+        Event::NotModified { generation: 7 },
+        Event::FetchFailed { error: error.clone(), retry_in: second },
+        Event::Swapped { from: Some(id("k1")), to: id("k2"), generation: 7 },
+        Event::Candidate { credential: id("k2"), in_use: id("k1") },
+        Event::Promoted { from: id("k1"), to: id("k2"), proven: true },
+        Event::Rejected {
+            credential: id("k2"),
+            candidate: true,
+            probe_in: Some(second),
+            reason: Some(error),
+        },
+        Event::FellBack { from: id("k2"), to: id("k1") },
+        Event::RolledBack { from: id("k2"), to: id("k1") },
+        Event::Expired { credential: id("k1") },
+        Event::Revoked { credentials: vec![id("k1")], set: false },
+        Event::Exhausted { credential: id("k1"), cooldown: second, never_accepted: true },
+        Event::Recovered {
+            credential: Some(id("k1")),
+            went_back: Some(WentBack { from: 9, to: 7 }),
+        },
+        Event::Lagging { credential: id("k2"), since: second },
+        Event::PushLost { silent: second },
+        Event::ClockJumped { by_ms: -5 },
+        Event::Lagged { missed: 3 },
+    ]
 }
 
 fn as_code<S: Serializer>(error: &Error, to: S) -> Result<S::Ok, S::Error> {

@@ -12,13 +12,13 @@ use url::Url;
 
 use crate::{
     client::{Attempt, Authorizer, Step},
-    credential::{Credential, CredentialId, CredentialSet},
+    credential::{Credential, CredentialSet},
     engine::{
         snapshot::Snapshot,
         verdict::{Classifier, DefaultClassifier, Verdict},
     },
-    error::{Error, ErrorKind},
-    event::{Event, WentBack},
+    error::Error,
+    event::{self, Event},
     keyswap::{Follow, KeySwap},
     response_view::ResponseView,
     scheme::Patch,
@@ -68,7 +68,7 @@ pub fn prepare(authorizer: &Authorizer, snapshot: &Snapshot) -> Option<Patch> {
 /// [`Authorizer::begin`].
 ///
 /// # Errors
-/// [`ErrorKind::OriginNotAllowed`] if credentials may not go to this URL.
+/// [`ErrorKind::OriginNotAllowed`](crate::ErrorKind::OriginNotAllowed) if credentials may not go to this URL.
 pub fn begin_after(
     authorizer: &Authorizer,
     snapshot: &Snapshot,
@@ -142,43 +142,14 @@ pub fn unasked(response: &ResponseView<'_>) -> Verdict {
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Malformed`], naming the field and what it must be. It never quotes the document.
+/// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed), naming the field and what it must be. It never quotes the document.
 pub fn parse_short(document: &[u8]) -> Result<CredentialSet, Error> {
     source::parse_short(document)
 }
 
 /// One of each event, with all of its fields, for tests of what a host makes of them.
 pub fn each_event() -> Vec<Event> {
-    let id = |name: &str| CredentialId::from(name);
-    let second = Duration::from_millis(1500);
-    let error = Error::new(ErrorKind::Timeout, "too late");
-    vec![
-        Event::Fetched { generation: 7, primary: id("k2") },
-        Event::NotModified { generation: 7 },
-        Event::FetchFailed { error: error.clone(), retry_in: second },
-        Event::Swapped { from: Some(id("k1")), to: id("k2"), generation: 7 },
-        Event::Candidate { credential: id("k2"), in_use: id("k1") },
-        Event::Promoted { from: id("k1"), to: id("k2"), proven: true },
-        Event::Rejected {
-            credential: id("k2"),
-            candidate: true,
-            probe_in: Some(second),
-            reason: Some(error),
-        },
-        Event::FellBack { from: id("k2"), to: id("k1") },
-        Event::RolledBack { from: id("k2"), to: id("k1") },
-        Event::Expired { credential: id("k1") },
-        Event::Revoked { credentials: vec![id("k1")], set: false },
-        Event::Exhausted { credential: id("k1"), cooldown: second, never_accepted: true },
-        Event::Recovered {
-            credential: Some(id("k1")),
-            went_back: Some(WentBack { from: 9, to: 7 }),
-        },
-        Event::Lagging { credential: id("k2"), since: second },
-        Event::PushLost { silent: second },
-        Event::ClockJumped { by_ms: -5 },
-        Event::Lagged { missed: 3 },
-    ]
+    event::each()
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     files.region(&errors_in, "errors", &errors(model))?;
     files.region(&errors_in, "codes", &codes(model))?;
     files.region(&format!("{FOLDER}/Policy.kt"), "policy", &policy(model))?;
+    let source = format!("{FOLDER}/Source.kt");
+    files.region(&source, "endpoint", &endpoint(model))?;
+    files.region(&source, "record", &record(model))?;
     files.whole(&format!("{FOLDER}/Event.kt"), event(model) + &stats(model));
     Ok(())
 }
@@ -70,29 +73,56 @@ pub(crate) fn passed(field: &Field, has_default: bool) -> String {
     format!("{}: {of}{default}", camel(&field.name))
 }
 
-/// How an option of an endpoint is declared: what is a secret or much text is not shown again.
-pub(crate) fn in_endpoint(field: &Field) -> String {
-    let name = camel(&field.name);
-    match field.kind {
-        _ if field.name == "push" => "public fun noPush() {".to_owned(),
-        Kind::Truth => format!("public fun {name}() {{"),
-        _ if field.name.ends_with("_file") => format!("public fun {name}(path: String) {{"),
-        _ if field.name.ends_with("_certificate") || field.name.ends_with("_certificates") => {
-            format!("public fun {name}(pem: String) {{")
+/// What is said of an endpoint: variables, and functions for what is a secret, much text, or not as usual.
+fn endpoint(model: &Model) -> String {
+    let options = model.endpoint.fields.iter().filter(|field| field.optional).map(|field| {
+        let (name, doc) = (camel(&field.name), comment(&field.doc, model));
+        let not_followed = Text::new("The push channel is not followed, even where the set offers one. Polling never stops.");
+        match set_by(field) {
+            _ if field.name == "push" => format!(
+                "private var push = true\n\n{}public fun noPush() {{\n    push = false\n}}\n",
+                comment(&not_followed, model)
+            ),
+            Some("") => {
+                format!("private var {name} = false\n\n{doc}public fun {name}() {{\n    {name} = true\n}}\n")
+            }
+            Some(by) => {
+                let (of, value) = match field.kind {
+                    Kind::Secret => ("NativeSecret", format!("NativeSecret({by})")),
+                    _ => ("String", by.to_owned()),
+                };
+                format!(
+                    "private var {name}: {of}? = null\n\n{doc}public fun {name}({by}: String) {{\n    {name} = {value}\n}}\n"
+                )
+            }
+            None => format!("{doc}public var {}\n", passed(field, true)),
         }
-        Kind::Secret => format!("public fun {name}(secret: String) {{"),
-        _ => format!("public var {}", passed(field, true)),
+    });
+    options.collect::<Vec<_>>().join("\n")
+}
+
+/// What an option of an endpoint is passed as, if a function sets it.
+fn set_by(field: &Field) -> Option<&'static str> {
+    match field.kind {
+        Kind::Truth => Some(""),
+        _ if field.name.ends_with("_file") => Some("path"),
+        _ if field.name.ends_with("_certificate") || field.name.ends_with("_certificates") => {
+            Some("pem")
+        }
+        Kind::Secret => Some("secret"),
+        _ => None,
     }
 }
 
-/// What is said of an option of an endpoint.
-pub(crate) fn said(field: &Field) -> Text {
-    match &*field.name {
-        "push" => Text::new(
-            "The push channel is not followed, even where the set offers one. Polling never stops.",
-        ),
-        _ => field.doc.clone(),
+/// The same as the core has it.
+fn record(model: &Model) -> String {
+    let mut made = "val options = NativeEndpointOptions(\n".to_owned();
+    for field in &model.endpoint.fields {
+        let name = camel(&field.name);
+        let unit = if field.kind == Kind::Seconds { ".inSeconds()" } else { "" };
+        let _ = writeln!(made, "    {name} = {name}{unit},");
     }
+    made + ")\n"
 }
 
 fn errors(model: &Model) -> String {

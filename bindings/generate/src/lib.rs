@@ -17,6 +17,7 @@ mod parity;
 mod python;
 mod read;
 mod regions;
+mod rust;
 mod signature;
 mod stubs;
 mod swift;
@@ -44,6 +45,7 @@ pub(crate) type Result<T> = std::result::Result<T, String>;
 pub fn generate(root: &Path) -> Result<Generated> {
     let files = Files::new(root);
     let model = read::model(&files)?;
+    rust::write(&model, &files)?;
     python::write(&model, &files)?;
     stubs::write(&model, &files)?;
     typescript::write(&model, &files)?;

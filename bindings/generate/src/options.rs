@@ -136,13 +136,8 @@ fn node(files: &Files<'_>) -> Result<Names> {
 const KOTLIN: &str = "bindings/kotlin/src/main/kotlin/dev/keyswap";
 
 fn kotlin(model: &Model, files: &Files<'_>) -> Result<Names> {
-    let source = format!("{KOTLIN}/Source.kt");
     let mut names =
         of_members(&names::LANGUAGES[3].names(files)?, &[("Endpoint", "Source.endpoint")])?;
-    for field in model.endpoint.fields.iter().filter(|field| field.optional) {
-        let said = kotlin::comment(&kotlin::said(field), model);
-        comment(files, &source, &["class Endpoint "], &kotlin::in_endpoint(field), &said)?;
-    }
     let config = format!("{KOTLIN}/ktor/KeySwapAuth.kt");
     for field in &model.authorizer.fields {
         let line = format!("public var {}", kotlin::passed(field, true));
@@ -188,6 +183,11 @@ const SWIFT: &str = "bindings/swift/Sources/Keyswap";
 
 fn swift(model: &Model, files: &Files<'_>) -> Result<Names> {
     let mut names = Names::new();
+    let source = format!("{SWIFT}/Source.swift");
+    let endpoint = ["static func endpoint("];
+    let of = "Source.endpoint";
+    Signature { path: &source, at: &endpoint, of, fields: Vec::new(), declared: &swift::passed }
+        .check(files, &mut names)?;
     let listing = Listing { margin: "/// ", first: "- Parameters:", is_before: true };
     let mut function = |file: &str,
                         at: &[&str],
@@ -209,13 +209,6 @@ fn swift(model: &Model, files: &Files<'_>) -> Result<Names> {
         listing.write(files, &path, at, &list)
     };
     function(
-        "Source",
-        &["static func endpoint("],
-        "Source.endpoint",
-        all(&model.endpoint),
-        &swift::passed,
-    )?;
-    function(
         "Authorizer",
         &["public init("],
         "Authorizer",
@@ -229,12 +222,7 @@ fn swift(model: &Model, files: &Files<'_>) -> Result<Names> {
 
 /// What only Swift has, or says so.
 const BESIDE: &[(&str, &str)] = &[
-    (
-        "bootstrapStorage",
-        "What holds the bootstrap credential, a `Keychain` say. It is read as a file is.",
-    ),
     ("configuration", "That of the session which sends."),
     ("keys", "Whose credentials."),
-    ("regions", "Further endpoints that show the same set, asked in order when this one fails."),
     ("source", "What is followed."),
 ];

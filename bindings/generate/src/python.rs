@@ -45,6 +45,7 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     files.region(&records, "stats", &stats(model))?;
     let sources = format!("{PACKAGE}/_sources.py");
     files.region(&sources, "endpoint", &constructor(model, "Endpoint", &model.endpoint))?;
+    files.region(&sources, "record", &record(&model.endpoint))?;
     files.region(&sources, "file", &constructor(model, "File", &model.file))?;
     files.region(&sources, "env", &constructor(model, "Env", &model.env))
 }
@@ -233,6 +234,8 @@ pub(crate) fn passed(field: &Field) -> String {
         (Kind::Pairs, _) => "HeaderInput | None = None",
         (Kind::Texts, _) => "Sequence[str]",
         (Kind::Truth, _) => "bool = False",
+        (Kind::Whole, _) => "int | None = None",
+        (Kind::Seconds, _) => "float | None = None",
         _ => "str | None = None",
     };
     match field.default() {
@@ -253,6 +256,27 @@ pub(crate) fn of_client(field: &Field) -> String {
 pub(crate) fn of_native(field: &Field) -> String {
     let passed = passed(field).replace(": Classifier", ": Callable[..., str]");
     passed.replace("_native.", "")
+}
+
+/// The parameters of an endpoint as the core has them.
+fn record(record: &Record) -> String {
+    let mut made = "options = {\n".to_owned();
+    for field in &record.fields {
+        let name = &field.name;
+        let value = match &**name {
+            "bootstrap" => "bootstrap if isinstance(bootstrap, str) else None".to_owned(),
+            "no_bootstrap" => "bootstrap is False".to_owned(),
+            _ if WIDER.iter().any(|(one, of, _)| one == name && of.contains("PathLike")) => {
+                format!("_path({name})")
+            }
+            _ if WIDER.iter().any(|(one, of, _)| one == name && of.contains("bytes")) => {
+                format!("_pem({name})")
+            }
+            _ => name.clone(),
+        };
+        let _ = writeln!(made, "    \"{name}\": {value},");
+    }
+    made + "}\n"
 }
 
 fn parameter(field: &Field) -> &'static str {

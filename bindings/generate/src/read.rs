@@ -12,8 +12,8 @@ use crate::{
 const ERROR: &str = "core/src/error.rs";
 const EVENT: &str = "core/src/event.rs";
 const POLICY: &str = "core/src/policy.rs";
-const OPTIONS: &str = "bindings/host/src/options.rs";
-const RECORDS: &str = "bindings/host/src/records.rs";
+pub(crate) const OPTIONS: &str = "bindings/host/src/options.rs";
+pub(crate) const RECORDS: &str = "bindings/host/src/records.rs";
 
 pub(crate) fn model(files: &Files<'_>) -> Result<Model> {
     let source = |path| Source::new(files, path);
@@ -25,7 +25,7 @@ pub(crate) fn model(files: &Files<'_>) -> Result<Model> {
         version: version(&files.read("Cargo.toml")?)?,
         policy,
         errors: errors(&source(ERROR)?)?,
-        event_fields: event_fields(&events, &records)?,
+        event_fields: event_fields(&events, &source(EVENT)?)?,
         events,
         stats: records.record("StatsRecord", stats_kind)?,
         endpoint: option("EndpointOptions")?,
@@ -157,49 +157,43 @@ fn event_field(source: &Source, what: &str, field: &syn::Field, optional: bool) 
         ("Error", "as_reason") => Kind::Text,
         _ => return Err(source.error(what, &format!("what it is written as is not known: {of}"))),
     };
-    Ok(Field { name, doc: source.doc(what, &field.attrs)?, kind, optional })
+    let doc = source.doc(what, &field.attrs)?;
+    let doc = match kind {
+        Kind::Millis | Kind::SignedMillis => doc.measured("milliseconds"),
+        Kind::WholeSeconds => doc.measured("seconds"),
+        _ => doc,
+    };
+    Ok(Field { name, doc, kind, optional })
 }
 
-/// The fields of all events, as their record describes them.
+/// The fields of all events, by their names: each has one type, and of comments that differ the shortest is for all.
 fn event_fields(events: &[Event], source: &Source) -> Result<Vec<Field>> {
-    let record = source.structure("EventRecord")?;
-    let mut fields = Vec::new();
-    for field in &record.fields {
-        let name = shown(&field.ident);
-        if ["name", "text"].contains(&&*name) {
-            continue;
-        }
-        let of_event = events.iter().flat_map(|event| &event.fields).find(|one| one.name == name);
-        let of_event = of_event.ok_or_else(|| source.error(&name, "no event has this field"))?;
-        let wanted = match of_event.kind {
-            Kind::Text | Kind::Code => "Option<String>",
-            Kind::Texts => "Option<Vec<String>>",
-            Kind::Truth => "Option<bool>",
-            Kind::SignedMillis => "Option<i64>",
-            _ => "Option<u64>",
-        };
-        if shown(&field.ty) != wanted {
-            return Err(source.error(&name, &format!("in an event it is {wanted}")));
-        }
-        let doc = source.doc(&name, &field.attrs)?;
-        fields.push(Field { name, doc, kind: of_event.kind, optional: true });
-    }
-    for field in events.iter().flat_map(|event| &event.fields) {
-        if !fields.iter().any(|one| one.name == field.name) {
-            return Err(source.error("EventRecord", &format!("it has no field `{}`", field.name)));
+    let mut fields: Vec<Field> = Vec::new();
+    for event in events {
+        for field in &event.fields {
+            let Some(known) = fields.iter_mut().find(|one| one.name == field.name) else {
+                fields.push(Field { optional: true, ..field.clone() });
+                continue;
+            };
+            if known.kind != field.kind {
+                return Err(source.error(&field.name, "events have it with several types"));
+            }
+            if field.doc.len() < known.doc.len() {
+                known.doc = field.doc.clone();
+            }
         }
     }
     Ok(fields)
 }
 
 /// A file of Rust.
-struct Source {
+pub(crate) struct Source {
     path: &'static str,
     items: Vec<Item>,
 }
 
 impl Source {
-    fn new(files: &Files<'_>, path: &'static str) -> Result<Self> {
+    pub(crate) fn new(files: &Files<'_>, path: &'static str) -> Result<Self> {
         let file = syn::parse_file(&files.read(path)?);
         Ok(Self { path, items: file.map_err(|error| format!("{path}: {error}"))?.items })
     }
@@ -208,7 +202,7 @@ impl Source {
         format!("{}: {what}: {why}", self.path)
     }
 
-    fn structure(&self, name: &str) -> Result<&ItemStruct> {
+    pub(crate) fn structure(&self, name: &str) -> Result<&ItemStruct> {
         let found = self.items.iter().find_map(|item| match item {
             Item::Struct(item) if item.ident == name => Some(item),
             _ => None,

@@ -15,6 +15,7 @@ const WIDTH: usize = 116;
 pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     files.region(&format!("{FOLDER}/KeyswapError.swift"), "errors", &errors(model))?;
     files.region(&format!("{FOLDER}/Policy.swift"), "policy", &policy(model))?;
+    files.region(&format!("{FOLDER}/Source.swift"), "endpoint", &endpoint(model))?;
     files.whole(&format!("{FOLDER}/Event.swift"), event(model) + &stats(model));
     Ok(())
 }
@@ -64,6 +65,50 @@ pub(crate) fn passed(field: &Field) -> String {
         _ => "String? = nil",
     };
     format!("{}: {of}", option(&field.name))
+}
+
+/// How an endpoint is made, up to the options as the core has them.
+fn endpoint(model: &Model) -> String {
+    let mut docs =
+        "/// A rotation endpoint that speaks `keyswap/1`.\n///\n/// - Parameters:\n".to_owned();
+    let mut say = |name: &str, doc: &Text| {
+        entry(model, name, doc).iter().for_each(|line| docs += &format!("/// {line}\n"));
+    };
+    let (mut parameters, mut options) = (Vec::new(), Vec::new());
+    for field in &model.endpoint.fields {
+        let (name, native) = (option(&field.name), camel(&field.name));
+        say(&name, &field.doc);
+        match field.kind {
+            _ if !field.optional => {
+                parameters.push(format!("_ {name}: URL"));
+                options.push(format!("{native}: {name}.absoluteString"));
+                continue;
+            }
+            Kind::Secret => {
+                options.push(format!("{native}: {name}.map {{ NativeSecret(text: $0) }}"))
+            }
+            _ => options.push(format!("{native}: {name}")),
+        }
+        parameters.push(passed(field));
+        if field.name == "bootstrap_file" {
+            let said =
+                "What holds the bootstrap credential, a `Keychain` say. It is read as a file is.";
+            say("bootstrapStorage", &Text::new(said));
+            parameters.push("bootstrapStorage: (any SecretStorage)? = nil".to_owned());
+        }
+    }
+    let said = "Further endpoints that show the same set, asked in order when this one fails.";
+    say("regions", &Text::new(said));
+    parameters.push("regions: [Source] = []".to_owned());
+    docs += "/// - Throws: `KeyswapError` with the code `invalid_config` or `insecure_url`.\n";
+    let list = |entries: Vec<String>, indent: &str| {
+        entries.iter().map(|entry| format!("{indent}{entry}")).collect::<Vec<_>>().join(",\n")
+    };
+    format!(
+        "{docs}public static func endpoint(\n{}\n) throws -> Source {{\n    let options = NativeEndpointOptions(\n{})\n",
+        list(parameters, "    "),
+        list(options, "        ")
+    )
 }
 
 /// The same for a client, whose base is an allowed origin already.

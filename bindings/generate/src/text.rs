@@ -64,6 +64,21 @@ impl Text {
         self.0.iter().any(|paragraph| paragraph.contains(words))
     }
 
+    /// The same with a unit, at the end of the first clause.
+    pub(crate) fn measured(&self, unit: &str) -> Self {
+        let mut text = self.clone();
+        if let Some(first) = text.0.first_mut() {
+            let at = first.find(['.', ':', ';']).unwrap_or(first.len());
+            first.insert_str(at, &format!(", in {unit}"));
+        }
+        text
+    }
+
+    /// How long it is.
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(String::len).sum()
+    }
+
     /// What stands before these words.
     pub(crate) fn before(&self, words: &str) -> Option<&str> {
         self.0.iter().find_map(|paragraph| paragraph.split_once(words)).map(|(before, _)| before)

@@ -76,11 +76,8 @@ fn policy(model: &Model) -> String {
             durations.push(name);
         }
     }
-    made += "}\n\n/** The numbers of the policy that are times. */\nexport const POLICY_TIMES: ReadonlySet<string> = new Set([\n";
-    for name in durations {
-        let _ = writeln!(made, "  '{name}',");
-    }
-    made + "])\n"
+    made += "}\n\n/** The numbers of the policy that are times. */\nexport const ";
+    made + &set("POLICY_TIMES", durations.into_iter())
 }
 
 fn errors(model: &Model) -> String {
@@ -158,7 +155,18 @@ fn options(model: &Model) -> String {
     ] {
         made += &interface(model, name, record);
     }
-    made
+    let times = model.endpoint.fields.iter().filter(|field| field.kind == Kind::Seconds);
+    made + "\n/** The options of an endpoint that are times. */\nexport const "
+        + &set("ENDPOINT_TIMES", times.map(|field| camel(&field.name)))
+}
+
+/// A constant that holds these texts.
+fn set(name: &str, texts: impl Iterator<Item = String>) -> String {
+    let mut made = format!("{name}: ReadonlySet<string> = new Set([\n");
+    for text in texts {
+        let _ = writeln!(made, "  '{text}',");
+    }
+    made + "])\n"
 }
 
 fn interface(model: &Model, name: &str, record: &Record) -> String {

@@ -148,11 +148,12 @@ pub struct EventRecord {
     /// The same in a sentence.
     #[serde(skip)]
     pub text: String,
+    // generated: event (by keyswap-generate: do not edit)
     /// The number of the generation.
     pub generation: Option<u64>,
     /// The id of the newest credential.
     pub primary: Option<String>,
-    /// The code of what went wrong.
+    /// What went wrong; as data, its code.
     pub error: Option<String>,
     /// When the next fetch is due, in milliseconds.
     pub retry_in_ms: Option<u64>,
@@ -162,8 +163,6 @@ pub struct EventRecord {
     pub to: Option<String>,
     /// The id of the credential that this is about.
     pub credential: Option<String>,
-    /// The ids of the credentials that this is about.
-    pub credentials: Option<Vec<String>>,
     /// The id that stays in use.
     pub in_use: Option<String>,
     /// Whether the API was seen to accept it.
@@ -174,6 +173,8 @@ pub struct EventRecord {
     pub probe_in_ms: Option<u64>,
     /// Why the credential could not be put on a request; none if it was sent, and the API rejected it.
     pub reason: Option<String>,
+    /// The ids of the credentials that this is about.
+    pub credentials: Option<Vec<String>>,
     /// Whether the whole set was revoked.
     pub set: Option<bool>,
     /// How long requests fail fast, in milliseconds.
@@ -181,16 +182,17 @@ pub struct EventRecord {
     /// Whether the API never accepted anything of this handle. Then look at the key, at the set that the source was
     /// asked for, and at the scheme and the header that the API wants.
     pub never_accepted: Option<bool>,
-    /// The generation that was held, where an older answer was believed since the API rejected all that was held.
+    /// The generation that was held before an older answer was believed.
     pub from_generation: Option<u64>,
     /// The older generation that is held now.
     pub to_generation: Option<u64>,
     /// For how long this is so, in seconds.
     pub seconds: Option<u64>,
-    /// How far the wall clock moved, in milliseconds.
+    /// How far the wall clock moved against the boot clock, in milliseconds.
     pub by_ms: Option<i64>,
-    /// How many events this observer missed.
+    /// How many events were missed.
     pub missed: Option<u64>,
+    // end of event
 }
 
 impl From<&Event> for EventRecord {

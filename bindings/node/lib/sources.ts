@@ -2,7 +2,7 @@ import { inspect } from 'node:util'
 
 import * as native from '../native'
 import { told } from './errors'
-import type { EndpointFields } from './generated/options'
+import { ENDPOINT_TIMES, type EndpointFields } from './generated/options'
 import { written } from './options'
 
 /** A credential as a source's function writes it. Further names in `material` are for schemes of your own. */
@@ -84,7 +84,7 @@ export function endpoint(url: string | URL, options: EndpointOptions = {}): Sour
     ...(typeof bootstrap === 'string' && { bootstrap }),
     ...(bootstrap === false && { noBootstrap: true }),
   }
-  const json = JSON.stringify(written(spec, (name) => name === 'timeout' || name === 'heartbeat'))
+  const json = JSON.stringify(written(spec, (name) => ENDPOINT_TIMES.has(name)))
   const asked = typeof bootstrap === 'function' ? answering(bootstrap, asText) : undefined
   const others = regions.map((region) => (region instanceof Source ? region : endpoint(region, options_of(options))))
   const shown = URL.canParse(spec.url) ? new URL(spec.url).host : 'endpoint'

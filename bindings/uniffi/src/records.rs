@@ -19,6 +19,7 @@ use crate::opaque::NativeSecret;
 
 #[uniffi::remote(Record)]
 pub struct NativeEvent {
+    // generated: event (by keyswap-generate: do not edit)
     pub name: String,
     pub text: String,
     pub generation: Option<u64>,
@@ -28,12 +29,12 @@ pub struct NativeEvent {
     pub from: Option<String>,
     pub to: Option<String>,
     pub credential: Option<String>,
-    pub credentials: Option<Vec<String>>,
     pub in_use: Option<String>,
     pub proven: Option<bool>,
     pub candidate: Option<bool>,
     pub probe_in_ms: Option<u64>,
     pub reason: Option<String>,
+    pub credentials: Option<Vec<String>>,
     pub set: Option<bool>,
     pub for_ms: Option<u64>,
     pub never_accepted: Option<bool>,
@@ -42,10 +43,12 @@ pub struct NativeEvent {
     pub seconds: Option<u64>,
     pub by_ms: Option<i64>,
     pub missed: Option<u64>,
+    // end of event
 }
 
 #[uniffi::remote(Record)]
 pub struct NativeStats {
+    // generated: stats (by keyswap-generate: do not edit)
     pub generation: Option<u64>,
     pub epoch: u64,
     pub in_use: Option<String>,
@@ -62,6 +65,7 @@ pub struct NativeStats {
     pub sends: u64,
     pub extra_sends: u64,
     pub waiting: u64,
+    // end of stats
 }
 
 #[uniffi::remote(Record)]
@@ -112,6 +116,7 @@ pub struct NativeErrorRecord {
 
 #[uniffi::remote(Record)]
 pub struct NativeEndpointOptions {
+    // generated: endpoint (by keyswap-generate: do not edit)
     pub url: String,
     pub bootstrap: Option<SecretText>,
     pub bootstrap_file: Option<String>,
@@ -127,6 +132,7 @@ pub struct NativeEndpointOptions {
     pub client_certificate_file: Option<String>,
     pub app: Option<String>,
     pub plain_http_allowed: bool,
+    // end of endpoint
 }
 
 // Secrets cross as the object that does not print them.
@@ -138,17 +144,21 @@ uniffi::custom_type!(SecretText, Arc<NativeSecret>, {
 
 #[uniffi::remote(Record)]
 pub struct NativeAuthorizerOptions {
+    // generated: authorizer (by keyswap-generate: do not edit)
     pub scheme: Option<NativeSchemeOptions>,
     pub allowed_origins: Vec<String>,
     pub classifier: Option<NativeClassifierOptions>,
     pub plain_http_allowed: bool,
     pub own_header_wins: bool,
+    // end of authorizer
 }
 
 #[uniffi::remote(Record)]
 pub struct NativeSchemeOptions {
+    // generated: scheme (by keyswap-generate: do not edit)
     pub kind: NativeSchemeKind,
     pub name: Option<String>,
+    // end of scheme
 }
 
 #[uniffi::remote(Enum)]
@@ -161,8 +171,10 @@ pub enum NativeSchemeKind {
 
 #[uniffi::remote(Record)]
 pub struct NativeClassifierOptions {
+    // generated: classifier (by keyswap-generate: do not edit)
     pub statuses: Vec<u16>,
     pub body_limit: u32,
+    // end of classifier
 }
 
 #[uniffi::remote(Enum)]

@@ -6,57 +6,57 @@ import type { ErrorCode } from './errors'
 export interface EventFields {
   /** A new generation arrived. */
   fetched: {
-    /** Its number. */
+    /** The number of the generation. */
     generation: number
-    /** The id of its primary credential. */
+    /** The id of the newest credential. */
     primary: string
   }
   /** The source has nothing newer. */
   not_modified: {
-    /** The generation that is held. */
+    /** The number of the generation. */
     generation: number
   }
   /** A fetch failed. What is held stays in use; it is tried again by itself. */
   fetch_failed: {
-    /** What went wrong. */
+    /** What went wrong; as data, its code. */
     error: ErrorCode
-    /** When the next attempt is due. */
+    /** When the next fetch is due, in milliseconds. */
     retry_in_ms: number
   }
   /** A newer credential was taken into use at once, because the one before is gone or about to end. */
   swapped: {
-    /** The id before; none at the start. */
+    /** The id that was in use before; none at the start. */
     from?: string
-    /** The id now in use. */
+    /** The id that is in use now. */
     to: string
-    /** The generation it came with. */
+    /** The number of the generation. */
     generation: number
   }
   /** A newer credential is there and is tried by one request at a time. */
   candidate: {
-    /** Its id. */
+    /** The id of the credential that this is about. */
     credential: string
-    /** The id that stays in use meanwhile. */
+    /** The id that stays in use. */
     in_use: string
   }
   /** The candidate is now in use. */
   promoted: {
-    /** The id before. */
+    /** The id that was in use before. */
     from: string
-    /** The id now in use. */
+    /** The id that is in use now. */
     to: string
     /** Whether the API was seen to accept it. */
     proven: boolean
   }
   /** The API rejected a credential of the set, or it could not be put on a request. */
   rejected: {
-    /** Its id. */
+    /** The id of the credential that this is about. */
     credential: string
-    /** Whether it was the candidate, which nobody depends on yet. */
+    /** Whether it is the candidate, which nobody depends on yet. */
     candidate: boolean
-    /** When the candidate is tried again. */
+    /** When the candidate is tried again, in milliseconds. */
     probe_in_ms?: number
-    /** Why it could not be put on a request; none if it was sent, and the API rejected it. */
+    /** Why the credential could not be put on a request; none if it was sent, and the API rejected it. */
     reason?: string
   }
   /**
@@ -64,35 +64,35 @@ export interface EventFields {
    * could carry it.
    */
   fell_back: {
-    /** The id before. */
+    /** The id that was in use before. */
     from: string
-    /** The id now in use. */
+    /** The id that is in use now. */
     to: string
   }
   /** The provider went back to a credential that was in use before. */
   rolled_back: {
-    /** The id before. */
+    /** The id that was in use before. */
     from: string
-    /** The id now in use. */
+    /** The id that is in use now. */
     to: string
   }
   /** The credential in use ended and nothing else is usable. */
   expired: {
-    /** Its id. */
+    /** The id of the credential that this is about. */
     credential: string
   }
   /** The provider revoked credentials; they are never used again. */
   revoked: {
-    /** Their ids. */
+    /** The ids of the credentials that this is about. */
     credentials: readonly string[]
     /** Whether the whole set was revoked. */
     set: boolean
   }
   /** Every credential was rejected and nothing newer could be had: requests fail fast for a while. */
   exhausted: {
-    /** The id in use. */
+    /** The id of the credential that this is about. */
     credential: string
-    /** How long. */
+    /** How long requests fail fast, in milliseconds. */
     for_ms: number
     /**
      * Whether the API never accepted anything of this handle. Then look at the key, at the set that the
@@ -102,7 +102,7 @@ export interface EventFields {
   }
   /** Fetching works again, or the API accepts a credential again, or an older answer was believed. */
   recovered: {
-    /** The id in use. */
+    /** The id of the credential that this is about. */
     credential?: string
     /** The generation that was held before an older answer was believed. */
     from_generation?: number
@@ -111,9 +111,9 @@ export interface EventFields {
   }
   /** The newest credential has been there for this long, and is still not in use. */
   lagging: {
-    /** Its id. */
+    /** The id of the credential that this is about. */
     credential: string
-    /** Since when. */
+    /** For how long this is so, in seconds. */
     seconds: number
   }
   /**
@@ -121,17 +121,17 @@ export interface EventFields {
    * than there can be to tell. Polling goes on.
    */
   push_lost: {
-    /** For how long it was silent: zero if it sent too much. */
+    /** For how long this is so, in seconds: zero if it sent too much. */
     seconds: number
   }
   /** The machine slept, or its wall clock was set. Everything was looked at again. */
   clock_jumped: {
-    /** By how many milliseconds the wall clock moved against the boot clock. */
+    /** How far the wall clock moved against the boot clock, in milliseconds. */
     by_ms: number
   }
   /** This observer was too slow and missed so many events. */
   lagged: {
-    /** How many. */
+    /** How many events were missed. */
     missed: number
   }
 }

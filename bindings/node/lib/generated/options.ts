@@ -104,3 +104,9 @@ export interface KeySwapOptions {
    */
   mints?: boolean
 }
+
+/** The options of an endpoint that are times. */
+export const ENDPOINT_TIMES: ReadonlySet<string> = new Set([
+  'timeout',
+  'heartbeat',
+])

@@ -25,7 +25,7 @@ class Event:
     primary: str | None = None
     """The id of the newest credential. Of `fetched`."""
     error: str | None = None
-    """The code of what went wrong. Of `fetch_failed`."""
+    """What went wrong; as data, its code. Of `fetch_failed`."""
     retry_in_ms: int | None = None
     """When the next fetch is due, in milliseconds. Of `fetch_failed`."""
     from_: str | None = None
@@ -36,8 +36,6 @@ class Event:
     """The id of the credential that this is about. Of `candidate`, `rejected`, `expired`,
     `exhausted`, `recovered`, `lagging`.
     """
-    credentials: tuple[str, ...] | None = None
-    """The ids of the credentials that this is about. Of `revoked`."""
     in_use: str | None = None
     """The id that stays in use. Of `candidate`."""
     proven: bool | None = None
@@ -50,6 +48,8 @@ class Event:
     """Why the credential could not be put on a request; none if it was sent, and the API rejected
     it. Of `rejected`.
     """
+    credentials: tuple[str, ...] | None = None
+    """The ids of the credentials that this is about. Of `revoked`."""
     set: bool | None = None
     """Whether the whole set was revoked. Of `revoked`."""
     for_ms: int | None = None
@@ -59,17 +59,15 @@ class Event:
     the source was asked for, and at the scheme and the header that the API wants. Of `exhausted`.
     """
     from_generation: int | None = None
-    """The generation that was held, where an older answer was believed since the API rejected all
-    that was held. Of `recovered`.
-    """
+    """The generation that was held before an older answer was believed. Of `recovered`."""
     to_generation: int | None = None
     """The older generation that is held now. Of `recovered`."""
     seconds: int | None = None
     """For how long this is so, in seconds. Of `lagging`, `push_lost`."""
     by_ms: int | None = None
-    """How far the wall clock moved, in milliseconds. Of `clock_jumped`."""
+    """How far the wall clock moved against the boot clock, in milliseconds. Of `clock_jumped`."""
     missed: int | None = None
-    """How many events this observer missed. Of `lagged`."""
+    """How many events were missed. Of `lagged`."""
     # end of event
 
     def __str__(self) -> str:

@@ -79,6 +79,7 @@ class Endpoint(_native.Source):
         called = bootstrap if callable(bootstrap) else None
         if not (called or bootstrap is None or bootstrap is False or isinstance(bootstrap, str)):
             raise InvalidConfigError("bootstrap must be a string, a function, or False")
+        # generated: record (by keyswap-generate: do not edit)
         options = {
             "url": url,
             "bootstrap": bootstrap if isinstance(bootstrap, str) else None,
@@ -96,6 +97,7 @@ class Endpoint(_native.Source):
             "app": app,
             "plain_http_allowed": plain_http_allowed,
         }
+        # end of record
         made = super().__new__(cls, "endpoint", to_json(options, "option"), called, list(regions))
         return cast(Endpoint, made)
 

@@ -19,7 +19,7 @@ public struct Event: Sendable, CustomStringConvertible {
     public var generation: UInt64? { native.generation }
     /// The id of the newest credential. Of `fetched`.
     public var primary: String? { native.primary }
-    /// The code of what went wrong. Of `fetch_failed`.
+    /// What went wrong; as data, its code. Of `fetch_failed`.
     public var error: String? { native.error }
     /// When the next fetch is due. Of `fetch_failed`.
     public var retryIn: Duration? { native.retryInMs.map { .milliseconds(Int64(clamping: $0)) } }
@@ -30,8 +30,6 @@ public struct Event: Sendable, CustomStringConvertible {
     /// The id of the credential that this is about. Of `candidate`, `rejected`, `expired`, `exhausted`,
     /// `recovered`, `lagging`.
     public var credential: String? { native.credential }
-    /// The ids of the credentials that this is about. Of `revoked`.
-    public var credentials: [String]? { native.credentials }
     /// The id that stays in use. Of `candidate`.
     public var inUse: String? { native.inUse }
     /// Whether the API was seen to accept it. Of `promoted`.
@@ -43,6 +41,8 @@ public struct Event: Sendable, CustomStringConvertible {
     /// Why the credential could not be put on a request; none if it was sent, and the API rejected it. Of
     /// `rejected`.
     public var reason: String? { native.reason }
+    /// The ids of the credentials that this is about. Of `revoked`.
+    public var credentials: [String]? { native.credentials }
     /// Whether the whole set was revoked. Of `revoked`.
     public var set: Bool? { native.set }
     /// How long requests fail fast. Of `exhausted`.
@@ -50,16 +50,15 @@ public struct Event: Sendable, CustomStringConvertible {
     /// Whether the API never accepted anything of this handle. Then look at the key, at the set that the source was
     /// asked for, and at the scheme and the header that the API wants. Of `exhausted`.
     public var neverAccepted: Bool? { native.neverAccepted }
-    /// The generation that was held, where an older answer was believed since the API rejected all that was held.
-    /// Of `recovered`.
+    /// The generation that was held before an older answer was believed. Of `recovered`.
     public var fromGeneration: UInt64? { native.fromGeneration }
     /// The older generation that is held now. Of `recovered`.
     public var toGeneration: UInt64? { native.toGeneration }
     /// For how long this is so. Of `lagging`, `push_lost`.
     public var since: Duration? { native.seconds.map { .seconds(Double($0)) } }
-    /// How far the wall clock moved. Of `clock_jumped`.
+    /// How far the wall clock moved against the boot clock. Of `clock_jumped`.
     public var by: Duration? { native.byMs.map { .milliseconds(Int64(clamping: $0)) } }
-    /// How many events this observer missed. Of `lagged`.
+    /// How many events were missed. Of `lagged`.
     public var missed: UInt64? { native.missed }
 
     /// What may happen.

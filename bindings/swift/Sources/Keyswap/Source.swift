@@ -5,7 +5,8 @@ import KeySwapNative
 public struct Source: Sendable {
     let native: NativeSource
 
-    /// A rotation endpoint that speaks `keyswap/1`, at the URL of the set itself.
+    // generated: endpoint (by keyswap-generate: do not edit)
+    /// A rotation endpoint that speaks `keyswap/1`.
     ///
     /// - Parameters:
     ///   - url: The URL of the set itself, such as `https://keys.example.com/keyswap/v1/sets/trading`.
@@ -36,20 +37,41 @@ public struct Source: Sendable {
     ///   - regions: Further endpoints that show the same set, asked in order when this one fails.
     /// - Throws: `KeyswapError` with the code `invalid_config` or `insecure_url`.
     public static func endpoint(
-        _ url: URL, bootstrap: String? = nil, bootstrapFile: String? = nil,
-        bootstrapStorage: (any SecretStorage)? = nil, noBootstrap: Bool = false, timeout: TimeInterval? = nil,
-        push: Bool = true, heartbeat: TimeInterval? = nil, signedBy: String? = nil,
-        setName: String? = nil, rootCertificates: String? = nil, rootCertificatesFile: String? = nil,
-        clientCertificate: String? = nil, clientCertificateFile: String? = nil, app: String? = nil,
-        plainHTTPAllowed: Bool = false, regions: [Source] = []
+        _ url: URL,
+        bootstrap: String? = nil,
+        bootstrapFile: String? = nil,
+        bootstrapStorage: (any SecretStorage)? = nil,
+        noBootstrap: Bool = false,
+        timeout: TimeInterval? = nil,
+        push: Bool = true,
+        heartbeat: TimeInterval? = nil,
+        signedBy: String? = nil,
+        setName: String? = nil,
+        rootCertificates: String? = nil,
+        rootCertificatesFile: String? = nil,
+        clientCertificate: String? = nil,
+        clientCertificateFile: String? = nil,
+        app: String? = nil,
+        plainHTTPAllowed: Bool = false,
+        regions: [Source] = []
     ) throws -> Source {
         let options = NativeEndpointOptions(
-            url: url.absoluteString, bootstrap: bootstrap.map { NativeSecret(text: $0) },
-            bootstrapFile: bootstrapFile, noBootstrap: noBootstrap, timeout: timeout, push: push,
-            heartbeat: heartbeat, signedBy: signedBy, setName: setName, rootCertificates: rootCertificates,
+            url: url.absoluteString,
+            bootstrap: bootstrap.map { NativeSecret(text: $0) },
+            bootstrapFile: bootstrapFile,
+            noBootstrap: noBootstrap,
+            timeout: timeout,
+            push: push,
+            heartbeat: heartbeat,
+            signedBy: signedBy,
+            setName: setName,
+            rootCertificates: rootCertificates,
             rootCertificatesFile: rootCertificatesFile,
             clientCertificate: clientCertificate.map { NativeSecret(text: $0) },
-            clientCertificateFile: clientCertificateFile, app: app, plainHttpAllowed: plainHTTPAllowed)
+            clientCertificateFile: clientCertificateFile,
+            app: app,
+            plainHttpAllowed: plainHTTPAllowed)
+    // end of endpoint
         return Source(native: try calling {
             let first = try NativeSource.endpoint(options: options, storage: bootstrapStorage.map(Loading.init))
             return try regions.reduce(first) { try $0.or(other: $1.native) }

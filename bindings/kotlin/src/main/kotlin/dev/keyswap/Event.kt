@@ -27,7 +27,7 @@ public class Event internal constructor(private val native: NativeEvent) {
     /** The id of the newest credential. Of `fetched`. */
     public val primary: String? get() = native.primary
 
-    /** The code of what went wrong. Of `fetch_failed`. */
+    /** What went wrong; as data, its code. Of `fetch_failed`. */
     public val error: String? get() = native.error
 
     /** When the next fetch is due. Of `fetch_failed`. */
@@ -44,9 +44,6 @@ public class Event internal constructor(private val native: NativeEvent) {
      * `lagging`.
      */
     public val credential: String? get() = native.credential
-
-    /** The ids of the credentials that this is about. Of `revoked`. */
-    public val credentials: List<String>? get() = native.credentials
 
     /** The id that stays in use. Of `candidate`. */
     public val inUse: String? get() = native.inUse
@@ -66,6 +63,9 @@ public class Event internal constructor(private val native: NativeEvent) {
      */
     public val reason: String? get() = native.reason
 
+    /** The ids of the credentials that this is about. Of `revoked`. */
+    public val credentials: List<String>? get() = native.credentials
+
     /** Whether the whole set was revoked. Of `revoked`. */
     public val set: Boolean? get() = native.set
 
@@ -78,10 +78,7 @@ public class Event internal constructor(private val native: NativeEvent) {
      */
     public val neverAccepted: Boolean? get() = native.neverAccepted
 
-    /**
-     * The generation that was held, where an older answer was believed since the API rejected all that was held. Of
-     * `recovered`.
-     */
+    /** The generation that was held before an older answer was believed. Of `recovered`. */
     public val fromGeneration: Long? get() = native.fromGeneration?.toLong()
 
     /** The older generation that is held now. Of `recovered`. */
@@ -90,10 +87,10 @@ public class Event internal constructor(private val native: NativeEvent) {
     /** For how long this is so. Of `lagging`, `push_lost`. */
     public val since: Duration? get() = native.seconds?.toLong()?.seconds
 
-    /** How far the wall clock moved. Of `clock_jumped`. */
+    /** How far the wall clock moved against the boot clock. Of `clock_jumped`. */
     public val by: Duration? get() = native.byMs?.milliseconds
 
-    /** How many events this observer missed. Of `lagged`. */
+    /** How many events were missed. Of `lagged`. */
     public val missed: Long? get() = native.missed?.toLong()
 
     override fun toString(): String = native.text

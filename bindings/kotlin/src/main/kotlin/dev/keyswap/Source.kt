@@ -87,20 +87,46 @@ public class Source private constructor(private val shown: String, internal val 
 
 /** What there is to say of a rotation endpoint. */
 public class Endpoint internal constructor() {
-    private var bootstrap: NativeSecret? = null
-    private var bootstrapFile: String? = null
     private var bootstrapStorage: SecretStorage? = null
-    private var isWithoutBootstrap = false
-    private var isPushFollowed = true
-    private var rootCertificates: String? = null
-    private var rootCertificatesFile: String? = null
-    private var clientCertificate: NativeSecret? = null
-    private var clientCertificateFile: String? = null
-    private var isPlainHttpAllowed = false
     private val regions = mutableListOf<String>()
+
+    // generated: endpoint (by keyswap-generate: do not edit)
+    private var bootstrap: NativeSecret? = null
+
+    /**
+     * The credential that the endpoint is asked with. Unless it, a file, a function or none is given, it is the
+     * environment variable `KEYSWAP_BOOTSTRAP`.
+     */
+    public fun bootstrap(secret: String) {
+        bootstrap = NativeSecret(secret)
+    }
+
+    private var bootstrapFile: String? = null
+
+    /** A file that holds the bootstrap credential. It is read at first use, and again once the endpoint rejects it. */
+    public fun bootstrapFile(path: String) {
+        bootstrapFile = path
+    }
+
+    private var noBootstrap = false
+
+    /**
+     * That the endpoint is asked without a bootstrap credential: it knows its clients by other means, such as a
+     * client certificate.
+     */
+    public fun noBootstrap() {
+        noBootstrap = true
+    }
 
     /** How long one answer may take. By default the policy's `fetchTimeout`, 10 s, which always holds as well. */
     public var timeout: Duration? = null
+
+    private var push = true
+
+    /** The push channel is not followed, even where the set offers one. Polling never stops. */
+    public fun noPush() {
+        push = false
+    }
 
     /** How long the push channel may be silent until it counts as lost and is connected anew. 45 s by default. */
     public var heartbeat: Duration? = null
@@ -114,54 +140,28 @@ public class Endpoint internal constructor() {
     /** The name of the set, where the last part of the URL is not that. An answer for another set is refused. */
     public var setName: String? = null
 
-    /** What the provider's operators see this program as, in reports of the keys in use. */
-    public var app: String? = null
-
-    /**
-     * The credential that the endpoint is asked with. Unless it, a file, a function or none is given, it is the
-     * environment variable `KEYSWAP_BOOTSTRAP`.
-     */
-    public fun bootstrap(secret: String) {
-        bootstrap = NativeSecret(secret)
-    }
-
-    /** A file that holds the bootstrap credential. It is read at first use, and again once the endpoint rejects it. */
-    public fun bootstrapFile(path: String) {
-        bootstrapFile = path
-    }
-
-    /** The device's place for secrets that holds it; it is read again when it is rejected. */
-    public fun bootstrapIn(storage: SecretStorage) {
-        bootstrapStorage = storage
-    }
-
-    /**
-     * That the endpoint is asked without a bootstrap credential: it knows its clients by other means, such as a
-     * client certificate.
-     */
-    public fun noBootstrap() {
-        isWithoutBootstrap = true
-    }
-
-    /** The push channel is not followed, even where the set offers one. Polling never stops. */
-    public fun noPush() {
-        isPushFollowed = false
-    }
+    private var rootCertificates: String? = null
 
     /** Certificates (PEM) that are trusted instead of the machine's. */
     public fun rootCertificates(pem: String) {
         rootCertificates = pem
     }
 
+    private var rootCertificatesFile: String? = null
+
     /** A file that holds the trusted certificates. It is read again when it changes. */
     public fun rootCertificatesFile(path: String) {
         rootCertificatesFile = path
     }
 
+    private var clientCertificate: NativeSecret? = null
+
     /** A certificate chain and its private key (PEM), shown to the endpoint: mutual TLS. */
     public fun clientCertificate(pem: String) {
         clientCertificate = NativeSecret(pem)
     }
+
+    private var clientCertificateFile: String? = null
 
     /**
      * A file that holds the client certificate and its key. It is read again when it changes, so certificates are
@@ -171,9 +171,20 @@ public class Endpoint internal constructor() {
         clientCertificateFile = path
     }
 
+    /** What the provider's operators see this program as, in reports of the keys in use. */
+    public var app: String? = null
+
+    private var plainHttpAllowed = false
+
     /** Allows plain HTTP to other machines. Everybody on the way can read the keys. */
     public fun plainHttpAllowed() {
-        isPlainHttpAllowed = true
+        plainHttpAllowed = true
+    }
+    // end of endpoint
+
+    /** The device's place for secrets that holds the bootstrap credential; it is read again when it is rejected. */
+    public fun bootstrapIn(storage: SecretStorage) {
+        bootstrapStorage = storage
     }
 
     /** Another endpoint of the same set, asked when those before it fail. */
@@ -184,13 +195,14 @@ public class Endpoint internal constructor() {
     internal fun make(url: String): NativeSource = regions.fold(one(url)) { first, region -> first.or(one(region)) }
 
     private fun one(url: String): NativeSource {
+        // generated: record (by keyswap-generate: do not edit)
         val options = NativeEndpointOptions(
             url = url,
             bootstrap = bootstrap,
             bootstrapFile = bootstrapFile,
-            noBootstrap = isWithoutBootstrap,
+            noBootstrap = noBootstrap,
             timeout = timeout.inSeconds(),
-            push = isPushFollowed,
+            push = push,
             heartbeat = heartbeat.inSeconds(),
             signedBy = signedBy,
             setName = setName,
@@ -199,8 +211,9 @@ public class Endpoint internal constructor() {
             clientCertificate = clientCertificate,
             clientCertificateFile = clientCertificateFile,
             app = app,
-            plainHttpAllowed = isPlainHttpAllowed,
+            plainHttpAllowed = plainHttpAllowed,
         )
+        // end of record
         return NativeSource.endpoint(options, bootstrapStorage?.let(::Loading))
     }
 }
