@@ -7,12 +7,12 @@ public struct Source: Sendable {
 
     /// A rotation endpoint that speaks `keyswap/1`, at the URL of the set itself.
     ///
-    /// `bootstrap` is what it is fetched with; `bootstrapFile` and `bootstrapStorage` (a `Keychain`, say) hold it, and are
-    /// read again when it is rejected. Without any, the environment variable KEYSWAP_BOOTSTRAP says so, unless the
-    /// endpoint wants none (`noBootstrap`). Times are seconds. `signedBy` is the provider's public key: answers that it did not
-    /// sign are refused. `setName` is the name of the set, where the last part of the URL is not that: an answer for
-    /// another one is refused. Certificates are PEM; files of them are read again when they change. `regions` are further
-    /// endpoints that show the same set, asked in order when this one fails.
+    /// `bootstrap` is what it is fetched with; `bootstrapFile` and `bootstrapStorage` (a `Keychain`, say) hold it, and
+    /// are read again when it is rejected. Without any, the environment variable KEYSWAP_BOOTSTRAP says so, unless the
+    /// endpoint wants none (`noBootstrap`). Times are seconds. `signedBy` is the provider's public key: answers that it
+    /// did not sign are refused. `setName` is the name of the set, where the last part of the URL is not that: an
+    /// answer for another one is refused. Certificates are PEM; files of them are read again when they change.
+    /// `regions` are further endpoints that show the same set, asked in order when this one fails.
     ///
     /// - Throws: `KeyswapError` with the code `invalid_config` or `insecure_url`.
     public static func endpoint(
