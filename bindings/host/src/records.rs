@@ -197,7 +197,8 @@ pub struct EventRecord {
 
 impl From<&Event> for EventRecord {
     fn from(event: &Event) -> Self {
-        let record = serde_json::to_value(event).and_then(serde_json::from_value);
+        let written = serde_json::to_string(event);
+        let record = written.and_then(|it| serde_json::from_str(&it));
         let record: Self = record.expect("it has the fields of every event");
         Self { text: event.to_string(), ..record }
     }
