@@ -5,8 +5,8 @@ import KeySwapNative
 import FoundationNetworking
 #endif
 
-/// One request on its way through a rotation: one hop of it. `Authorizer.begin` makes it. One task at a time uses it; to
-/// a second one, and once it is closed, all of it throws `KeyswapError` with the code `closed`.
+/// One request on its way through a rotation: one hop of it. `Authorizer.begin` makes it. One task at a time uses it;
+/// to a second one, and once it is closed, all of it throws `KeyswapError` with the code `closed`.
 public final class Attempt: Sendable {
     /// What to do next.
     public enum Step: Sendable {
@@ -139,8 +139,8 @@ public final class Attempt: Sendable {
         return try shown { step }
     }
 
-    /// Begins again for a reason that is not the credential: after a 503, say. False if the request was sent as often as
-    /// it may be.
+    /// Begins again for a reason that is not the credential: after a 503, say. False if the request was sent as often
+    /// as it may be.
     public func `repeat`() throws -> Bool { try calling(native.repeat) }
 
     /// Gives back what it holds, as the last reference does that goes.
@@ -206,8 +206,8 @@ public struct Patch: Sendable, CustomStringConvertible, CustomReflectable {
         request.url = try request.url.map(revealURL)
     }
 
-    /// Where a response leads whose request carried this; nil if it is the answer. `isReplayable` says whether the body,
-    /// if there was one, can be sent again, and `url` is without what this added.
+    /// Where a response leads whose request carried this; nil if it is the answer. `isReplayable` says whether the
+    /// body, if there was one, can be sent again, and `url` is without what this added.
     ///
     /// - Throws: `KeyswapError` with the code `invalid_config`.
     public func follow(

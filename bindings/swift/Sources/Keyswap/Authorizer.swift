@@ -106,8 +106,8 @@ public final class Authorizer: Sendable {
 
     /// A request is about to be sent: one hop of it.
     ///
-    /// `isReplayable` says whether it may be sent again: not if its body is a stream. `patience` is for how many seconds
-    /// its caller waits at most, from now on, for a fresh credential or an API that asked for fewer requests.
+    /// `isReplayable` says whether it may be sent again: not if its body is a stream. `patience` is for how many
+    /// seconds its caller waits at most, from now on, for a fresh credential or an API that asked for fewer requests.
     ///
     /// - Throws: `KeyswapError` with the code `origin_not_allowed`.
     public func begin(

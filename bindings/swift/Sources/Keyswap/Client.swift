@@ -17,8 +17,9 @@ import FoundationNetworking
 /// Without `scheme`, credentials go onto requests as the set says. Background sessions are not supported: they send
 /// while the program, and so this, does not run.
 ///
-/// Plain HTTP on this machine takes no proxy; on Linux, where a variable of the environment names one for it, that is an
-/// error: except this machine in `no_proxy`. What `localhost` is, is for the system to say: write 127.0.0.1 to be sure.
+/// Plain HTTP on this machine takes no proxy; on Linux, where a variable of the environment names one for it, that is
+/// an error: except this machine in `no_proxy`. What `localhost` is, is for the system to say: write 127.0.0.1 to be
+/// sure.
 public final class Client: Sendable {
     private let base: URL
     private let authorizer: Authorizer
@@ -68,9 +69,9 @@ public final class Client: Sendable {
 
     /// Sends a request. A response of any status is not an error.
     ///
-    /// A body in `httpBody` is sent again with another credential if need be. `bodyStream` can be sent only once: if its
-    /// credential is rejected, the API's response is returned, and so it is for every request with `resend: false`. A
-    /// fresh credential, or an API that asked for fewer requests, is waited for until `patience` seconds have passed,
+    /// A body in `httpBody` is sent again with another credential if need be. `bodyStream` can be sent only once: if
+    /// its credential is rejected, the API's response is returned, and so it is for every request with `resend: false`.
+    /// A fresh credential, or an API that asked for fewer requests, is waited for until `patience` seconds have passed,
     /// which are the request's `timeoutInterval` unless said otherwise: then the response in hand is returned. Ten
     /// redirects are followed; each hop is a request of its own, and what was answered is never sent again.
     ///

@@ -1,8 +1,8 @@
 import Foundation
 import KeySwapNative
 
-/// The one error of this package. `code` says what happened, in a word that is the same in every language, and `message`
-/// what to do about it. It never holds key material.
+/// The one error of this package. `code` says what happened, in a word that is the same in every language, and
+/// `message` what to do about it. It never holds key material.
 public struct KeyswapError: LocalizedError, Sendable, CustomStringConvertible {
     public let code: String
     public let message: String

@@ -14,8 +14,8 @@ public enum Log {
         case debug
     }
 
-    /// From now on each line goes there, with the name of the event that it tells; nowhere, if there is no handler. It is
-    /// called on a thread that serves the log alone, and may block.
+    /// From now on each line goes there, with the name of the event that it tells; nowhere, if there is no handler. It
+    /// is called on a thread that serves the log alone, and may block.
     ///
     /// - Throws: `KeyswapError` with the code `unavailable` if no thread can be started.
     public static func install(

@@ -35,8 +35,8 @@ public enum Scheme: Sendable {
     }
 }
 
-/// What makes a request authentic with a credential. It is called before each send. What it throws counts as a rejection
-/// of the credential, and the request goes on with the next one; if there is none, it fails with the code
+/// What makes a request authentic with a credential. It is called before each send. What it throws counts as a
+/// rejection of the credential, and the request goes on with the next one; if there is none, it fails with the code
 /// `scheme_failed`, and nothing is sent. It is told by its type alone, since its words may quote the key.
 public typealias Sign = @Sendable (_ credential: Credential, _ request: UnsignedRequest) async throws -> Signature
 
