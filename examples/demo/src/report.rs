@@ -27,8 +27,10 @@ impl Report {
             let until = commits.get(index + 1).map_or(u64::MAX, |next| next.at_ms);
             // A key that is still in use when the next one comes was never replaced: a bad rotation.
             let adopted = counted.last_begun(&commit.credential, commit.at_ms, until).is_some();
-            if adopted && let Some(last) = counted.last_begun(replaced, commit.at_ms, until) {
-                adoption_ms.push(last - commit.at_ms);
+            if adopted && counted.last_begun(replaced, 0, until).is_some() {
+                // It may be so quick that nothing begins with the old key any more.
+                let last = counted.last_begun(replaced, commit.at_ms, until);
+                adoption_ms.push(last.map_or(0, |last| last - commit.at_ms));
             }
         }
         adoption_ms.sort_unstable();
