@@ -86,7 +86,12 @@ test('what is prepared serves until something changes, and a redirect leaves it 
   attempt.close()
   let prepared
   while ((prepared = authorizer.prepared(world.apiUrl)) === undefined) await new Promise(setImmediate)
-  assert.equal(authorizer.prepared(world.apiUrl), prepared, 'one object an epoch')
+  // One that was published meanwhile is looked at again.
+  for (let tries = 0; authorizer.prepared(world.apiUrl) !== prepared; tries += 1) {
+    assert.ok(tries < 100, 'one object an epoch')
+    await new Promise(setImmediate)
+    prepared = authorizer.prepared(world.apiUrl)
+  }
   assert.equal(authorizer.prepared('https://evil.example.com'), undefined)
   assert.equal((await send(prepared.patch)).status, 200)
   assert.ok(!inspect(prepared, { depth: 9, showHidden: true }).includes(keys.key()))
