@@ -95,10 +95,8 @@ impl NativeAttempt {
         signature: Option<NativeSignature>,
         failure: Option<String>,
     ) -> Result<Option<Arc<NativePatch>>, NativeError> {
-        let pairs =
-            |raw: Vec<String>| header_pairs(&raw).map(|(a, b)| (a.clone(), b.clone())).collect();
         let made = signature
-            .map(|made| Signature { headers: pairs(made.headers), query: pairs(made.query) })
+            .map(|made| Signature::from_raw(&made.headers, &made.query))
             .ok_or_else(|| signature_failed(failure.as_deref().unwrap_or("it gave none")));
         let signing = Signing { credential: credential.0.clone() };
         Ok(self.attempt.signed(&signing, made)?.map(|patch| Arc::new(NativePatch(patch))))

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use keyswap::Credential;
-use keyswap_host::{
-    Authorizer, Error, Foreign, ForeignSign, Prepared, Signature, UnsignedRequest, header_map,
-    signature_failed,
-};
+use keyswap_host::{Authorizer, Foreign, Prepared, header_map};
 
 use crate::{
     attempt::NativeAttempt,
@@ -27,8 +23,7 @@ impl NativeAuthorizer {
         options: NativeAuthorizerOptions,
         signs: bool,
     ) -> Result<Arc<Self>, NativeError> {
-        let sign = signs.then(|| Arc::new(Elsewhere) as Arc<dyn ForeignSign>);
-        let foreign = Foreign { sign, classifier: None };
+        let foreign = if signs { Foreign::signing_attempts() } else { Foreign::default() };
         Ok(Arc::new(Self(Authorizer::new(keys.host(), &options, &foreign)?)))
     }
 
@@ -100,14 +95,5 @@ impl NativeSnapshot {
 
     pub fn patch(&self) -> Option<Arc<NativePatch>> {
         self.0.patch().map(|patch| Arc::new(NativePatch(patch.clone())))
-    }
-}
-
-/// A signature that the language makes between two calls: nobody asks for it here.
-struct Elsewhere;
-
-impl ForeignSign for Elsewhere {
-    fn sign(&self, _: Arc<Credential>, _: UnsignedRequest) -> Result<Signature, Error> {
-        Err(signature_failed("it is made elsewhere"))
     }
 }

@@ -20,8 +20,8 @@ import okhttp3.ResponseBody.Companion.toResponseBody
 /**
  * Puts keys on the requests of this client that go to [allowedOrigins], and sends again what a rotation makes an
  * API reject. Without a [scheme], as the set says. Requests to other origins, also after a redirect, carry nothing.
- * Redirects are followed by the rules of every client of this library. A body that [is one-shot][okhttp3.RequestBody.isOneShot] is sent once, and so is a request that says
- * [`resend(false)`][resend].
+ * Redirects are followed by the rules of every client of this library. A body that
+ * [is one-shot][okhttp3.RequestBody.isOneShot] is sent once, and so is a request that says [`resend(false)`][resend].
  *
  * Call it last: redirects are followed here from then on, as the builder says at that moment and ten at most, since
  * OkHttp would repeat what an earlier hop answered already.
