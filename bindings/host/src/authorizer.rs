@@ -184,8 +184,24 @@ impl Authorizer {
         replayable: bool,
         deadline: Option<f64>,
     ) -> Result<Attempt, Error> {
+        self.begin_requiring(&[], url, replayable, deadline)
+    }
+
+    /// The same for a request that needs these scopes: without them nothing is sent. It is begun before its first send,
+    /// whatever is [`prepared`](Self::prepared).
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_requiring(
+        &self,
+        scopes: &[String],
+        url: &str,
+        replayable: bool,
+        deadline: Option<f64>,
+    ) -> Result<Attempt, Error> {
         let (url, deadline) = (url_of(url)?, seconds(deadline, "the deadline")?);
-        let attempt = self.inner.begin(&url, replayable, deadline)?;
+        let scopes: Vec<_> = scopes.iter().map(|scope| Box::from(scope.as_str())).collect();
+        let attempt = self.inner.begin_requiring(&scopes, &url, replayable, deadline)?;
         Ok(Attempt::new(attempt, self.response_filter()))
     }
 

@@ -20,9 +20,11 @@ export interface BeginOptions {
   replayable?: boolean
   /** In milliseconds, how long its caller waits at most from now on. */
   timeout?: number
+  /** What the credential must be good for: without all of these the attempt fails with `missing_scope`. */
+  scopes?: readonly string[]
 }
 
-export interface SentOptions extends BeginOptions {
+export interface SentOptions extends Omit<BeginOptions, 'scopes'> {
   /** The method of the request that was sent: POST, which is repeated least, unless it is given. */
   method?: string
 }
@@ -158,8 +160,8 @@ export class Authorizer {
 
   /** A request is about to be sent: one hop. Throws with the code `origin_not_allowed`. */
   begin(url: string | URL, options: BeginOptions = {}): Attempt {
-    const { replayable = true, timeout } = options
-    return this.#attempt(told(this.native.begin(String(url), replayable, seconds(timeout))))
+    const { replayable = true, timeout, scopes = [] } = options
+    return this.#attempt(told(this.native.begin(String(url), replayable, seconds(timeout), [...scopes])))
   }
 
   /** A request was sent with what was prepared, and this `attends` to the response. */

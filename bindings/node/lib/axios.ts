@@ -35,7 +35,8 @@ const OLDEST = [1, 16, 1] as const
  *
  * Interceptors and transforms run once, around all sends. Redirects are followed here, hop by hop, and a hop
  * to an origin that is not allowed carries no credential. A body that is a stream is sent once: if its
- * credential is rejected, the API's response is returned. A request says `resend: false` to be sent once. Its
+ * credential is rejected, the API's response is returned. A request says `resend: false` to be sent once, and
+ * names the `scopes` without which it is not sent. Its
  * `timeout` is for all of it. Plain HTTP to this machine goes there directly, whatever proxy there is.
  */
 export function keyswapAdapter(keys: KeySwap, options: AxiosOptions): AxiosAdapter {
@@ -45,7 +46,8 @@ export function keyswapAdapter(keys: KeySwap, options: AxiosOptions): AxiosAdapt
   const inner = axios.getAdapter(options.adapter ?? ['http', 'fetch'])
   return async (config) => {
     const { maxRedirects = MOST_HOPS, validateStatus, data, timeout, cancelToken } = config
-    const resends = keyed.resends((config as { resend?: unknown }).resend)
+    const { resend, scopes = [] } = config as { resend?: unknown; scopes?: readonly string[] }
+    const resends = keyed.resends(resend)
     const patience = new Patience(
       timeout !== undefined && timeout > 0 ? Number(timeout) : undefined,
       config.signal as AbortSignal | undefined,
@@ -61,7 +63,7 @@ export function keyswapAdapter(keys: KeySwap, options: AxiosOptions): AxiosAdapt
     let canRepeat = isReplayable(data)
     let isAstray = false
     for (let hops = 0; ; hops += 1) {
-      const hop = hopOf(plain, url, canRepeat && resends, patience)
+      const hop = hopOf(plain, url, canRepeat && resends, scopes, patience)
       // Behind a hop that must not carry a credential, none does.
       isAstray ||= !keyed.lists(hop.origin)
       const prepared: Prepared | undefined = isAstray ? undefined : keyed.prepared(hop.origin)
@@ -104,12 +106,13 @@ function refuseOld(version: string): void {
   throw new KeyswapError('invalid_config', what)
 }
 
-function hopOf(plain: Config, url: URL, replayable: boolean, patience: Patience): Hop {
+function hopOf(plain: Config, url: URL, replayable: boolean, scopes: readonly string[], patience: Patience): Hop {
   return {
     method: (plain.method ?? 'get').toUpperCase(),
     url: url.href,
     origin: url.origin,
     replayable,
+    scopes,
     get signal() {
       return patience.signal
     },

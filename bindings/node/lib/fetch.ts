@@ -17,6 +17,8 @@ export interface FetchOptions extends AdapterOptions {
 export interface KeyedInit extends RequestInit {
   /** False: it is sent once, and a rejection is returned. */
   resend?: boolean
+  /** What the keys must be good for: without all of these scopes nothing is sent. */
+  scopes?: readonly string[]
   /**
    * In milliseconds, the most that all of it may take, its waits and the body of its response too. What
    * `AbortSignal.timeout` does, and more: no signal says when it will end, but of this it is known, so that shortly
@@ -66,6 +68,7 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
     const body = request === undefined ? init?.body : request.body
     const replayable = body == null || isReplayable(body)
     const resends = keyed.resends(init?.resend)
+    const scopes = init?.scopes ?? []
     let method = request?.method ?? init?.method ?? 'GET'
     // What the caller set, and what is the same on every hop.
     let plain: RequestInit =
@@ -77,7 +80,7 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
     let isAstray = false
     for (let hops = 0; ; hops += 1) {
       const hop: Hop = {
-        method: method.toUpperCase(), url: url.href, origin: url.origin, replayable: canRepeat && resends, signal,
+        method: method.toUpperCase(), url: url.href, origin: url.origin, replayable: canRepeat && resends, scopes, signal,
         get left() {
           return patience.left
         },

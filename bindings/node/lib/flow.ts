@@ -51,6 +51,8 @@ export interface Hop {
   readonly url: string
   readonly origin: string
   readonly replayable: boolean
+  /** What the credential must be good for. */
+  readonly scopes: readonly string[]
   /** What may end a wait. It is asked for when there is one. */
   readonly signal?: AbortSignal | undefined
   /** In milliseconds, what is left of the library's own limit, where it has one. */
@@ -122,7 +124,7 @@ export class Keyed {
     has: (response: R, name: string) => boolean,
   ): Promise<R> {
     if (hop === undefined) return sender.send(NOTHING)
-    if (prepared === undefined) return this.begin(hop, sender)
+    if (prepared === undefined || hop.scopes.length > 0) return this.begin(hop, sender)
     if (this.yields(hop, prepared.patch)) return sender.send(NOTHING)
     const response = await sender.send(prepared.patch)
     if (!this.attends(response.status, (name) => has(response, name))) return response
@@ -131,7 +133,7 @@ export class Keyed {
 
   /** Sends one hop to an allowed origin, from the beginning. */
   begin<R>(hop: Hop, sender: Sender<R>): Promise<R> {
-    return this.#drive(this.#authorizer.begin(hop.url, limitsOf(hop)), hop, sender)
+    return this.#drive(this.#authorizer.begin(hop.url, { ...limitsOf(hop), scopes: hop.scopes }), hop, sender)
   }
 
   /** Goes on from a response that has to be shown to an attempt. */

@@ -8,7 +8,7 @@ import type { KeySwap } from './keys'
 import { bytesOf } from './options'
 
 type Dispatch = Dispatcher['dispatch']
-type Options = Dispatcher.DispatchOptions & { resend?: boolean }
+type Options = Dispatcher.DispatchOptions & { resend?: boolean; scopes?: readonly string[] }
 
 /**
  * An interceptor for undici 7 or newer whose requests live through rotations.
@@ -21,7 +21,8 @@ type Options = Dispatcher.DispatchOptions & { resend?: boolean }
  *
  * It is called for each hop if it is composed before (inside of) an interceptor that follows redirects; one that
  * is further inside is told not to follow where there is a credential. A body that is a stream is sent once: if its
- * credential is rejected, the API's response is returned. A request says `resend: false` to be sent once. Its
+ * credential is rejected, the API's response is returned. A request says `resend: false` to be sent once, and
+ * names the `scopes` without which it is not sent. Its
  * `headersTimeout` is also the longest that it waits for a fresh credential. Plain HTTP to this machine that a
  * dispatcher would send through a proxy is an error.
  */
@@ -40,8 +41,8 @@ export function keyswapInterceptor(
       astray.add(handler)
       return dispatch(opts, handler)
     }
-    const prepared = keyed.prepared(origin)
     const hop = hopOf(keyed, opts, origin)
+    const prepared = hop.scopes.length > 0 ? undefined : keyed.prepared(origin)
     if (prepared !== undefined) {
       if (keyed.yields(hop, prepared.patch)) return dispatch(opts, handler)
       const take = (held: Held): void => {
@@ -312,6 +313,7 @@ function hopOf(keyed: Keyed, opts: Options, origin: string): Hop {
     url: `${origin}${path}`,
     origin,
     replayable: canRepeat && keyed.resends(opts.resend),
+    scopes: opts.scopes ?? [],
     sets: (name) => headers != null && namesIn(headers).some((own) => own.toLowerCase() === name),
     unsigned: async () => ({ headers: headers == null ? [] : rawIn(headers), body: await bytesOf(body) }),
   }

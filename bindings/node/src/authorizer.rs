@@ -69,8 +69,9 @@ impl NativeAuthorizer {
         url: String,
         replayable: bool,
         deadline: Option<f64>,
+        scopes: Vec<String>,
     ) -> Either<NativeAttempt, Thrown> {
-        told(self.0.begin(&url, replayable, deadline).map(NativeAttempt))
+        told(self.0.begin_requiring(&scopes, &url, replayable, deadline).map(NativeAttempt))
     }
 
     /// A request was sent with the patch of `snapshot`, and the response matches the filter.

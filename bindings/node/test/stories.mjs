@@ -76,7 +76,7 @@ export const THROUGH = {
     return async (caller, signal) => {
       const body = bodyOf(caller)
       const response = await fetch(caller.path, {
-        method: caller.method, body, signal, timeout: caller.timeout_ms,
+        method: caller.method, body, signal, timeout: caller.timeout_ms, scopes: caller.scopes,
         ...(body instanceof ReadableStream && { duplex: 'half' }),
       })
       await response.arrayBuffer()
@@ -91,7 +91,7 @@ export const THROUGH = {
       const body = bodyOf(caller)
       const limit = AbortSignal.timeout(caller.timeout_ms)
       const { statusCode, body: answer } = await undiciRequest(world.apiUrl + caller.path, {
-        method: caller.method, dispatcher, headersTimeout: caller.timeout_ms,
+        method: caller.method, dispatcher, headersTimeout: caller.timeout_ms, scopes: caller.scopes,
         signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
         body: body instanceof ReadableStream ? (await import('node:stream')).Readable.fromWeb(body) : body,
       })
@@ -106,7 +106,7 @@ export const THROUGH = {
     return async (caller, signal) => {
       const body = bodyOf(caller)
       const { status } = await api.request({
-        method: caller.method, url: caller.path, timeout: caller.timeout_ms, signal,
+        method: caller.method, url: caller.path, timeout: caller.timeout_ms, scopes: caller.scopes, signal,
         data: body instanceof ReadableStream ? (await import('node:stream')).Readable.fromWeb(body) : body,
       })
       return status

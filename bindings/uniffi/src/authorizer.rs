@@ -60,8 +60,9 @@ impl NativeAuthorizer {
         url: String,
         replayable: bool,
         deadline: Option<f64>,
+        scopes: Vec<String>,
     ) -> Result<Arc<NativeAttempt>, NativeError> {
-        Ok(NativeAttempt::new(self.0.begin(&url, replayable, deadline)?))
+        Ok(NativeAttempt::new(self.0.begin_requiring(&scopes, &url, replayable, deadline)?))
     }
 
     pub fn begin_after(

@@ -108,14 +108,16 @@ public final class Authorizer: Sendable {
     ///
     /// `isReplayable` says whether it may be sent again: not if its body is a stream. `patience` is for how many
     /// seconds its caller waits at most, from now on, for a fresh credential or an API that asked for fewer requests.
+    /// Without all of the `scopes` it fails with the code `missing_scope`, and nothing is sent.
     ///
     /// - Throws: `KeyswapError` with the code `origin_not_allowed`.
     public func begin(
-        _ url: URL, isReplayable: Bool = true, patience: TimeInterval? = nil
+        _ url: URL, isReplayable: Bool = true, patience: TimeInterval? = nil, scopes: [String] = []
     ) throws -> Attempt {
         attempt(
             try calling {
-                try native.begin(url: url.absoluteString, replayable: isReplayable, deadline: patience)
+                try native.begin(
+                    url: url.absoluteString, replayable: isReplayable, deadline: patience, scopes: scopes)
             })
     }
 

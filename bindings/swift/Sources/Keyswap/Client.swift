@@ -73,11 +73,13 @@ public final class Client: Sendable {
     /// its credential is rejected, the API's response is returned, and so it is for every request with `resend: false`.
     /// A fresh credential, or an API that asked for fewer requests, is waited for until `patience` seconds have passed,
     /// which are the request's `timeoutInterval` unless said otherwise: then the response in hand is returned. Ten
-    /// redirects are followed; each hop is a request of its own, and what was answered is never sent again.
+    /// redirects are followed; each hop is a request of its own, and what was answered is never sent again. Without all
+    /// of the `scopes` nothing is sent.
     ///
     /// - Throws: `KeyswapError` if there is nothing to send with; what `URLSession` throws; `CancellationError`.
     public func data(
-        for request: URLRequest, bodyStream: InputStream? = nil, resend: Bool = true, patience: TimeInterval? = nil
+        for request: URLRequest, bodyStream: InputStream? = nil, resend: Bool = true, patience: TimeInterval? = nil,
+        scopes: [String] = []
     ) async throws -> (Data, HTTPURLResponse) {
         var request = request
         // A stream in the request is one, too.
@@ -94,7 +96,7 @@ public final class Client: Sendable {
             isKeyed = try isKeyed && authorizer.admits(url)
             let answer =
                 isKeyed
-                ? try await hop(request, url, canRepeat && resend, until)
+                ? try await hop(request, url, canRepeat && resend, until, scopes)
                 : try await sent(request, outer, .nothing, isKeyed: false)
             guard hops < mostRedirects, let next = try answer.next(request, canRepeat) else {
                 return try answer.shown(request)
@@ -116,14 +118,14 @@ public final class Client: Sendable {
     // MARK: - One hop
 
     private func hop(
-        _ request: URLRequest, _ url: URL, _ isReplayable: Bool, _ until: ContinuousClock.Instant
+        _ request: URLRequest, _ url: URL, _ isReplayable: Bool, _ until: ContinuousClock.Instant, _ scopes: [String]
     ) async throws -> Answer {
         let exchange = try way(url)
         let attempt: Attempt
         var first: Answer?
         var last: Answer?
         var step: Attempt.Step
-        if let prepared = authorizer.prepared() {
+        if scopes.isEmpty, let prepared = authorizer.prepared() {
             let patch = prepared.patch
             if try yields(request, patch) { return try await sent(request, exchange, patch, isKeyed: false) }
             let answer = try await sent(request, exchange, patch, isKeyed: true)
@@ -132,7 +134,8 @@ public final class Client: Sendable {
             last = answer
             step = try attempt.received(answer.response)
         } else {
-            attempt = try authorizer.begin(url, isReplayable: isReplayable, patience: left(until))
+            attempt = try authorizer.begin(
+                url, isReplayable: isReplayable, patience: left(until), scopes: scopes)
             step = try attempt.step
         }
         defer { attempt.close() }

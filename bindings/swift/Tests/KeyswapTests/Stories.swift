@@ -113,7 +113,8 @@ struct Play: Sendable {
             await tally.add("requests")
             let sending = Task {
                 try await api.data(
-                    for: caller.request(world.api), bodyStream: caller.stream, patience: Double(caller.timeout) / 1000)
+                    for: caller.request(world.api), bodyStream: caller.stream, patience: Double(caller.timeout) / 1000,
+                    scopes: caller.scopes)
             }
             // A request of URLSession has a timeout for silence, a story one for the whole request.
             let patience = Task {
@@ -147,6 +148,7 @@ struct Caller: Sendable {
     let at, every, repeats, count, timeout: Int
     let method, path, body: String
     let cancelAfter: Int?
+    let scopes: [String]
 
     init(_ json: [String: Any]) {
         func number(_ name: String) -> Int { json[name] as? Int ?? 0 }
@@ -159,6 +161,7 @@ struct Caller: Sendable {
         path = json["path"] as? String ?? "/"
         body = json["body"] as? String ?? "none"
         cancelAfter = json["cancel_after_ms"] as? Int
+        scopes = json["scopes"] as? [String] ?? []
     }
 
     private static let order = Data(#"{"order": 1}"#.utf8)

@@ -89,13 +89,18 @@ public class Authorizer @JvmOverloads constructor(
 
     /**
      * A request is about to be sent. [replayable] says whether it may be sent again: not if its body is a stream.
-     * [deadline] is how long its caller waits at most from now on.
+     * [deadline] is how long its caller waits at most from now on. Without all of the [scopes] it fails with
+     * [KeySwapException.MissingScope], and nothing is sent.
      *
      * Throws [KeySwapException.OriginNotAllowed].
      */
     @JvmOverloads
-    public fun begin(url: String, replayable: Boolean = true, deadline: Duration? = null): Attempt =
-        attempt { native.begin(url, replayable, deadline.inSeconds()) }
+    public fun begin(
+        url: String,
+        replayable: Boolean = true,
+        deadline: Duration? = null,
+        scopes: List<String> = emptyList(),
+    ): Attempt = attempt { native.begin(url, replayable, deadline.inSeconds(), scopes) }
 
     /** A request was sent with what was [prepared], and this [attends] to the response: show it to this attempt. */
     @JvmOverloads

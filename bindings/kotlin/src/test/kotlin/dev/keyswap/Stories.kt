@@ -140,6 +140,7 @@ class Play(private val world: World, private val through: String, private val to
             ORDER.takeIf { body != "none" },
             body == "one_shot",
             caller["timeout_ms"].asLong,
+            scopes = caller["scopes"].given()?.asJsonArray?.map { it.asString }.orEmpty(),
         )
         val patience = caller["cancel_after_ms"].given()?.asLong
         repeat(caller["repeat"].asInt) { nth ->

@@ -2,8 +2,10 @@ package dev.keyswap
 
 import dev.keyswap.ktor.KeySwapAuth
 import dev.keyswap.ktor.resend
+import dev.keyswap.ktor.scopes
 import dev.keyswap.okhttp.keyswap
 import dev.keyswap.okhttp.resend
+import dev.keyswap.okhttp.scopes
 import io.ktor.client.HttpClient
 import io.ktor.client.engine.cio.CIO
 import io.ktor.client.engine.cio.endpoint
@@ -44,6 +46,7 @@ class Sent(
     val timeoutMs: Long = 0,
     val headers: Map<String, String> = emptyMap(),
     val resend: Boolean = true,
+    val scopes: List<String> = emptyList(),
 )
 
 class Got(val status: Int, val text: String, val shownUrl: String, val location: String? = null)
@@ -97,7 +100,7 @@ private class OkHttpWay(
             else -> sent.body.toRequestBody()
         }
         val request = Request.Builder().url(sent.url).method(sent.method, body).resend(sent.resend)
-            .headers(sent.headers.toHeaders()).build()
+            .scopes(*sent.scopes.toTypedArray()).headers(sent.headers.toHeaders()).build()
         val call = client.newCall(request)
         call.timeout().timeout(sent.timeoutMs, TimeUnit.MILLISECONDS)
         return suspendCancellableCoroutine { waiting ->
@@ -159,6 +162,7 @@ private class KtorWay(
         val response = client.request(sent.url) {
             method = HttpMethod.parse(sent.method)
             resend = sent.resend
+            scopes = sent.scopes
             sent.headers.forEach { (name, value) -> header(name, value) }
             timeout {
                 requestTimeoutMillis =

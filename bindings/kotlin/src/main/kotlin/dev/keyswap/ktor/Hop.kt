@@ -56,8 +56,8 @@ internal class Hop(
         if (STRAYED in request.attributes) return proceed(request)
         if (BEGAN !in request.attributes) request.attributes.put(BEGAN, System.nanoTime())
         if (place == Place.HERE) checkWay()
-        val seen = authorizer.prepared()
-            ?: return authorizer.begin(url, isReplayable(), left()).use { drive(it, null) }
+        val seen = authorizer.prepared().takeIf { request.scopes.isEmpty() }
+            ?: return authorizer.begin(url, isReplayable(), left(), request.scopes).use { drive(it, null) }
         val trip = trip(seen.patch) ?: return proceed(request)
         val call = proceed(trip)
         if (!trip.hasCarried || !authorizer.attends(call.response.status.value) { it in call.response.headers }) return call

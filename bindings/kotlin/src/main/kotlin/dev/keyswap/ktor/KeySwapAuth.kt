@@ -72,4 +72,10 @@ public var HttpRequestBuilder.resend: Boolean
     get() = ONCE !in attributes
     set(resend) = if (resend) attributes.remove(ONCE) else attributes.put(ONCE, Unit)
 
+/** What the keys of this request must be good for: without all of these scopes nothing is sent. */
+public var HttpRequestBuilder.scopes: List<String>
+    get() = attributes.getOrNull(SCOPES).orEmpty()
+    set(scopes) = attributes.put(SCOPES, scopes)
+
 private val ONCE = AttributeKey<Unit>("KeySwapOnce")
+private val SCOPES = AttributeKey<List<String>>("KeySwapScopes")

@@ -37,6 +37,7 @@ internal class Hop(
     private val body = request.body?.takeUnless { it.isOneShot() || it.isDuplex() }
     private val canRepeat = request.body == body
     private val isReplayable = canRepeat && request.tag(Once::class.java) == null
+    private val scopes = request.tag(Scopes::class.java)?.names.orEmpty()
 
     /** OkHttp passes network interceptors over for these. */
     private val isWebSocket = request.header("Upgrade").equals("websocket", ignoreCase = true)
@@ -46,8 +47,8 @@ internal class Hop(
     val isAtHome: Boolean get() = place != Place.ELSEWHERE
 
     fun send(): Response {
-        val seen = authorizer.prepared()
-            ?: return authorizer.begin(url, isReplayable, left()).use { drive(it, null) }
+        val seen = authorizer.prepared().takeIf { scopes.isEmpty() }
+            ?: return authorizer.begin(url, isReplayable, left(), scopes).use { drive(it, null) }
         val trip = trip(seen.patch) ?: return chain.proceed(request)
         val response = proceed(trip)
         if (!trip.hasCarried || !authorizer.attends(response.code) { response.header(it) != null }) return response

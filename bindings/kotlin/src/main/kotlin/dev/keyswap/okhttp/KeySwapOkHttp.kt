@@ -58,8 +58,15 @@ public fun OkHttpClient.Builder.keyswap(
 public fun Request.Builder.resend(resend: Boolean): Request.Builder =
     tag(Once::class.java, if (resend) null else Once)
 
+/** What the keys of this request must be good for: without all of these scopes nothing is sent. */
+public fun Request.Builder.scopes(vararg scopes: String): Request.Builder =
+    tag(Scopes::class.java, if (scopes.isEmpty()) null else Scopes(scopes.toList()))
+
 /** The tag of a request that is sent once. */
 internal object Once
+
+/** The tag of a request that needs scopes. */
+internal class Scopes(val names: List<String>)
 
 /** The most redirects that a call follows. */
 private val MOST_REDIRECTS = constants().maxRedirects.toInt()
