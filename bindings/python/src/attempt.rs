@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyswap_host::{Step, failure_named, header_map};
+use keyswap_host::{Error, Step, failure_named, header_map};
 use pyo3::prelude::*;
 
 use crate::{
@@ -26,6 +26,13 @@ pub(crate) struct Hop {
     pub(crate) url: String,
     pub(crate) replayable: bool,
     pub(crate) deadline: Option<f64>,
+    pub(crate) scopes: Vec<String>,
+}
+
+impl Hop {
+    pub(crate) fn begin(&self, on: &keyswap_host::Authorizer) -> Result<keyswap_host::Attempt, Error> {
+        on.begin_requiring(&self.scopes, &self.url, self.replayable, self.deadline)
+    }
 }
 
 impl Attempt {
@@ -34,9 +41,7 @@ impl Attempt {
     }
 
     fn live(&self, py: Python<'_>) -> PyResult<Here<keyswap_host::Attempt>> {
-        let Hop { url, replayable, deadline } = &self.hop;
-        let anew =
-            || self.authority.live(py)?.inner.begin(url, *replayable, *deadline).or_raise(py);
+        let anew = || self.hop.begin(&self.authority.live(py)?.inner).or_raise(py);
         self.live.get(py, |_| anew())
     }
 }

@@ -207,19 +207,22 @@ impl Authorizer {
     }
 
     /// A request is about to be sent. `replayable` says whether its body can be sent again; `deadline`
-    /// is how many seconds the caller waits at most.
+    /// is how many seconds the caller waits at most. Without all of the `scopes` it fails with
+    /// MissingScopeError, and nothing is sent.
     ///
     /// Raises OriginNotAllowedError.
-    #[pyo3(signature = (url, *, replayable = true, deadline = None))]
+    #[pyo3(signature = (url, *, replayable = true, deadline = None, scopes = Vec::new()))]
     fn begin(
         &self,
         py: Python<'_>,
         url: String,
         replayable: bool,
         deadline: Option<f64>,
+        scopes: Vec<String>,
     ) -> PyResult<Attempt> {
-        let begun = self.0.live(py)?.inner.begin(&url, replayable, deadline).or_raise(py)?;
-        Ok(Attempt::new(self.0.clone(), Hop { url, replayable, deadline }, begun))
+        let hop = Hop { url, replayable, deadline, scopes };
+        let begun = hop.begin(&self.0.live(py)?.inner).or_raise(py)?;
+        Ok(Attempt::new(self.0.clone(), hop, begun))
     }
 
     /// A request was sent with this patch of a snapshot, and the response matches the filter. Unless its method is
@@ -241,7 +244,8 @@ impl Authorizer {
         };
         let begun = self.0.live(py)?.inner.begin_sent(prepared, method, &url, replayable, deadline);
         let begun = begun.or_raise(py)?;
-        Ok(Attempt::new(self.0.clone(), Hop { url, replayable, deadline }, begun))
+        let hop = Hop { url, replayable, deadline, scopes: Vec::new() };
+        Ok(Attempt::new(self.0.clone(), hop, begun))
     }
 
     fn __repr__(&self) -> String {

@@ -98,7 +98,7 @@ class ThroughHttpx(SyncSender):
         self.api = httpx.Client(base_url=self.base, transport=transport, follow_redirects=True)
 
     def send(self, caller: dict[str, Any]) -> int:
-        return self.api.request(**unscoped(caller, once)).status_code
+        return self.api.request(**extended(caller, once)).status_code
 
     def close(self) -> None:
         self.api.close()
@@ -123,7 +123,7 @@ class ThroughAsyncHttpx(AsyncSender):
 
     async def send(self, caller: dict[str, Any]) -> int:
         # httpx has a timeout for each phase, a story one for the whole request.
-        sending = self.api.request(**unscoped(caller, once_async))
+        sending = self.api.request(**extended(caller, once_async))
         return (await asyncio.wait_for(sending, caller["timeout_ms"] / 1000)).status_code
 
     async def aclose(self) -> None:
@@ -205,6 +205,12 @@ def what(caller: dict[str, Any], stream: Any = once) -> dict[str, Any]:
         "timeout": caller["timeout_ms"] / 1000,
         "scopes": caller.get("scopes") or (),
     }
+
+
+def extended(caller: dict[str, Any], stream: Any) -> dict[str, Any]:
+    options = what(caller, stream)
+    options["extensions"] = {"keyswap_scopes": options.pop("scopes")}
+    return options
 
 
 def unscoped(caller: dict[str, Any], stream: Any) -> dict[str, Any]:

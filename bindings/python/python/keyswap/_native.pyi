@@ -281,10 +281,16 @@ class Authorizer:
     def goes_direct(self, url: str) -> bool:
         """Whether a credential for this URL must not go through a proxy."""
     def begin(
-        self, url: str, *, replayable: bool = True, deadline: float | None = None
+        self,
+        url: str,
+        *,
+        replayable: bool = True,
+        deadline: float | None = None,
+        scopes: Sequence[str] = [],
     ) -> Attempt:
         """A request is about to be sent. `replayable` says whether its body can be sent again;
-        `deadline` is how many seconds the caller waits at most.
+        `deadline` is how many seconds the caller waits at most. Without all of the `scopes` it
+        fails with MissingScopeError, and nothing is sent.
 
         Raises OriginNotAllowedError.
         """

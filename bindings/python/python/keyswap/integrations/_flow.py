@@ -95,11 +95,13 @@ class Keys:
         body: bytes | None = None,
         *,
         deadline: float | None = None,
+        scopes: Sequence[str] = (),
     ) -> Flow:
         """The flow of one hop. `origin` is what the library connects to, by its own reading of the URL.
 
         `own` tells which headers the request has, `headers` is asked only where a scheme may sign them, and
-        `body` is None for a stream. `deadline` is how many seconds the library has from now on.
+        `body` is None for a stream. `deadline` is how many seconds the library has from now on. Without all of
+        the `scopes` nothing is sent.
         """
         host = self._authorizer
         answer: Answer | bytes | None
@@ -110,8 +112,10 @@ class Keys:
             yield Send(None)
             return False
         url = f"{origin}{path}"
-        if patch is None:
-            attempt = host.begin(url, replayable=replayable, deadline=deadline)
+        if patch is None or scopes:
+            attempt = host.begin(
+                url, replayable=replayable, deadline=deadline, scopes=list(scopes)
+            )
             step, answer, has_first = attempt.step, None, False
         else:
             if self._yields(patch, own, headers):

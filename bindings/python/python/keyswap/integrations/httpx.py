@@ -37,7 +37,8 @@ class Transport(httpx.BaseTransport):
     Without `scheme`, they go onto requests as the set says. `classifier` is that of `keyswap.Client`. A
     body that is a stream is sent once: if its credential is rejected, the API's response is returned, and so
     it is for every request with `resend=False`. The read timeout of a request is also the longest time that
-    it waits for a fresh credential. A request that has a header of the scheme's name already fails; with
+    it waits for a fresh credential. One with the extension `{"keyswap_scopes": ["trade"]}` is sent only if the
+    credential has these scopes, and raises MissingScopeError otherwise. A request that has a header of the scheme's name already fails; with
     `own_header_wins=True` it is sent as it is, and says nothing of a credential.
 
     A credential for plain HTTP on this machine never goes through a proxy, that of `inner` neither: such a
@@ -183,6 +184,7 @@ def _flow(keys: Keys, request: httpx.Request) -> Flow:
         lambda: list(request.headers.multi_items()),
         content,
         deadline=timeout.get("read"),
+        scopes=request.extensions.get("keyswap_scopes") or (),
     )
 
 
