@@ -223,20 +223,6 @@ impl Authorizer {
         Ok(Attempt::new(attempt, self.response_filter()))
     }
 
-    /// The same where the method of what was sent is not known: that which is repeated least.
-    ///
-    /// # Errors
-    /// As [`begin`](Self::begin).
-    pub fn begin_after(
-        &self,
-        prepared: &Prepared,
-        url: &str,
-        replayable: bool,
-        deadline: Option<f64>,
-    ) -> Result<Attempt, Error> {
-        self.begin_sent(prepared, "POST", url, replayable, deadline)
-    }
-
     /// The handle of the core.
     pub fn core(&self) -> &keyswap::Authorizer {
         &self.inner

@@ -68,11 +68,12 @@ impl NativeAuthorizer {
     pub fn begin_after(
         &self,
         snapshot: &NativeSnapshot,
+        method: String,
         url: String,
         replayable: bool,
         deadline: Option<f64>,
     ) -> Result<Arc<NativeAttempt>, NativeError> {
-        let attempt = self.0.begin_after(&snapshot.0, &url, replayable, deadline)?;
+        let attempt = self.0.begin_sent(&snapshot.0, &method, &url, replayable, deadline)?;
         Ok(NativeAttempt::new(attempt))
     }
 }

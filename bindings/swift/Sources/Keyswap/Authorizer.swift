@@ -121,17 +121,19 @@ public final class Authorizer: Sendable {
             })
     }
 
-    /// A request was sent with what was prepared, and this `attends` to its response: show it to this attempt.
+    /// A request was sent with what was prepared, and this `attends` to its response: show it to this attempt. Without a
+    /// `method` it is one that is not repeated for any other reason.
     ///
     /// - Throws: `KeyswapError`.
     public func begin(
-        after prepared: Prepared, _ url: URL, isReplayable: Bool = true, patience: TimeInterval? = nil
+        after prepared: Prepared, _ url: URL, isReplayable: Bool = true, patience: TimeInterval? = nil,
+        method: String = "POST"
     ) throws -> Attempt {
         attempt(
             try calling {
                 try native.beginAfter(
-                    snapshot: prepared.snapshot, url: url.absoluteString, replayable: isReplayable,
-                    deadline: patience)
+                    snapshot: prepared.snapshot, method: method, url: url.absoluteString,
+                    replayable: isReplayable, deadline: patience)
             })
     }
 

@@ -130,7 +130,9 @@ public final class Client: Sendable {
             if try yields(request, patch) { return try await sent(request, exchange, patch, isKeyed: false) }
             let answer = try await sent(request, exchange, patch, isKeyed: true)
             guard authorizer.attends(to: answer.response) else { return answer }
-            attempt = try authorizer.begin(after: prepared, url, isReplayable: isReplayable, patience: left(until))
+            attempt = try authorizer.begin(
+                after: prepared, url, isReplayable: isReplayable, patience: left(until),
+                method: request.httpMethod ?? "GET")
             last = answer
             step = try attempt.received(answer.response)
         } else {

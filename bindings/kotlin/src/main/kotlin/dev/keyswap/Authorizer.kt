@@ -102,14 +102,18 @@ public class Authorizer @JvmOverloads constructor(
         scopes: List<String> = emptyList(),
     ): Attempt = attempt { native.begin(url, replayable, deadline.inSeconds(), scopes) }
 
-    /** A request was sent with what was [prepared], and this [attends] to the response: show it to this attempt. */
+    /**
+     * A request was sent with what was [prepared], and this [attends] to the response: show it to this attempt. Without
+     * a [method] it is one that is not repeated for any other reason.
+     */
     @JvmOverloads
     public fun beginAfter(
         prepared: Prepared,
         url: String,
         replayable: Boolean = true,
         deadline: Duration? = null,
-    ): Attempt = attempt { native.beginAfter(prepared.snapshot, url, replayable, deadline.inSeconds()) }
+        method: String = "POST",
+    ): Attempt = attempt { native.beginAfter(prepared.snapshot, method, url, replayable, deadline.inSeconds()) }
 
     /**
      * Whether a request with headers of its own, of which [has] tells, goes as it is, because it sets one of the patch

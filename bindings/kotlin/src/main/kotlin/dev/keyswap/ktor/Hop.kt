@@ -61,7 +61,7 @@ internal class Hop(
         val trip = trip(seen.patch) ?: return proceed(request)
         val call = proceed(trip)
         if (!trip.hasCarried || !authorizer.attends(call.response.status.value) { it in call.response.headers }) return call
-        return authorizer.beginAfter(seen, url, isReplayable(), left()).use { drive(it, call) }
+        return authorizer.beginAfter(seen, url, isReplayable(), left(), request.method.value).use { drive(it, call) }
     }
 
     private suspend fun drive(attempt: Attempt, first: HttpClientCall?): HttpClientCall = attempt.drive(

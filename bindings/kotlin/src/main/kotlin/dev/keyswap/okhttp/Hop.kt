@@ -53,7 +53,7 @@ internal class Hop(
         val response = proceed(trip)
         if (!trip.hasCarried || !authorizer.attends(response.code) { response.header(it) != null }) return response
         return closingIfThrown(response) {
-            authorizer.beginAfter(seen, url, isReplayable, left()).use { drive(it, response) }
+            authorizer.beginAfter(seen, url, isReplayable, left(), request.method).use { drive(it, response) }
         }
     }
 
