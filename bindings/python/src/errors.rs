@@ -9,7 +9,10 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     let seconds = error.retry_after().map(|wait| wait.as_secs_f64());
     let made = FROM_CORE
         .import(py, "keyswap._errors", "from_core")
-        .and_then(|make| make.call1((error.code(), error.to_string(), error.status(), seconds)));
+        .and_then(|make| {
+            let (code, message) = (error.code(), error.to_string());
+            make.call1((code, message, error.status(), seconds, error.is_lasting()))
+        });
     match made {
         Ok(exception) => PyErr::from_value(exception),
         Err(error) => error,

@@ -190,9 +190,12 @@ def test_nothing_can_be_pickled_or_copied(world: World) -> None:
         for attempted in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError, match="pickle"):
                 attempted(thing)
-    error = pickle.loads(pickle.dumps(keyswap.StatusError("no", status=404, retry_after=2.5)))
+    error = pickle.loads(
+        pickle.dumps(keyswap.StatusError("no", status=404, retry_after=2.5, is_lasting=True))
+    )
     assert (type(error), str(error)) == (keyswap.StatusError, "no")
     assert (error.code, error.status, error.retry_after) == ("status", 404, 2.5)
+    assert error.is_lasting and not keyswap.StatusError("no").is_lasting
 
 
 @pytest.mark.parametrize(

@@ -416,6 +416,7 @@ def test_each_fault_of_an_endpoint_has_its_exception(
     assert keys.current.id == "k1", "a failure displaces nothing"
     if expected is keyswap.ThrottledError:
         assert (caught.value.status, caught.value.retry_after) == (429, 1.0)
+        assert not caught.value.is_lasting
 
 
 class Odd:

@@ -16,16 +16,24 @@ class KeyswapError(Exception):
     """The HTTP status that caused it, where there was one."""
     retry_after: float | None
     """How many seconds the source asked to be left alone, where it said so."""
+    is_lasting: bool
+    """Whether trying again soon is unlikely to help: somebody has to change something."""
 
     _by_code: ClassVar[dict[str, type[KeyswapError]]] = {}
     """The class of each code."""
 
     def __init__(
-        self, message: str = "", *, status: int | None = None, retry_after: float | None = None
+        self,
+        message: str = "",
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        is_lasting: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
+        self.is_lasting = is_lasting
 
     def __init_subclass__(cls, code: str = "", **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -38,11 +46,11 @@ class KeyswapError(Exception):
 
 
 def from_core(
-    code: str, message: str, status: int | None, retry_after: float | None
+    code: str, message: str, status: int | None, retry_after: float | None, is_lasting: bool
 ) -> KeyswapError:
     """The exception for an error of the core."""
     kind = KeyswapError._by_code.get(code, KeyswapError)
-    error = kind(message, status=status, retry_after=retry_after)
+    error = kind(message, status=status, retry_after=retry_after, is_lasting=is_lasting)
     if kind is KeyswapError:
         error.code = code
     return error
