@@ -289,8 +289,8 @@ class Authorizer:
         scopes: Sequence[str] = [],
     ) -> Attempt:
         """A request is about to be sent. `replayable` says whether its body can be sent again;
-        `deadline` is how many seconds the caller waits at most. Without all of the `scopes` it
-        fails with MissingScopeError, and nothing is sent.
+        `deadline` is how many seconds the caller waits at most. Without all of the `scopes`
+        it fails with MissingScopeError, and nothing is sent.
 
         Raises OriginNotAllowedError.
         """
