@@ -16,7 +16,7 @@ class Failure:
 
 def failures(text: str) -> list[Failure]:
     """The failed tests by the first runner that knows of any; where no test failed, the errors."""
-    lines = [re.sub(r"\x1b\[[\d;]*m", "", line.rstrip()) for line in text.splitlines()]
+    lines = [line.rstrip() for line in plain(text).splitlines()]
     readers: list[Callable[[list[str]], list[Failure]]] = [
         unittest, cargo, pytest, node, maven, swift, script, errors,
     ]  # fmt: skip
@@ -24,6 +24,11 @@ def failures(text: str) -> list[Failure]:
         if found := read(lines):
             return found
     return []
+
+
+def plain(text: str) -> str:
+    """Without what colours it."""
+    return re.sub(r"\x1b(\[[\d;]*[mK]|\(B)", "", text)
 
 
 def _until(lines: list[str], begin: int, *ends: str) -> list[str]:

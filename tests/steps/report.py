@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import bounded
 from .counts import counts
-from .failures import Failure, failures
+from .failures import Failure, failures, plain
 from .step import LOGS, REPLAYED, ROOT, Step
 
 MOST = 2400.0
@@ -33,22 +33,22 @@ class Report:
         LOGS.mkdir(parents=True, exist_ok=True)
         REPLAYED.unlink(missing_ok=True)
 
-    def step(self, step: Step) -> None:
-        """One thing that must succeed. The tests that it counts are added up."""
+    def step(self, step: Step) -> bool:
+        """One thing that must succeed, and whether it did. The tests that it counts are added up."""
         self.chosen = self.chosen or not (step.prepares or step.chooses)
         if reason := step.why_not():
             self.skip(step.name, reason)
-            return
+            return False
         log = LOGS / f"{re.sub('[^a-zA-Z0-9]', '-', step.name)}.log"
         began = time.monotonic()
         succeeded, hung = _run(step, log)
         took = f"{int(time.monotonic() - began):4d} s"
-        text = log.read_text(errors="replace")
+        text = plain(log.read_text("utf-8", errors="replace"))
         counted = counts(text)
         passed, failed = counted or (0, 0)
         if step.chooses and succeeded and passed + failed == 0:
             _say("nothing", step.name, took)
-            return
+            return True
         self.chosen = self.chosen or step.chooses
         if passed + failed == 0:
             passed = int(succeeded)
@@ -56,14 +56,16 @@ class Report:
         self.failed += failed or int(not succeeded)
         if succeeded:
             _say("ok", step.name, took + (f"  ({counted[0]} tests)" if counted else ""))
-            return
+            return True
         _say("FAILED", step.name, f"{took}  see {_shown(log)}")
         found = failures(text)
         if hung:
             found.append(Failure(f"was still running after {MOST:.0f} s", text.splitlines()[-TAIL // 2 :]))
         for line in excerpt(found) if found else text.splitlines()[-TAIL:]:
             print(f"        | {line}"[:WIDTH].rstrip())
-        self.names += _some([f"{step.name}: {failure.name}" for failure in found] or [step.name])
+        names = _some([failure.name for failure in found])
+        self.names += [f"{step.name}: {name}" for name in names] or [step.name]
+        return False
 
     def skip(self, name: str, reason: str) -> None:
         if os.environ.get("KEYSWAP_NO_SKIP"):
@@ -90,7 +92,7 @@ class Report:
                 self.names.append("{through}: {story} was played again".format(**replay))
         for name in self.names:
             print(f"failed: {name}")
-        print(f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped", flush=True)
+        print(f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped")
         return self.failed == 0
 
 
@@ -137,7 +139,7 @@ def _run(step: Step, log: Path) -> tuple[bool, bool]:
 
 
 def _say(how: str, name: str, more: str) -> None:
-    print(f"{how:<7} {name:<44} {more}", flush=True)
+    print(f"{how:<7} {name:<44} {more}")
 
 
 def _shown(log: Path) -> Path:
@@ -148,4 +150,4 @@ def _replays() -> list[dict[str, object]]:
     if not REPLAYED.exists():
         return []
     fields = {"through": "", "story": "", "late_ms": ""}
-    return [fields | json.loads(line) for line in REPLAYED.read_text().splitlines() if line.strip()]
+    return [fields | json.loads(line) for line in REPLAYED.read_text("utf-8").splitlines() if line.strip()]
