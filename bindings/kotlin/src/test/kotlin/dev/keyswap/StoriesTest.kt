@@ -50,7 +50,7 @@ class StoriesTest {
             played.note(way, name)
             played = play(way, name)
         }
-        assertEquals("", played.complaint, "the machine was ${played.lateMs} ms late")
+        assertEquals("", played.complaint, "$way $name, the machine was ${played.lateMs} ms late")
     }
 
     private fun play(way: String, name: String): Played = World.start().use { world ->

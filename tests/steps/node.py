@@ -1,0 +1,66 @@
+"""The Node package: the addon, its tests, and what the package shows."""
+
+from __future__ import annotations
+
+import re
+
+from .step import ROOT, Part, Step, call, command, endpoint, host, unless
+
+FOLDER = "bindings/node"
+TESTS = ("keys", "authorizer", "http", "libraries", "wire", "process", "examples")
+STORIES = ("stories",)
+WITH_OLDEST_PEERS = ("http", "libraries", "wire")
+OLD_ENOUGH = "process.exit(Number(process.versions.node.split('.')[0]) < 20 ? 1 : 0)"
+
+
+def build() -> bool:
+    """The addon is built for the same target as the other bindings, so that they share what cargo builds."""
+    return call("npm", "run", "--silent", "build", "--", host(), folder=FOLDER)
+
+
+def tests(files: tuple[str, ...], *options: str) -> bool:
+    paths = [f"test/{name}.test.mjs" for name in files]
+    return call("node", *options, "--test", "--test-reporter=tap", *paths, folder=FOLDER)
+
+
+def tests_named(name: str) -> Step:
+    """Those of a file, or else each whose name contains that."""
+
+    def run() -> bool:
+        if (ROOT / FOLDER / f"test/{name}.test.mjs").exists():
+            return tests((name,))
+        # The name is read as a regular expression of JavaScript.
+        pattern = re.sub(r"[.*+?^${}()|\[\]\\/]", r"\\\g<0>", name)
+        return tests((*TESTS, *STORIES), f"--test-name-pattern={pattern}")
+
+    return Step(f"node: tests named {name}", run, needs=BUILT, chooses=True)
+
+
+BUILT = ("node: packages", "node: endpoint", "node: build")
+PART = Part(
+    "node",
+    [
+        Step("node: packages", command("npm", "ci", "--loglevel=error", folder=FOLDER), prepares=True),
+        Step("node: endpoint", endpoint, prepares=True),
+        Step("node: build", build, needs=("node: packages",), prepares=True),
+        Step("node: tests", lambda: tests(TESTS), needs=BUILT),
+        Step(
+            "node: tests, with the oldest peers",
+            lambda: tests(WITH_OLDEST_PEERS, "--import", "./test/peers.mjs"),
+            needs=BUILT,
+        ),
+        Step("node: stories", lambda: tests(STORIES), needs=BUILT),
+        Step(
+            "node: types of the package",
+            command("npx", "--no-install", "attw", "--pack", ".", "--quiet", folder=FOLDER),
+            needs=BUILT,
+        ),
+        Step(
+            "node: contents of the package",
+            command("npx", "--no-install", "publint", "--strict", folder=FOLDER),
+            needs=BUILT,
+        ),
+    ],
+    tests_named,
+    unless("Node 20 or newer is not installed", "node", "-e", OLD_ENOUGH),
+)
