@@ -15,6 +15,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager
+from io import BytesIO
 from types import TracebackType
 from typing import Any, Final, Literal, Union, cast
 
@@ -119,6 +120,10 @@ class _Base:
             content = content.encode()
         elif isinstance(content, (bytearray, memoryview)):
             content = bytes(cast("bytearray", content))
+        elif isinstance(content, BytesIO):
+            content = content.read()
+        elif isinstance(content, (list, tuple)):
+            content = b"".join(map(_bytes, cast("Sequence[bytes | str]", content)))
         limit = self._timeout if isinstance(timeout, Unset) else timeout
         wanted = [scopes] if isinstance(scopes, str) else list(scopes)
         query = _query(params) if params else []
@@ -187,9 +192,9 @@ class Client(_Base):
     ) -> Response:
         """Sends a request, through any rotation. A response of any status is not an error.
 
-        `content` that is neither bytes nor text is an iterator, which can be sent only once: if its
-        credential is rejected, the API's response is returned; so it is for `resend=False`, which sends the
-        request once, whatever happens. `timeout` is in seconds.
+        `content` that is not held in memory (bytes, text, a BytesIO, a list of parts) is an iterator, which can
+        be sent only once: if its credential is rejected, the API's response is returned; so it is for
+        `resend=False`, which sends the request once, whatever happens. `timeout` is in seconds.
         """
         client, order, body = self._order(
             method, url, params, headers, content, json, timeout, keys, scopes, resend, False
@@ -289,9 +294,9 @@ class AsyncClient(_Base):
     ) -> Response:
         """Sends a request, through any rotation. A response of any status is not an error.
 
-        `content` that is neither bytes nor text is an iterator, which can be sent only once: if its
-        credential is rejected, the API's response is returned; so it is for `resend=False`, which sends the
-        request once, whatever happens. `timeout` is in seconds.
+        `content` that is not held in memory (bytes, text, a BytesIO, a list of parts) is an iterator, which can
+        be sent only once: if its credential is rejected, the API's response is returned; so it is for
+        `resend=False`, which sends the request once, whatever happens. `timeout` is in seconds.
         """
         client, order, body = self._order(
             method, url, params, headers, content, json, timeout, keys, scopes, resend, False
@@ -410,7 +415,7 @@ def _in_background(
     def pump() -> None:
         try:
             for part in parts:
-                if not stream.send(part.encode() if isinstance(part, str) else part):
+                if not stream.send(_bytes(part)):
                     return
         except BaseException as error:
             errors.append(error)
@@ -426,7 +431,7 @@ async def _pump(
 ) -> None:
     try:
         async for part in body:
-            if not await run(stream._send, part.encode() if isinstance(part, str) else part):
+            if not await run(stream._send, _bytes(part)):
                 return
     except BaseException as error:
         errors.append(error)
@@ -435,6 +440,10 @@ async def _pump(
             raise
     else:
         stream.close(True)
+
+
+def _bytes(part: bytes | str) -> bytes:
+    return part.encode() if isinstance(part, str) else part
 
 
 def _pairs(headers: HeaderInput | None) -> list[tuple[str, str]]:
