@@ -8,7 +8,6 @@ import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    Callable,
     Generator,
     Iterable,
     Mapping,
@@ -17,35 +16,33 @@ from collections.abc import (
 from contextlib import asynccontextmanager, contextmanager
 from io import BytesIO
 from types import TracebackType
-from typing import Any, Final, Literal, Union, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from . import _native
 from ._bridge import in_trio, run
 from ._error_types import ClosedError
 from ._errors import KeyswapError
+from ._options import (
+    UNSET,
+    AsyncContent,
+    AsyncRequestOptions,
+    Classifier,
+    Content,
+    HeaderInput,
+    Params,
+    RequestOptions,
+    Unset,
+)
 from ._response import Response
 from ._sources import to_json
 
-Verdict = Literal["accepted", "rejected", "throttled", "other", "need_body"]
-Classifier = Callable[[int, "dict[str, str]", "bytes | None"], Verdict]
-Params = Union[Mapping[str, Any], Iterable["tuple[str, Any]"]]
-HeaderInput = Union[Mapping[str, str], Iterable["tuple[str, str]"]]
-Content = Union[bytes, bytearray, memoryview, str, Iterable[bytes]]
-AsyncContent = Union[Content, AsyncIterable[bytes]]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 Order = tuple[
     str, str, "list[tuple[str, str]]", "list[tuple[str, str]]", "float | None", "str | None",
     "list[str]", bool, bool,
 ]
-
-
-class Unset:
-    """The type of what was not passed, where None means something."""
-
-    def __repr__(self) -> str:
-        return "..."
-
-
-UNSET: Final = Unset()
 
 
 class _Base:
@@ -226,27 +223,27 @@ class Client(_Base):
         finally:
             response.close()
 
-    def get(self, url: str, **options: Any) -> Response:
+    def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """A GET request, with the options of `request`."""
         return self.request("GET", url, **options)
 
-    def post(self, url: str, **options: Any) -> Response:
+    def post(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """A POST request, with the options of `request`."""
         return self.request("POST", url, **options)
 
-    def put(self, url: str, **options: Any) -> Response:
+    def put(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """A PUT request, with the options of `request`."""
         return self.request("PUT", url, **options)
 
-    def patch(self, url: str, **options: Any) -> Response:
+    def patch(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """A PATCH request, with the options of `request`."""
         return self.request("PATCH", url, **options)
 
-    def delete(self, url: str, **options: Any) -> Response:
+    def delete(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """A DELETE request, with the options of `request`."""
         return self.request("DELETE", url, **options)
 
-    def head(self, url: str, **options: Any) -> Response:
+    def head(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """A HEAD request, with the options of `request`."""
         return self.request("HEAD", url, **options)
 
@@ -328,27 +325,27 @@ class AsyncClient(_Base):
         finally:
             response.close()
 
-    async def get(self, url: str, **options: Any) -> Response:
+    async def get(self, url: str, **options: Unpack[AsyncRequestOptions]) -> Response:
         """A GET request, with the options of `request`."""
         return await self.request("GET", url, **options)
 
-    async def post(self, url: str, **options: Any) -> Response:
+    async def post(self, url: str, **options: Unpack[AsyncRequestOptions]) -> Response:
         """A POST request, with the options of `request`."""
         return await self.request("POST", url, **options)
 
-    async def put(self, url: str, **options: Any) -> Response:
+    async def put(self, url: str, **options: Unpack[AsyncRequestOptions]) -> Response:
         """A PUT request, with the options of `request`."""
         return await self.request("PUT", url, **options)
 
-    async def patch(self, url: str, **options: Any) -> Response:
+    async def patch(self, url: str, **options: Unpack[AsyncRequestOptions]) -> Response:
         """A PATCH request, with the options of `request`."""
         return await self.request("PATCH", url, **options)
 
-    async def delete(self, url: str, **options: Any) -> Response:
+    async def delete(self, url: str, **options: Unpack[AsyncRequestOptions]) -> Response:
         """A DELETE request, with the options of `request`."""
         return await self.request("DELETE", url, **options)
 
-    async def head(self, url: str, **options: Any) -> Response:
+    async def head(self, url: str, **options: Unpack[AsyncRequestOptions]) -> Response:
         """A HEAD request, with the options of `request`."""
         return await self.request("HEAD", url, **options)
 

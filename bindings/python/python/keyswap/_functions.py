@@ -69,9 +69,10 @@ def _start_thread(name: str, work: Callable[..., Any], *args: Any) -> None:
 def _unpatched(name: str) -> Any:
     """What gevent has put another in place of: its threads are greenlets of the thread that starts them, and these
     here are started by one that is not gevent's. None where it has not."""
-    monkey: Any = sys.modules.get("gevent.monkey")
-    is_patched = monkey is not None and monkey.is_module_patched("threading")
-    return monkey.get_original("_thread", name) if is_patched else None
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("threading"):
+        return None
+    return monkey.get_original("_thread", name)
 
 
 def _lock() -> Any:

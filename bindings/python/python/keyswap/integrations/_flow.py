@@ -15,7 +15,7 @@ from .. import _native
 from . import PLACEHOLDER
 
 if TYPE_CHECKING:
-    from .._client import Classifier
+    from .._options import Classifier
 
 Pairs = list[tuple[str, str]]
 Answer = tuple[int, Pairs]

@@ -23,7 +23,7 @@ from ._flow import PATIENCE, SMALL, Answer, Failure, Flow, Keys, rewinding
 from ._leftovers import scrub, strip
 
 if TYPE_CHECKING:
-    from .._client import Classifier
+    from .._options import Classifier
 
 T = TypeVar("T")
 

@@ -26,7 +26,7 @@ from ._flow import PATIENCE, SMALL, Answer, Failure, Keys, rewinding
 from ._leftovers import scrub, strip
 
 if TYPE_CHECKING:
-    from .._client import Classifier
+    from .._options import Classifier
 
 __all__ = ["middleware"]
 

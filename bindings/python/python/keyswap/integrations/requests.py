@@ -33,7 +33,7 @@ from ._leftovers import scrub, strip
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._client import Classifier
+    from .._options import Classifier
 
 __all__ = ["Adapter"]
 
