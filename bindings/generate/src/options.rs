@@ -93,8 +93,7 @@ fn python(model: &Model, files: &Files<'_>) -> Result<Names> {
         python::passed,
     )?;
     for (file, at) in [
-        ("httpx", &["class Transport(", "__init__("][..]),
-        ("httpx", &["class AsyncTransport(", "__init__("]),
+        ("_httpx", &["class _Base(", "__init__("][..]),
         ("aiohttp", &["def middleware("]),
         ("requests", &["class Adapter(", "__init__("]),
     ] {

@@ -28,9 +28,9 @@ impl Patch {
         raw_headers(self.0.headers())
     }
 
-    /// Headers as pairs, in the clear.
+    /// Headers as pairs, in the clear, their names as they are to be spelled on HTTP/1.1.
     pub fn reveal_pairs(&self) -> Vec<(String, String)> {
-        pairs_of(self.0.headers())
+        pairs_of(self.0.spelled_headers())
     }
 
     /// The names of its headers, in lower case.

@@ -59,9 +59,10 @@ impl Signature {
     pub(crate) fn patch(&self, credential: &Credential) -> Result<keyswap::Patch, Error> {
         let mut patch = keyswap::Patch::default();
         for (name, value) in &self.headers {
-            let name: HeaderName =
-                name.parse().map_err(|_| signature_failed("it named no valid header"))?;
-            patch.add_header(name, value, credential)?;
+            if name.parse::<HeaderName>().is_err() {
+                return Err(signature_failed("it named no valid header"));
+            }
+            patch.add_spelled_header(name, value, credential)?;
         }
         for (name, value) in &self.query {
             patch.add_query(name, value);

@@ -59,11 +59,11 @@ pub fn owned_pairs(raw: &[String]) -> Vec<(String, String)> {
 }
 
 /// Headers as pairs of text.
-pub(crate) fn pairs_of<'a>(
-    headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+pub(crate) fn pairs_of<'a, N: AsRef<str>>(
+    headers: impl IntoIterator<Item = (N, &'a HeaderValue)>,
 ) -> Vec<(String, String)> {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers.into_iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+    headers.into_iter().map(|(name, value)| (name.as_ref().to_owned(), text(value))).collect()
 }
 
 #[cfg(test)]

@@ -339,7 +339,8 @@ impl Patch {
         Ok(made.bind(py).clone())
     }
 
-    /// The headers that it sets, in the clear: for the request, and nothing else.
+    /// The headers that it sets, in the clear: for the request, and nothing else. Their names are spelled as the
+    /// program or the set spells them.
     fn reveal(&self) -> Vec<(String, String)> {
         self.inner.reveal_pairs()
     }

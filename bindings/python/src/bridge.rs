@@ -4,6 +4,9 @@
 //! Ctrl-C is heard. An asynchronous call runs its work as a task that completes an `asyncio.Future` by
 //! `loop.call_soon_threadsafe`. That call is made by the courier, a thread of its own: a thread of the
 //! runtime never waits for the interpreter, and completions that are ready together go in one call.
+//!
+//! Under gevent a blocking call waits as a greenlet does, and others run. A blocking call on the thread of a running
+//! event loop holds that loop up: if it waits for a function of the program that was to run there, that runs elsewhere.
 
 use std::{
     future::Future,
@@ -19,8 +22,12 @@ use std::{
 
 use keyswap_host::Error;
 use pyo3::{
-    IntoPyObjectExt, exceptions::PyRuntimeError, intern, prelude::*, sync::PyOnceLock,
-    types::PyList,
+    IntoPyObjectExt,
+    exceptions::PyRuntimeError,
+    intern,
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyDict, PyList},
 };
 use tokio::task::AbortHandle;
 
@@ -62,6 +69,11 @@ impl Work {
     /// Does it, and waits for what comes of it. Ctrl-C ends the wait, and the work with it.
     pub(crate) fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let host = runtime::host(py)?;
+        if let Some(future) = greenlet_future(py)? {
+            let job = self.start(py, &future)?;
+            let outcome = future.call_method0(intern!(py, "wait"));
+            return outcome.map(Bound::unbind).inspect_err(|_| job.abort());
+        }
         let (work, (tell, mut told)) = (self.take()?, sync_channel(1));
         let task = host.handle.spawn(async move {
             let _ = tell.send(work.await);
@@ -80,7 +92,10 @@ impl Work {
             }
             match heard {
                 Ok(outcome) => return outcome(py),
-                Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+                Err(RecvTimeoutError::Timeout) => {
+                    py.check_signals()?;
+                    free_what_this_holds_up(py)?;
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(PyRuntimeError::new_err("keyswap: a task ended without an answer"));
                 }
@@ -100,6 +115,32 @@ impl Work {
         });
         Ok(Job(Local::new(task.abort_handle())))
     }
+}
+
+/// What a greenlet of gevent waits with; None where this thread runs none.
+fn greenlet_future(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    static FUTURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let modules = MODULES.get_or_try_init(py, || {
+        let modules = py.import("sys")?.getattr("modules")?;
+        Ok::<_, PyErr>(modules.cast_into::<PyDict>()?.unbind())
+    })?;
+    if !modules.bind(py).contains(intern!(py, "gevent"))? {
+        return Ok(None);
+    }
+    let future = FUTURE.import(py, "keyswap._bridge", "greenlet_future")?.call0()?;
+    Ok((!future.is_none()).then_some(future))
+}
+
+/// Functions of the program that were to run on the event loop of this thread, which waits, run elsewhere.
+fn free_what_this_holds_up(py: Python<'_>) -> PyResult<()> {
+    static RUNNING_LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static RUN_ELSEWHERE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let home = RUNNING_LOOP.import(py, "asyncio", "_get_running_loop")?.call0()?;
+    if !home.is_none() {
+        RUN_ELSEWHERE.import(py, "keyswap._functions", "run_elsewhere")?.call1((home,))?;
+    }
+    Ok(())
 }
 
 /// Work that goes on for an asynchronous caller.

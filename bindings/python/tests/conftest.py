@@ -106,10 +106,24 @@ REPLAYED: list[str] = []
 """Stories that were played again, since the machine was late."""
 
 
+def note_behaviour(item: pytest.Item, outcome: str) -> None:
+    """For the table of behaviours and adapters: one line of JSON for each test."""
+    mark, path = item.get_closest_marker("behaviour"), os.environ.get("KEYSWAP_BEHAVIOURS")
+    if mark is None or path is None:
+        return
+    text, limits = mark.args
+    adapter = item.callspec.params["library"].adapter_name  # type: ignore[attr-defined]
+    line = {"behaviour": text, "adapter": adapter, "outcome": outcome, "limit": limits.get(adapter)}
+    with open(path, "a") as lines:
+        lines.write(json.dumps(line) + "\n")
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Where nothing may be skipped, a skipped test has failed."""
     report = yield
+    if report.when == "call":
+        note_behaviour(item, report.outcome)
     if report.skipped and os.environ.get("KEYSWAP_NO_SKIP"):
         report.outcome = "failed"
         report.longrepr = f"nothing may be skipped here, but: {report.longrepr}"

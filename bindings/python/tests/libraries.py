@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 import traceback
 from abc import ABC, abstractmethod
@@ -15,14 +16,18 @@ from typing import Any
 
 import aiohttp
 import httpx
+import httpx2
 import requests
 
 import keyswap
+from keyswap.integrations import httpx as for_httpx
+from keyswap.integrations import httpx2 as for_httpx2
 from keyswap.integrations.aiohttp import middleware
-from keyswap.integrations.httpx import AsyncTransport, Transport
 from keyswap.integrations.requests import Adapter
 
 SECRET = "s3cr3t-key"
+NO_ROOTS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Nothing here needs TLS, and to load the roots takes httpx long."""
 PROXIES = [name for base in ("http", "https", "all") for name in (f"{base}_proxy", f"{base}_PROXY".upper())]
 
 
@@ -108,9 +113,11 @@ class Site(ThreadingHTTPServer):
 
 
 class Library(ABC):
-    """A session of one library with its adapter."""
+    """A session of one library with its adapter. Without keys, the library alone."""
 
-    def __init__(self, keys: keyswap.KeySwap, *origins: str, **options: Any) -> None:
+    adapter_name = ""
+
+    def __init__(self, keys: keyswap.KeySwap | None, *origins: str, **options: Any) -> None:
         options.setdefault("scheme", keyswap.Header("x-api-key"))
         self.proxy = options.pop("proxy", None)
         self.trust_env = options.pop("trust_env", False)
@@ -119,7 +126,7 @@ class Library(ABC):
         self.open(keys, list(origins), options)
 
     @abstractmethod
-    def open(self, keys: keyswap.KeySwap, origins: list[str], options: dict[str, Any]) -> None: ...
+    def open(self, keys: Any, origins: list[str], options: dict[str, Any]) -> None: ...
 
     @abstractmethod
     def send(
@@ -150,15 +157,20 @@ class Library(ABC):
 
 
 class Requests(Library):
-    def open(self, keys: keyswap.KeySwap, origins: list[str], options: dict[str, Any]) -> None:
+    adapter_name = "python-requests"
+
+    def open(self, keys: Any, origins: list[str], options: dict[str, Any]) -> None:
         self.http = requests.Session()
-        self.http.mount("http://", Adapter(keys, allowed_origins=origins, **options))
+        if keys is not None:
+            self.http.mount("http://", Adapter(keys, allowed_origins=origins, **options))
         self.http.trust_env = self.trust_env
         self.http.proxies = {"http": self.proxy} if self.proxy else {}
         self.http.hooks["response"].append(lambda it, *_, **__: self.seen.append(shown(it.request)))
 
-    def send(self, method: str, url: str, content: Any = None, timeout: Any = 10, **options: Any) -> Any:
-        return self.http.request(method, url, data=content, timeout=timeout, **options)
+    def send(self, method: str, url: str, timeout: Any = 10, **options: Any) -> Any:
+        if "content" in options:
+            options["data"] = options.pop("content")
+        return self.http.request(method, url, timeout=timeout, **options)
 
     def kept(self, response: Any) -> str:
         chain = [*response.history, response]
@@ -169,14 +181,22 @@ class Requests(Library):
 
 
 class Httpx(Library):
-    def open(self, keys: keyswap.KeySwap, origins: list[str], options: dict[str, Any]) -> None:
-        inner = options.pop("inner", None) or httpx.HTTPTransport(proxy=self.proxy)
-        transport = Transport(keys, allowed_origins=origins, inner=inner, **options)
+    adapter_name = "python-httpx"
+    library: Any = httpx
+    adapter: Any = for_httpx
+
+    def open(self, keys: Any, origins: list[str], options: dict[str, Any]) -> None:
+        inner = options.pop("inner", None)
+        if not self.trust_env or self.proxy:
+            inner = inner or self.library.HTTPTransport(proxy=self.proxy, verify=NO_ROOTS)
+        transport = inner
+        if keys is not None:
+            transport = self.adapter.Transport(keys, allowed_origins=origins, inner=inner, **options)
         hooks = {
             "request": [lambda it: self.seen.append(shown(it))],
             "response": [lambda it: self.seen.append(shown(it.request))],
         }
-        self.http = httpx.Client(transport=transport, follow_redirects=True, event_hooks=hooks)
+        self.http = self.library.Client(transport=transport, follow_redirects=True, event_hooks=hooks)
 
     def send(self, method: str, url: str, **options: Any) -> Any:
         return self.http.request(method, url, **options)
@@ -190,10 +210,19 @@ class Httpx(Library):
         self.http.close()
 
 
+class Httpx2(Httpx):
+    adapter_name = "python-httpx2"
+    library, adapter = httpx2, for_httpx2
+
+
 class AsyncLibrary(Library):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.loop = asyncio.new_event_loop()
-        super().__init__(*arguments, **options)
+        try:
+            super().__init__(*arguments, **options)
+        except BaseException:
+            self.loop.close()
+            raise
 
     def send(self, method: str, url: str, **options: Any) -> Any:
         return self.loop.run_until_complete(self.asend(method, url, **options))
@@ -210,17 +239,25 @@ class AsyncLibrary(Library):
 
 
 class AsyncHttpx(AsyncLibrary):
-    def open(self, keys: keyswap.KeySwap, origins: list[str], options: dict[str, Any]) -> None:
+    adapter_name = "python-httpx-async"
+    library: Any = httpx
+    adapter: Any = for_httpx
+
+    def open(self, keys: Any, origins: list[str], options: dict[str, Any]) -> None:
         async def sent(it: httpx.Request) -> None:
             self.seen.append(shown(it))
 
         async def answered(it: httpx.Response) -> None:
             self.seen.append(shown(it.request))
 
-        inner = options.pop("inner", None) or httpx.AsyncHTTPTransport(proxy=self.proxy)
-        transport = AsyncTransport(keys, allowed_origins=origins, inner=inner, **options)
+        inner = options.pop("inner", None)
+        if not self.trust_env or self.proxy:
+            inner = inner or self.library.AsyncHTTPTransport(proxy=self.proxy, verify=NO_ROOTS)
+        transport = inner
+        if keys is not None:
+            transport = self.adapter.AsyncTransport(keys, allowed_origins=origins, inner=inner, **options)
         hooks = {"request": [sent], "response": [answered]}
-        self.http = httpx.AsyncClient(transport=transport, follow_redirects=True, event_hooks=hooks)
+        self.http = self.library.AsyncClient(transport=transport, follow_redirects=True, event_hooks=hooks)
 
     async def asend(self, method: str, url: str, **options: Any) -> Any:
         return await self.http.request(method, url, **options)
@@ -231,8 +268,15 @@ class AsyncHttpx(AsyncLibrary):
         await self.http.aclose()
 
 
+class AsyncHttpx2(AsyncHttpx):
+    adapter_name = "python-httpx2-async"
+    library, adapter = httpx2, for_httpx2
+
+
 class Aiohttp(AsyncLibrary):
-    def open(self, keys: keyswap.KeySwap, origins: list[str], options: dict[str, Any]) -> None:
+    adapter_name = "python-aiohttp"
+
+    def open(self, keys: Any, origins: list[str], options: dict[str, Any]) -> None:
         traces = aiohttp.TraceConfig()
 
         async def noted(_: Any, __: Any, told: Any) -> None:
@@ -242,9 +286,9 @@ class Aiohttp(AsyncLibrary):
             getattr(traces, f"on_request_{name}").append(noted)
 
         async def make() -> aiohttp.ClientSession:
-            keyed = middleware(keys, allowed_origins=origins, **options)
+            keyed = [] if keys is None else [middleware(keys, allowed_origins=origins, **options)]
             return aiohttp.ClientSession(
-                middlewares=[keyed], proxy=self.proxy, trust_env=self.trust_env, trace_configs=[traces]
+                middlewares=keyed, proxy=self.proxy, trust_env=self.trust_env, trace_configs=[traces]
             )
 
         self.http = self.loop.run_until_complete(make())
@@ -265,7 +309,7 @@ class Aiohttp(AsyncLibrary):
         await self.http.close()
 
 
-ALL: list[type[Library]] = [Requests, Httpx, AsyncHttpx, Aiohttp]
+ALL: list[type[Library]] = [Requests, Httpx, AsyncHttpx, Httpx2, Aiohttp]
 
 
 def shown(thing: Any) -> str:

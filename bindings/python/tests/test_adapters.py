@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 
 pytest.importorskip("httpx")
+pytest.importorskip("httpx2")
 pytest.importorskip("requests")
 pytest.importorskip("aiohttp")
 
 import httpx  # noqa: E402
+import httpx2  # noqa: E402
 import requests  # noqa: E402
 from conftest import FAST, wait_for  # noqa: E402
 from libraries import (  # noqa: E402
     ALL,
+    NO_ROOTS,
     PROXIES,
     SECRET,
     Aiohttp,
@@ -35,6 +38,8 @@ from libraries import (  # noqa: E402
 )
 
 import keyswap  # noqa: E402
+import keyswap.integrations.httpx as for_httpx  # noqa: E402
+import keyswap.integrations.httpx2 as for_httpx2  # noqa: E402
 
 each_library = pytest.mark.parametrize("library", ALL)
 
@@ -250,6 +255,26 @@ def test_a_proxy_is_found_behind_a_transport_of_the_programs() -> None:
         mock = httpx.MockTransport(lambda request: httpx.Response(200, headers=request.headers))
         with Httpx(keys, site.url, inner=mock) as http:
             assert SECRET in str(http.get(f"{site.url}/").headers), "others are left in place"
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
+async def test_what_would_take_requests_past_the_keys_is_refused(library: Any) -> None:
+    adapter = for_httpx if library is httpx else for_httpx2
+    options: dict[str, Any] = {"allowed_origins": ["https://api.test"]}
+    with followed(SECRET) as keys:
+        plain = library.HTTPTransport(verify=NO_ROOTS)
+        past: list[dict[str, Any]] = [{"proxy": "http://127.0.0.1:1"}, {"mounts": {"https://api.test": plain}}]
+        for each in past:
+            with pytest.raises(keyswap.InvalidConfigError, match="past keyswap.*HTTPTransport"):
+                with library.Client(transport=adapter.Transport(keys, **options), **each):
+                    pass
+        with pytest.raises(keyswap.InvalidConfigError, match="past keyswap.*AsyncHTTPTransport"):
+            async with library.AsyncClient(transport=adapter.AsyncTransport(keys, **options), **past[0]):
+                pass
+        keyed = adapter.Transport(keys, **options)
+        mounts = {"https://other.test": plain, "https://api.test": keyed}
+        with library.Client(transport=adapter.Transport(keys, **options), mounts=mounts):
+            pass
 
 
 def rejecting(asked: Asked) -> Answer:

@@ -1,4 +1,4 @@
-"""A real server that loads the program before it forks, through rotations."""
+"""A real server that loads the program before it forks, through rotations: with threads, and with greenlets."""
 
 import json
 import os
@@ -39,12 +39,13 @@ def app(environ, start_response):
 class Server:
     """gunicorn, and those who call it."""
 
-    def __init__(self, world: World, folder: Path) -> None:
+    def __init__(self, world: World, folder: Path, kind: str) -> None:
         (folder / "program.py").write_text(PROGRAM)
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", str(WORKERS)]
-        command += ["--threads", "2", "--bind", f"fd://{listener.fileno()}", "program:app"]
+        command += ["--worker-class", kind, *(["--threads", "2"] if kind == "gthread" else [])]
+        command += ["--bind", f"fd://{listener.fileno()}", "program:app"]
         env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
         env |= {
             "SET_URL": world.set_url, "KEYSWAP_BOOTSTRAP": world.bootstrap, "API_URL": world.api_url
@@ -94,9 +95,10 @@ class Server:
         self.process.wait(30)
 
 
-@pytest.fixture
-def server(world: World, tmp_path: Path) -> Iterator[Server]:
-    server = Server(world, tmp_path)
+@pytest.fixture(params=["gthread", "gevent"])
+def server(world: World, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+    pytest.importorskip(request.param if request.param == "gevent" else "gunicorn")
+    server = Server(world, tmp_path, request.param)
     yield server
     server.stop()
 

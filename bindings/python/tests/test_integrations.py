@@ -15,11 +15,13 @@ from conftest import World, in_threads
 import keyswap
 
 httpx = pytest.importorskip("httpx")
+pytest.importorskip("httpx2")
 requests = pytest.importorskip("requests")
 aiohttp = pytest.importorskip("aiohttp")
 
 import keyswap.integrations.aiohttp as for_aiohttp  # noqa: E402
 import keyswap.integrations.httpx as for_httpx  # noqa: E402
+import keyswap.integrations.httpx2 as for_httpx2  # noqa: E402
 import keyswap.integrations.requests as for_requests  # noqa: E402
 
 from keyswap.integrations import PLACEHOLDER  # noqa: E402
@@ -313,3 +315,23 @@ async def test_a_function_for_the_key_serves_an_sdk(world: World) -> None:
         world.do("cut")
         answer = sdk.models.with_raw_response.retrieve("m").http_response
         assert answer.json()["credential"] == "k3", "with the transport it is sent again"
+
+
+def test_sdks_of_httpx2_live_through_a_cut(world: World) -> None:
+    httpx2 = pytest.importorskip("httpx2")
+    openai, anthropic = pytest.importorskip("openai"), pytest.importorskip("anthropic")
+    keys = world.ready()
+    keyed = for_httpx2.Transport(keys, scheme=keyswap.Bearer(), allowed_origins=[world.api_url])
+    with httpx2.Client(transport=keyed) as http:
+        options = {"base_url": world.api_url, "http_client": http, "max_retries": 0}
+        one = openai.OpenAI(api_key=PLACEHOLDER, **options)
+        two = anthropic.Anthropic(auth_token=PLACEHOLDER, **options)
+
+        def used() -> list[str]:
+            asked = one.models, two.models
+            answers = [each.with_raw_response.retrieve("m").http_response for each in asked]
+            return [each.json()["credential"] for each in answers]
+
+        assert used() == ["k1", "k1"]
+        world.do("cut")
+        assert used() == ["k2", "k2"]

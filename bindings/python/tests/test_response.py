@@ -1,5 +1,6 @@
 """What is said of a response, which may repeat the key that it was asked with."""
 
+import random
 import traceback
 from types import SimpleNamespace
 from typing import Any
@@ -19,3 +20,64 @@ def test_a_body_that_is_no_json_is_not_quoted(body: bytes) -> None:
         if frame.f_code.co_filename != __file__:
             told += repr(frame.f_locals)
     assert "s3cr3t" not in told
+
+
+class Parts(keyswap.Response):
+    """One that comes in these parts."""
+
+    def __init__(self, parts: list[bytes], kind: str = "text/plain") -> None:
+        super().__init__(SimpleNamespace(status=200, headers=[("Content-Type", kind)], content=None))  # type: ignore[arg-type]
+        self.parts = parts
+
+    def iter_bytes(self) -> Any:
+        return iter(self.parts)
+
+    async def aiter_bytes(self) -> Any:
+        for part in self.parts:
+            yield part
+
+
+async def test_lines_are_those_of_the_whole_text() -> None:
+    rng = random.Random(7)
+    for _ in range(300):
+        text = "".join(rng.choices(["a", "\u00e9", "\n", "\r", "\r\n", "\u2028", "bc"], k=rng.randrange(12)))
+        body = text.encode()
+        cuts = sorted(rng.choices(range(len(body) + 1), k=3))
+        parts = [body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)])]
+        assert list(Parts(parts).iter_lines()) == text.splitlines()
+        assert [line async for line in Parts(parts).aiter_lines()] == text.splitlines()
+        assert "".join(Parts(parts).iter_text()) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoding"),
+    [
+        ("text/plain", "utf-8"), ("text/plain; charset=ISO-8859-1", "iso8859-1"),
+        ('text/plain; charset="latin1"; x=1', "iso8859-1"), ("a/b; charset=base64", "utf-8"), ("a/b; charset=?", "utf-8"),
+    ],
+)
+def test_the_charset_is_what_the_response_names(kind: str, encoding: str) -> None:
+    response = Parts(["\u00e9".encode(encoding)], kind)
+    assert response.encoding == encoding and list(response.iter_text()) == ["\u00e9", ""]
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "phrase"),
+    [
+        (200, {"is_success"}, "OK"), (302, {"is_redirect"}, "Found"), (404, {"is_error", "is_client_error"}, "Not Found"),
+        (503, {"is_error", "is_server_error"}, "Service Unavailable"), (299, {"is_success"}, ""),
+    ],
+)
+def test_what_a_status_says(status: int, said: set[str], phrase: str) -> None:
+    native: Any = SimpleNamespace(status=status, headers=[("location", "/")], content=b"")
+    response = keyswap.Response(native)
+    names = ("is_success", "is_redirect", "is_error", "is_client_error", "is_server_error")
+    assert {name for name in names if getattr(response, name)} == said
+    assert response.reason_phrase == phrase
+
+
+def test_the_star_leaves_the_builtin_alone() -> None:
+    names: dict[str, Any] = {}
+    exec("from keyswap import *", names)
+    assert "TimeoutError" not in names and issubclass(keyswap.TimeoutError, TimeoutError)
+    assert names["ExpiredError"] is keyswap.ExpiredError

@@ -30,7 +30,7 @@ pub struct Scheme(Arc<Kind>);
 
 #[derive(Debug)]
 enum Kind {
-    Header(Result<HeaderName, Error>),
+    Header(Result<Name, Error>),
     Bearer,
     Basic,
     Query(Box<str>),
@@ -41,7 +41,7 @@ impl Scheme {
     /// The material named `key`, as the value of this header. A name that is not a header, or that
     /// belongs to the transport, is reported when the client is built.
     pub fn header(name: impl AsRef<str>) -> Self {
-        Self(Arc::new(Kind::Header(header_name(name.as_ref()))))
+        Self(Arc::new(Kind::Header(Name::new(name.as_ref()))))
     }
 
     /// `Authorization: Bearer`, with the material named `key`.
@@ -101,7 +101,7 @@ impl Scheme {
     /// The one header that it sets, if it is such a scheme.
     pub(crate) fn header_name(&self) -> Option<HeaderName> {
         match &*self.0 {
-            Kind::Header(name) => name.clone().ok(),
+            Kind::Header(name) => name.as_ref().ok().map(|name| name.plain.clone()),
             Kind::Bearer | Kind::Basic => Some(AUTHORIZATION),
             Kind::Query(_) | Kind::Signing(_) => None,
         }
@@ -120,18 +120,18 @@ impl Scheme {
         let mut patch = Patch::default();
         match &*self.0 {
             Kind::Header(Ok(name)) => {
-                patch.add_header(name.clone(), material(credential, "key")?, credential)?;
+                patch.add(name.clone(), material(credential, "key")?, credential)?;
             }
             Kind::Header(Err(error)) => return Err(error.clone()),
             Kind::Bearer => {
                 let key = in_header(material(credential, "key")?, &AUTHORIZATION, credential)?;
-                patch.add_header(AUTHORIZATION, &format!("Bearer {key}"), credential)?;
+                patch.add(authorization(), &format!("Bearer {key}"), credential)?;
             }
             Kind::Basic => {
                 let user = material(credential, "key")?;
                 let password = credential.reveal("secret").unwrap_or("");
                 let value = format!("Basic {}", BASE64.encode(format!("{user}:{password}")));
-                patch.add_header(AUTHORIZATION, &value, credential)?;
+                patch.add(authorization(), &value, credential)?;
             }
             Kind::Query(name) => patch.add_query(name, material(credential, "key")?),
             Kind::Signing(_) => return Err(refused("what signs needs the request".into())),
@@ -199,7 +199,7 @@ impl<'a> Unsigned<'a> {
 /// What a scheme adds to a request. It prints the names of what it adds, never the values.
 #[derive(Clone, Default)]
 pub struct Patch {
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: Vec<(Name, HeaderValue)>,
     query: Vec<(Box<str>, crate::secret::Secret)>,
 }
 
@@ -214,8 +214,27 @@ impl Patch {
         value: &str,
         credential: &Credential,
     ) -> Result<(), Error> {
-        let unfit = || unfit_for(&name, credential);
-        let value = in_header(value, &name, credential)?;
+        self.add(Name { plain: name, spelled: None }, value, credential)
+    }
+
+    /// The same for a name as it is to be spelled on HTTP/1.1, by libraries that can.
+    ///
+    /// # Errors
+    /// As [`add_header`](Self::add_header), and if it is not the name of a header.
+    #[cfg(feature = "host")]
+    pub fn add_spelled_header(
+        &mut self,
+        name: &str,
+        value: &str,
+        credential: &Credential,
+    ) -> Result<(), Error> {
+        let plain = name.parse().map_err(|_| refused("not the name of a header".into()))?;
+        self.add(Name::spelled_as(plain, name), value, credential)
+    }
+
+    fn add(&mut self, name: Name, value: &str, credential: &Credential) -> Result<(), Error> {
+        let unfit = || unfit_for(&name.plain, credential);
+        let value = in_header(value, &name.plain, credential)?;
         let mut value = HeaderValue::from_str(value).map_err(|_| unfit())?;
         value.set_sensitive(true);
         // Most schemes set one.
@@ -236,7 +255,15 @@ impl Patch {
 
     /// The headers it sets.
     pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.headers.iter().map(|(name, value)| (name, value))
+        self.headers.iter().map(|(name, value)| (&name.plain, value))
+    }
+
+    /// The headers it sets, their names as the program or the set spells them: some servers of HTTP/1.1 care.
+    #[cfg(feature = "host")]
+    pub fn spelled_headers(&self) -> impl Iterator<Item = (&str, &HeaderValue)> {
+        self.headers
+            .iter()
+            .map(|(name, value)| (name.spelled.as_deref().unwrap_or(name.plain.as_str()), value))
     }
 
     /// What must stand nowhere but in the request: the values it adds, those of headers without the name of
@@ -252,7 +279,7 @@ impl Patch {
     /// Puts the headers on a request, in place of any of the same name.
     pub fn apply_headers(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.headers {
-            headers.insert(name.clone(), value.clone());
+            headers.insert(name.plain.clone(), value.clone());
         }
     }
 
@@ -286,9 +313,32 @@ impl Patch {
 
 impl fmt::Debug for Patch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers = self.headers.iter().map(|(name, _)| name.as_str());
+        let headers = self.headers.iter().map(|(name, _)| name.plain.as_str());
         f.debug_list().entries(headers.chain(self.query.iter().map(|(name, _)| &**name))).finish()
     }
+}
+
+/// The name of a header, which `http` knows in lower case alone.
+#[derive(Clone, Debug)]
+struct Name {
+    plain: HeaderName,
+    /// As the program or the set has it, where that is another spelling.
+    spelled: Option<Box<str>>,
+}
+
+impl Name {
+    fn new(name: &str) -> Result<Self, Error> {
+        Ok(Self::spelled_as(header_name(name)?, name))
+    }
+
+    fn spelled_as(plain: HeaderName, spelled: &str) -> Self {
+        let spelled = (plain.as_str() != spelled).then(|| spelled.into());
+        Self { plain, spelled }
+    }
+}
+
+fn authorization() -> Name {
+    Name::spelled_as(AUTHORIZATION, "Authorization")
 }
 
 /// A header that may carry a credential.

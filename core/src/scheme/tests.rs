@@ -26,6 +26,24 @@ fn each_scheme_puts_the_key_where_it_belongs() {
     assert_eq!(url.query(), Some("a=1&api_key=s3cr3t"));
 }
 
+#[cfg(feature = "host")]
+#[test]
+fn a_name_is_spelled_as_it_was_given() {
+    let key = Credential::new("k1", "s3cr3t");
+    let spelled = |scheme: Scheme| -> String {
+        let patch = scheme.prepare(&key).expect("a patch");
+        patch.spelled_headers().map(|(name, _)| name.to_owned()).collect()
+    };
+    assert_eq!(spelled(Scheme::header("X-MEXC-APIKEY")), "X-MEXC-APIKEY");
+    assert_eq!(spelled(Scheme::header("x-api-key")), "x-api-key");
+    assert_eq!(spelled(Scheme::bearer()), "Authorization");
+    let mut patch = Patch::default();
+    patch.add_spelled_header("X-Sign", "1", &key).expect("a header");
+    assert!(patch.add_spelled_header("a b", "1", &key).is_err());
+    assert_eq!(patch.spelled_headers().next().map(|(name, _)| name), Some("X-Sign"));
+    assert_eq!(patch.headers().next().map(|(name, _)| name.as_str()), Some("x-sign"));
+}
+
 #[test]
 fn what_cannot_be_put_on_a_request_is_refused() {
     for odd in ["good-2\nx", "a\r\nb", "a\0b", "a\tb", "s3é", "\u{feff}s3", "s3 ", " s3", ""] {

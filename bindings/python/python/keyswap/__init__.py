@@ -68,6 +68,8 @@ __all__ = [
     "__version__",
 ]
 __all__ += _error_types.__all__
+# `import *` must not put another one in place of the builtin: this is `keyswap.TimeoutError` and nothing else.
+__all__.remove("TimeoutError")
 
 # A library does not print. Programs that configure logging see the logger "keyswap".
 _logging.getLogger("keyswap").addHandler(_logging.NullHandler())

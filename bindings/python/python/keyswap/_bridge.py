@@ -1,4 +1,4 @@
-"""From the native module's work to coroutines, of asyncio and of trio."""
+"""From the native module's work to coroutines, of asyncio and of trio, and to greenlets."""
 
 from __future__ import annotations
 
@@ -70,6 +70,62 @@ class _TrioFuture:
 
     def __await__(self) -> Any:
         yield from self._is_done.wait().__await__()
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+def greenlet_future() -> _GreenletFuture | None:
+    """What a greenlet waits with. None in a thread without gevent's hub, and in the hub itself, which cannot wait."""
+    hub: Any = hub_of_this_thread()
+    if hub is None:
+        return None
+    gevent: Any = sys.modules["gevent.hub"]
+    return None if gevent.getcurrent() is hub else _GreenletFuture(gevent.Waiter(hub), hub)
+
+
+def hub_of_this_thread() -> object:
+    """gevent's hub, if it has made one here."""
+    local: Any = sys.modules.get("gevent._hub_local")
+    return None if local is None else local.get_hub_if_exists()
+
+
+class _GreenletFuture:
+    """What native work needs of an `asyncio.Future`, in gevent: other greenlets run meanwhile."""
+
+    def __init__(self, waiter: Any, hub: Any) -> None:
+        self._waiter = waiter
+        self._complete: Callable[[], Any] | None = None
+        self._value: Any = None
+        self._error: BaseException | None = None
+        # Started before the work is: what is sent to a watcher that has not started is lost.
+        self._watcher = hub.loop.async_()
+        self._watcher.start(waiter.switch, None)
+
+    def get_loop(self) -> _GreenletFuture:
+        return self
+
+    def call_soon_threadsafe(self, call: Callable[..., Any], *args: Any) -> None:
+        self._complete = lambda: call(*args)
+        self._watcher.send()
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, value: Any) -> None:
+        self._value = value
+
+    def set_exception(self, error: BaseException) -> None:
+        self._error = error
+
+    def wait(self) -> Any:
+        try:
+            self._waiter.get()
+        finally:
+            self._watcher.stop()
+            self._watcher.close()
+        assert self._complete is not None
+        self._complete()
         if self._error is not None:
             raise self._error
         return self._value

@@ -8,43 +8,41 @@ import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    Callable,
     Generator,
     Iterable,
     Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager
+from io import BytesIO
 from types import TracebackType
-from typing import Any, Final, Literal, Union, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from . import _native
 from ._bridge import in_trio, run
 from ._error_types import ClosedError
 from ._errors import KeyswapError
+from ._options import (
+    UNSET,
+    AsyncContent,
+    AsyncRequestOptions,
+    Classifier,
+    Content,
+    HeaderInput,
+    Params,
+    RequestOptions,
+    Unset,
+)
 from ._response import Response
 from ._sources import to_json
 
-Verdict = Literal["accepted", "rejected", "throttled", "other", "need_body"]
-Classifier = Callable[[int, "dict[str, str]", "bytes | None"], Verdict]
-Params = Union[Mapping[str, Any], Iterable["tuple[str, Any]"]]
-HeaderInput = Union[Mapping[str, str], Iterable["tuple[str, str]"]]
-Content = Union[bytes, bytearray, memoryview, str, Iterable[bytes]]
-AsyncContent = Union[Content, AsyncIterable[bytes]]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 Order = tuple[
     str, str, "list[tuple[str, str]]", "list[tuple[str, str]]", "float | None", "str | None",
     "list[str]", bool, bool,
 ]
-
-
-class Unset:
-    """The type of what was not passed, where None means something."""
-
-    def __repr__(self) -> str:
-        return "..."
-
-
-UNSET: Final = Unset()
 
 
 class _Base:
@@ -119,6 +117,10 @@ class _Base:
             content = content.encode()
         elif isinstance(content, (bytearray, memoryview)):
             content = bytes(cast("bytearray", content))
+        elif isinstance(content, BytesIO):
+            content = content.read()
+        elif isinstance(content, (list, tuple)):
+            content = b"".join(map(_bytes, cast("Sequence[bytes | str]", content)))
         limit = self._timeout if isinstance(timeout, Unset) else timeout
         wanted = [scopes] if isinstance(scopes, str) else list(scopes)
         query = _query(params) if params else []
@@ -187,9 +189,9 @@ class Client(_Base):
     ) -> Response:
         """Sends a request, through any rotation. A response of any status is not an error.
 
-        `content` that is neither bytes nor text is an iterator, which can be sent only once: if its
-        credential is rejected, the API's response is returned; so it is for `resend=False`, which sends the
-        request once, whatever happens. `timeout` is in seconds.
+        `content` that is not held in memory (bytes, text, a BytesIO, a list of parts) is an iterator, which can
+        be sent only once: if its credential is rejected, the API's response is returned; so it is for
+        `resend=False`, which sends the request once, whatever happens. `timeout` is in seconds.
         """
         client, order, body = self._order(
             method, url, params, headers, content, json, timeout, keys, scopes, resend, False
@@ -221,27 +223,27 @@ class Client(_Base):
         finally:
             response.close()
 
-    def get(self, url: str, **options: Any) -> Response:
+    def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """A GET request, with the options of `request`."""
         return self.request("GET", url, **options)
 
-    def post(self, url: str, **options: Any) -> Response:
+    def post(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """A POST request, with the options of `request`."""
         return self.request("POST", url, **options)
 
-    def put(self, url: str, **options: Any) -> Response:
+    def put(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """A PUT request, with the options of `request`."""
         return self.request("PUT", url, **options)
 
-    def patch(self, url: str, **options: Any) -> Response:
+    def patch(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """A PATCH request, with the options of `request`."""
         return self.request("PATCH", url, **options)
 
-    def delete(self, url: str, **options: Any) -> Response:
+    def delete(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """A DELETE request, with the options of `request`."""
         return self.request("DELETE", url, **options)
 
-    def head(self, url: str, **options: Any) -> Response:
+    def head(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """A HEAD request, with the options of `request`."""
         return self.request("HEAD", url, **options)
 
@@ -289,9 +291,9 @@ class AsyncClient(_Base):
     ) -> Response:
         """Sends a request, through any rotation. A response of any status is not an error.
 
-        `content` that is neither bytes nor text is an iterator, which can be sent only once: if its
-        credential is rejected, the API's response is returned; so it is for `resend=False`, which sends the
-        request once, whatever happens. `timeout` is in seconds.
+        `content` that is not held in memory (bytes, text, a BytesIO, a list of parts) is an iterator, which can
+        be sent only once: if its credential is rejected, the API's response is returned; so it is for
+        `resend=False`, which sends the request once, whatever happens. `timeout` is in seconds.
         """
         client, order, body = self._order(
             method, url, params, headers, content, json, timeout, keys, scopes, resend, False
@@ -323,27 +325,27 @@ class AsyncClient(_Base):
         finally:
             response.close()
 
-    async def get(self, url: str, **options: Any) -> Response:
+    async def get(self, url: str, **options: Unpack[AsyncRequestOptions]) -> Response:
         """A GET request, with the options of `request`."""
         return await self.request("GET", url, **options)
 
-    async def post(self, url: str, **options: Any) -> Response:
+    async def post(self, url: str, **options: Unpack[AsyncRequestOptions]) -> Response:
         """A POST request, with the options of `request`."""
         return await self.request("POST", url, **options)
 
-    async def put(self, url: str, **options: Any) -> Response:
+    async def put(self, url: str, **options: Unpack[AsyncRequestOptions]) -> Response:
         """A PUT request, with the options of `request`."""
         return await self.request("PUT", url, **options)
 
-    async def patch(self, url: str, **options: Any) -> Response:
+    async def patch(self, url: str, **options: Unpack[AsyncRequestOptions]) -> Response:
         """A PATCH request, with the options of `request`."""
         return await self.request("PATCH", url, **options)
 
-    async def delete(self, url: str, **options: Any) -> Response:
+    async def delete(self, url: str, **options: Unpack[AsyncRequestOptions]) -> Response:
         """A DELETE request, with the options of `request`."""
         return await self.request("DELETE", url, **options)
 
-    async def head(self, url: str, **options: Any) -> Response:
+    async def head(self, url: str, **options: Unpack[AsyncRequestOptions]) -> Response:
         """A HEAD request, with the options of `request`."""
         return await self.request("HEAD", url, **options)
 
@@ -410,7 +412,7 @@ def _in_background(
     def pump() -> None:
         try:
             for part in parts:
-                if not stream.send(part.encode() if isinstance(part, str) else part):
+                if not stream.send(_bytes(part)):
                     return
         except BaseException as error:
             errors.append(error)
@@ -426,7 +428,7 @@ async def _pump(
 ) -> None:
     try:
         async for part in body:
-            if not await run(stream._send, part.encode() if isinstance(part, str) else part):
+            if not await run(stream._send, _bytes(part)):
                 return
     except BaseException as error:
         errors.append(error)
@@ -435,6 +437,10 @@ async def _pump(
             raise
     else:
         stream.close(True)
+
+
+def _bytes(part: bytes | str) -> bytes:
+    return part.encode() if isinstance(part, str) else part
 
 
 def _pairs(headers: HeaderInput | None) -> list[tuple[str, str]]:

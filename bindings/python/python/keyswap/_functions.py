@@ -2,7 +2,7 @@
 
 A function that blocks runs in a daemon thread of its own, never on the program's event loop. An
 asynchronous one runs on the event loop that was running when the handle was made; when there was none,
-or it has ended, on a private one that lives in a daemon thread.
+when it has ended, or when a call that waits for it holds it up, on a private one that lives in a daemon thread.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import inspect
 import json
 import math
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any, cast
 
 from . import _native
+from ._bridge import hub_of_this_thread
 from ._error_types import MalformedError
 
 # No document of the protocol is deeper; one that holds itself would not end.
@@ -30,9 +32,6 @@ _FIELDS = frozenset(
 )
 
 _private: asyncio.AbstractEventLoop | None = None
-_making = threading.Lock()
-
-
 def begin(
     function: Callable[[], Any],
     answer: _native.Answer,
@@ -45,11 +44,39 @@ def begin(
         getattr(function, "__call__", None)
     ):
         return _on_loop(function, answer, returned, home)
-    call = threading.Thread(
-        target=_in_thread, args=(function, answer, returned, home), name="keyswap-source", daemon=True
-    )
-    call.start()
+    _start_thread("keyswap-source", _in_thread, function, answer, returned, home)
     return None
+
+
+def _start_thread(name: str, work: Callable[..., Any], *args: Any) -> None:
+    start = _unpatched("start_new_thread")
+    if start is None:
+        threading.Thread(target=work, args=args, name=name, daemon=True).start()
+        return
+
+    def run() -> None:
+        try:
+            work(*args)
+        finally:
+            # What the function did with sockets and sleeps made gevent's loop of this thread.
+            hub: Any = hub_of_this_thread()
+            if hub is not None:
+                hub.destroy(destroy_loop=True)
+
+    start(run, ())
+
+
+def _unpatched(name: str) -> Any:
+    """What gevent has put another in place of: its threads are greenlets of the thread that starts them, and these
+    here are started by one that is not gevent's. None where it has not."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("threading"):
+        return None
+    return monkey.get_original("_thread", name)
+
+
+def _lock() -> Any:
+    return (_unpatched("allocate_lock") or threading.Lock)()
 
 
 def _settles(answer: _native.Answer) -> Callable[[Any], None]:
@@ -77,9 +104,40 @@ def _in_thread(
     else:
         if inspect.isawaitable(value):
             # A function that is not declared as asynchronous, and is: a lambda around one, say.
-            _on_loop(lambda: value, answer, returned, home)
+            _on_loop(lambda: value, answer, returned, home, is_once=True)
         else:
             returned(value)
+
+
+class _Call:
+    """An asynchronous function on the event loop of its handle."""
+
+    def __init__(
+        self,
+        function: Callable[[], Awaitable[Any]],
+        answer: _native.Answer,
+        returned: Callable[[Any], None],
+        home: asyncio.AbstractEventLoop,
+        is_once: bool,
+    ) -> None:
+        self.what = function, answer, returned
+        self.home, self.is_once = home, is_once
+        self.has_begun = self.is_moved = False
+
+
+_at_home: set[_Call] = set()
+"""Those that have not ended."""
+
+
+def run_elsewhere(home: asyncio.AbstractEventLoop) -> None:
+    """Calls that were to run on a loop which waits for them run on the private one. What has begun begins again
+    there, and what ends first counts."""
+    for call in [each for each in _at_home.copy() if each.home is home]:
+        if call.has_begun and call.is_once:
+            continue
+        _at_home.discard(call)
+        call.is_moved = True
+        _on_loop(*call.what, None)
 
 
 def _on_loop(
@@ -87,8 +145,15 @@ def _on_loop(
     answer: _native.Answer,
     returned: Callable[[Any], None],
     home: asyncio.AbstractEventLoop | None,
+    is_once: bool = False,
 ) -> Any:
+    at_home = None if home is None else _Call(function, answer, returned, home, is_once)
+
     async def call() -> None:
+        if at_home is not None:
+            if at_home.is_moved:
+                return
+            at_home.has_begun = True
         try:
             value = await function()
         except BaseException as error:
@@ -98,12 +163,17 @@ def _on_loop(
         else:
             returned(value)
 
-    if home is not None and home.is_running():
+    if at_home is not None and at_home.home.is_running():
         running = call()
+        _at_home.add(at_home)
         try:
-            return asyncio.run_coroutine_threadsafe(running, home)
+            future = asyncio.run_coroutine_threadsafe(running, at_home.home)
         except RuntimeError:  # it was closed just now
+            _at_home.discard(at_home)
             running.close()
+        else:
+            future.add_done_callback(lambda _: _at_home.discard(at_home))
+            return future
     return asyncio.run_coroutine_threadsafe(call(), _private_loop())
 
 
@@ -169,20 +239,30 @@ def _private_loop() -> asyncio.AbstractEventLoop:
     global _private
     with _making:
         if _private is None:
-            _private = asyncio.new_event_loop()
-            runs = threading.Thread(
-                target=_private.run_forever, name="keyswap-loop", daemon=True
-            )
-            runs.start()
+            made, is_made = list[asyncio.AbstractEventLoop](), _lock()
+            is_made.acquire()
+
+            def run() -> None:
+                # Here, because gevent's selector belongs to the thread that makes it.
+                loop = asyncio.new_event_loop()
+                made.append(loop)
+                is_made.release()
+                loop.run_forever()
+
+            _start_thread("keyswap-loop", run)
+            is_made.acquire()
+            _private = made[0]
         return _private
 
 
 def _forget() -> None:
     """In a forked child neither the loop's thread nor the owner of the lock is there."""
     global _private, _making
+    _at_home.clear()
     _private = None
-    _making = threading.Lock()
+    _making = _lock()
 
 
+_making = _lock()
 if hasattr(os, "register_at_fork"):
     cast(Any, os).register_at_fork(after_in_child=_forget)

@@ -198,7 +198,9 @@ class Patch:
     def is_empty(self) -> bool:
         """Whether it adds nothing, as for an origin that is not allowed."""
     def reveal(self) -> list[tuple[str, str]]:
-        """The headers that it sets, in the clear: for the request, and nothing else."""
+        """The headers that it sets, in the clear: for the request, and nothing else. Their names
+        are spelled as the program or the set spells them.
+        """
     def put(self, headers: Any) -> None:
         """Sets the headers on a mapping of headers."""
     def url(self, url: str) -> str:

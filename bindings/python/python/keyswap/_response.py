@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import json as _json
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from http import HTTPStatus
 from traceback import clear_frames
 from typing import Any
 
@@ -76,6 +78,45 @@ class Response:
         return 200 <= self._native.status < 300
 
     @property
+    def is_redirect(self) -> bool:
+        """Whether it leads elsewhere: the client follows only so many redirects, and none that shows a key."""
+        return 300 <= self._native.status < 400 and "location" in self.headers
+
+    @property
+    def is_client_error(self) -> bool:
+        """Whether the status is from 400 to 499."""
+        return 400 <= self._native.status < 500
+
+    @property
+    def is_server_error(self) -> bool:
+        """Whether the status is from 500 to 599."""
+        return 500 <= self._native.status < 600
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the status is from 400 to 599."""
+        return 400 <= self._native.status < 600
+
+    @property
+    def reason_phrase(self) -> str:
+        """What the status is called; the empty string for one that is not known."""
+        try:
+            return HTTPStatus(self._native.status).phrase
+        except ValueError:
+            return ""
+
+    @property
+    def encoding(self) -> str:
+        """The charset that the response names, else UTF-8."""
+        kind = self.headers.get("content-type", "")
+        charset = kind.partition("charset=")[2].partition(";")[0].strip(" \"'") or "utf-8"
+        try:
+            "".encode(charset)  # some codecs are not of text
+        except LookupError:
+            return "utf-8"
+        return codecs.lookup(charset).name
+
+    @property
     def content(self) -> bytes:
         """The body. Of a streamed response, once it was read with `read` or `aread`."""
         if self._content is None:
@@ -85,12 +126,7 @@ class Response:
     @property
     def text(self) -> str:
         """The body as text, in the charset that the response names, else UTF-8."""
-        kind = self.headers.get("content-type", "")
-        charset = kind.partition("charset=")[2].partition(";")[0].strip(" \"'") or "utf-8"
-        try:
-            return self.content.decode(charset, "replace")
-        except LookupError:
-            return self.content.decode("utf-8", "replace")
+        return self.content.decode(self.encoding, "replace")
 
     def json(self, **kwargs: Any) -> Any:
         """The body, from JSON. Raises ValueError if it is none, which quotes nothing of it: an API may have
@@ -146,6 +182,36 @@ class Response:
         while (part := await run(self._native._next)) is not None:
             yield part
 
+    def iter_text(self) -> Iterator[str]:
+        """`iter_bytes`, as text."""
+        decoder = codecs.getincrementaldecoder(self.encoding)("replace")
+        for part in self.iter_bytes():
+            yield decoder.decode(part)
+        yield decoder.decode(b"", True)
+
+    async def aiter_text(self) -> AsyncIterator[str]:
+        """`iter_text`, for an event loop."""
+        decoder = codecs.getincrementaldecoder(self.encoding)("replace")
+        async for part in self.aiter_bytes():
+            yield decoder.decode(part)
+        yield decoder.decode(b"", True)
+
+    def iter_lines(self) -> Iterator[str]:
+        """The lines of the body as they arrive, without their ends."""
+        lines = _Lines()
+        for part in self.iter_text():
+            yield from lines.ended_by(part)
+        yield from lines.left()
+
+    async def aiter_lines(self) -> AsyncIterator[str]:
+        """`iter_lines`, for an event loop."""
+        lines = _Lines()
+        async for part in self.aiter_text():
+            for line in lines.ended_by(part):
+                yield line
+        for line in lines.left():
+            yield line
+
     def close(self) -> None:
         """Leaves the rest of a streamed body unread."""
         self._native.close()
@@ -159,3 +225,23 @@ class Response:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError("a Response cannot be pickled or copied: take what you need from it")
+
+
+class _Lines:
+    """Lines, of a text that comes in parts."""
+
+    def __init__(self) -> None:
+        self._begun: list[str] = []
+
+    def ended_by(self, part: str) -> list[str]:
+        """The lines that end in this part. A return at its end may be the first half of an end."""
+        if not part.endswith("\r") and part.splitlines() == [part]:
+            self._begun.append(part)
+            return []
+        lines = ("".join(self._begun) + part).splitlines(keepends=True)
+        is_whole = bool(lines) and not lines[-1].endswith("\r") and lines[-1].splitlines() != [lines[-1]]
+        self._begun = [] if is_whole else lines[-1:]
+        return [line.splitlines()[0] for line in (lines if is_whole else lines[:-1])]
+
+    def left(self) -> list[str]:
+        return "".join(self._begun).splitlines()

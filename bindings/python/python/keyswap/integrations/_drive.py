@@ -24,11 +24,11 @@ class Hop(Protocol[R]):
     def answer(self, response: R) -> Answer: ...
 
     def peek(self, response: R, limit: int) -> bytes:
-        """The first bytes of the body, which stays whole."""
+        """The first bytes of the body, decoded as the library decodes it. The body stays whole."""
         ...
 
     def hold(self, response: R) -> bool:
-        """Reads a response that may be returned later. False if it is too large for that."""
+        """Reads a response that may be returned later. False if it is too large for that, or too slow."""
         ...
 
     def drop(self, response: R) -> None:

@@ -8,15 +8,14 @@ On the happy path it patches from the snapshot, and begins no attempt.
 from __future__ import annotations
 
 import time
-import zlib
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Literal, Union
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, Union
 
 from .. import _native
 from . import PLACEHOLDER
 
 if TYPE_CHECKING:
-    from .._client import Classifier
+    from .._options import Classifier
 
 Pairs = list[tuple[str, str]]
 Answer = tuple[int, Pairs]
@@ -25,6 +24,8 @@ Failure = Literal["connect", "timeout", "other"]
 """Why no response came: because there was no connection, so that nothing was sent; or the time was over."""
 SMALL: Final = 64 * 1024
 """Bytes of a rejection that are read to keep its connection: less costly than to open another."""
+PATIENCE: Final = 0.1
+"""Seconds that this may take. A server that sends less than it said, or for ever, holds up nobody."""
 
 
 class Send:
@@ -94,19 +95,20 @@ class Keys:
         headers: Callable[[], Pairs],
         body: bytes | None = None,
         *,
+        is_once: bool = False,
         deadline: float | None = None,
         scopes: Sequence[str] = (),
     ) -> Flow:
         """The flow of one hop. `origin` is what the library connects to, by its own reading of the URL.
 
         `own` tells which headers the request has, `headers` is asked only where a scheme may sign them, and
-        `body` is None for a stream. `deadline` is how many seconds the library has from now on. Without all of
-        the `scopes` nothing is sent.
+        `body` is None where it is not held as bytes; `is_once` says that it can be read only once. `deadline`
+        is how many seconds the library has from now on. Without all of the `scopes` nothing is sent.
         """
         host = self._authorizer
         answer: Answer | bytes | None
         until = None if deadline is None else time.monotonic() + deadline
-        replayable = body is not None and self._resend
+        replayable = self._resend and not is_once
         patch = self.prepared(origin)
         if patch is None and not host.admits(f"{origin}/"):
             yield Send(None)
@@ -181,23 +183,11 @@ class Keys:
         return status in self._statuses or any(name.lower() in self._headers for name, _ in headers)
 
 
-def plain(body: bytes, encoding: str, limit: int) -> bytes:
-    """The beginning of a body as a classifier reads it: without compression, where that is known."""
-    if encoding.lower() in ("gzip", "x-gzip", "deflate"):
-        try:
-            return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, limit)
-        except zlib.error:
-            pass
-    return body[:limit]
-
-
-def first(parts: Iterable[bytes], limit: int) -> list[bytes]:
-    """Parts of a body, until they hold so many bytes."""
-    seen: list[bytes] = []
-    size = 0
-    for part in parts:
-        seen.append(part)
-        size += len(part)
-        if size >= limit:
-            break
-    return seen
+def rewinding(body: Any) -> Callable[[], object] | None:
+    """What takes a file back to where it stands now. None for a body that can be read only once."""
+    try:
+        place = body.tell()
+        body.seek(place)
+    except Exception:  # whatever a thing that is no file, or a pipe, says to that
+        return None
+    return lambda: body.seek(place)

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
-from aiohttp.payload import BytesPayload
+from aiohttp.payload import AsyncIterablePayload, BytesPayload, IOBasePayload
 from multidict import CIMultiDictProxy
 
 from .. import _native
 from .._error_types import InvalidConfigError
 from .._schemes import Query
 from ._drive import adrive
-from ._flow import SMALL, Answer, Failure, Keys
+from ._flow import PATIENCE, SMALL, Answer, Failure, Keys, rewinding
 from ._leftovers import scrub, strip
 
 if TYPE_CHECKING:
-    from .._client import Classifier
+    from .._options import Classifier
 
 __all__ = ["middleware"]
 
@@ -44,10 +44,9 @@ def middleware(
     """A middleware whose requests live through rotations. Name it last: others then run once a request.
 
     Credentials go to `allowed_origins` and nowhere else: requests to other origins pass through without.
-    Without `scheme`, they go onto requests as the set says. `classifier` is that of `keyswap.Client`; one
-    that asks for the body has it read whole. A body that is neither bytes, text nor JSON is sent once: if its
-    credential is rejected, the API's response is returned, and so it is for every request with
-    `resend=False`. The total timeout holds for all sends; if it ends while a request waits for a fresh
+    Without `scheme`, they go onto requests as the set says. `classifier` is that of `keyswap.Client`. A body
+    that can be read only once, such as a generator, is sent once: if its credential is rejected, the API's response
+    is returned, and so it is for every request with `resend=False`. The total timeout holds for all sends; if it ends while a request waits for a fresh
     credential, the API's response is returned. While an API wants fewer requests, one waits for as long as the
     session's timeout allows. A request that has a header of the scheme's name already fails;
     with `own_header_wins=True` it is sent as it is, and says nothing of a credential.
@@ -77,7 +76,7 @@ def middleware(
         body = request.body
         whole: bytes | None = b""
         if body:
-            whole = await body.as_bytes() if isinstance(body, BytesPayload) else None
+            whole = bytes(await body.as_bytes()) if isinstance(body, BytesPayload) else None
         flow = held.flow(
             request.method,
             _origin(request),
@@ -85,6 +84,7 @@ def middleware(
             request.headers,
             lambda: list(request.headers.items()),
             whole,
+            is_once=whole is None and not _can_be_sent_again(body),
             # That of the request itself cannot be seen from here, only that it strikes.
             deadline=request.session.timeout.total,
         )
@@ -128,17 +128,32 @@ class _Hop:
         return response.status, list(response.headers.items())
 
     async def peek(self, response: ClientResponse, limit: int) -> bytes:
-        return (await response.read())[:limit]
+        content: Any = response.content
+        seen = bytearray()
+        while len(seen) < limit and (part := await content.readany()):
+            seen += part
+        if seen:
+            # As `unread_data` does, which aiohttp wants nobody to call any more, and has nothing else for.
+            content._buffer.appendleft(bytes(seen))
+            content._size += len(seen)
+            content._cursor -= len(seen)
+            content._eof_counter = 0
+        return bytes(seen[:limit])
 
     async def hold(self, response: ClientResponse) -> bool:
         size = response.content_length
-        if not response.content.is_eof() and (size is None or size > SMALL):
+        if not response.content.is_eof() and size is not None and size > SMALL:
             return False
         try:
-            await response.read()
-        except aiohttp.ClientError:
+            await asyncio.wait_for(self._read(response), PATIENCE)
+        except (aiohttp.ClientError, asyncio.TimeoutError):
             return False
         return True
+
+    async def _read(self, response: ClientResponse) -> None:
+        # It does not come where there is more than aiohttp holds for a reader.
+        await response.content.wait_eof()
+        await response.read()
 
     async def drop(self, response: ClientResponse) -> None:
         await self.hold(response)
@@ -157,6 +172,15 @@ class _Hop:
             return False
         task.uncancel()
         return True
+
+
+def _can_be_sent_again(body: Any) -> bool:
+    """What aiohttp reads from its beginning whenever it is sent: bytes, files that can go back, forms of them."""
+    if isinstance(body, aiohttp.MultipartWriter):
+        return all(_can_be_sent_again(part) for part, _, _ in body)
+    if isinstance(body, AsyncIterablePayload) or not isinstance(body, (BytesPayload, IOBasePayload)):
+        return False
+    return isinstance(body, BytesPayload) or rewinding(body._value) is not None
 
 
 def _cancelling() -> int:

@@ -12,8 +12,10 @@ reason: it could only put a credential on the request itself.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Union
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Union, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -25,13 +27,13 @@ from .. import _native
 from .._error_types import InvalidConfigError
 from .._schemes import Query
 from ._drive import drive
-from ._flow import SMALL, Answer, Failure, Flow, Keys, Pairs
+from ._flow import PATIENCE, SMALL, Answer, Failure, Flow, Keys, Pairs, rewinding
 from ._leftovers import scrub, strip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._client import Classifier
+    from .._options import Classifier
 
 __all__ = ["Adapter"]
 
@@ -45,9 +47,9 @@ class Adapter(BaseAdapter):
 
     Credentials go to `allowed_origins` and nowhere else: requests to other origins pass through without, so
     it may be mounted for all URLs. Without `scheme`, they go onto requests as the set says. `classifier` is
-    that of `keyswap.Client`; one that asks for the body has it read whole. A body that is neither bytes nor
-    text is sent once: if its credential is rejected, the API's response is returned, and so it is for every
-    request with `resend=False`. The read timeout of a request is also the longest time that it waits for a
+    that of `keyswap.Client`. A body that can be read only once, such as a generator, is sent once: if its
+    credential is rejected, the API's response is returned, and so it is for every request with
+    `resend=False`. The read timeout of a request is also the longest time that it waits for a
     fresh credential. A request that has a header of the scheme's name already, from ~/.netrc say, fails; with
     `own_header_wins=True` it is sent as it is, and says nothing of a credential.
 
@@ -104,20 +106,28 @@ class Adapter(BaseAdapter):
             "cert": cert,
             "proxies": proxies,
         }
-        return drive(self._flow(request, timeout), _Hop(self, request, how))
+        hop = _Hop(self, request, how)
+        return drive(self._flow(request, timeout, hop), hop)
 
     def close(self) -> None:
         self._inner.close()
 
-    def _flow(self, request: Request, timeout: Patience) -> Flow:
-        body = request.body.encode() if isinstance(request.body, str) else request.body or b""
+    def _flow(self, request: Request, timeout: Patience, hop: _Hop) -> Flow:
+        body: Any = request.body or b""
+        whole: bytes | None = None
+        if isinstance(body, str):
+            whole = body.encode()
+        elif isinstance(body, (bytes, bytearray, memoryview)):
+            whole = bytes(cast("bytes", body))
+        hop.rewind = rewinding(body) if whole is None else None
         return self._keys.flow(
             request.method or "GET",
             _origin(request.url or ""),
             _path(request),
             request.headers,
             lambda: _pairs(request.headers),
-            body if isinstance(body, bytes) else None,
+            whole,
+            is_once=whole is None and hop.rewind is None,
             deadline=_patience(timeout),
         )
 
@@ -153,24 +163,47 @@ class _Hop:
 
     def __init__(self, adapter: Adapter, request: Request, how: dict[str, Any]) -> None:
         self._adapter, self._request, self._how = adapter, request, how
+        self.rewind: Callable[[], object] | None = None
+        self._is_sent = False
 
     def send(self, patch: _native.Patch | None) -> Response:
+        if self._is_sent and self.rewind is not None:
+            self.rewind()
+        self._is_sent = True
         return self._adapter._send(self._request, patch, self._how)
 
     def answer(self, response: Response) -> Answer:
         return response.status_code, _pairs(response.headers)
 
     def peek(self, response: Response, limit: int) -> bytes:
-        return response.content[:limit]
+        if not self._how["stream"]:
+            return response.content[:limit]
+        whole = _Whole(response.raw, response.iter_content(limit), limit)
+        if whole.is_over:
+            response._content = b"".join(whole.seen)
+        else:
+            response.raw = whole
+        return b"".join(whole.seen)[:limit]
 
     def hold(self, response: Response) -> bool:
+        if response._content is not False:
+            return True
         length = response.headers.get("content-length", "")
-        if not length.isdigit() or int(length) > SMALL:
+        if length.isdigit() and int(length) > SMALL:
             return False
+        parts, size = list[bytes](), 0
         try:
-            response.content
-        except requests.RequestException:
+            with _Bounded(response.raw) as bounded:
+                for part in response.iter_content(8192):
+                    parts.append(part)
+                    size += len(part)
+                    if size > SMALL:
+                        return False
+        except (requests.RequestException, OSError, ValueError):
             return False
+        if bounded.is_over:
+            return False
+        response._content = b"".join(parts)
         return True
 
     def drop(self, response: Response) -> None:
@@ -179,6 +212,67 @@ class _Hop:
 
     def close(self, response: Response) -> None:
         response.close()
+
+
+class _Bounded:
+    """While this is open, a body is read, and for no longer than it is worth: what is slower finds its connection
+    at its end. A timeout would not do, since each byte that comes begins it anew."""
+
+    def __init__(self, raw: Any) -> None:
+        self.is_over = False
+        held = getattr(getattr(raw, "_original_response", None), "fp", None)
+        self._socket: socket.socket | None = getattr(getattr(held, "raw", None), "_sock", None)
+        self._timer = threading.Timer(PATIENCE, self._end)
+
+    def _end(self) -> None:
+        self.is_over = True
+        assert self._socket is not None
+        try:
+            # That of the system: TLS would first say goodbye.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def __enter__(self) -> _Bounded:
+        if self._socket is not None:
+            self._timer.daemon = True
+            self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+
+class _Whole:
+    """The raw response of a streamed one whose beginning was read, and decoded."""
+
+    def __init__(self, raw: Any, parts: Iterator[bytes], limit: int) -> None:
+        self._raw, self._parts = raw, parts
+        self.seen: list[bytes] = []
+        self.is_over, size = False, 0
+        while size < limit and not self.is_over:
+            part = next(parts, None)
+            if part is None:
+                self.is_over = True
+            else:
+                self.seen.append(part)
+                size += len(part)
+
+    def stream(self, amt: int | None = 2**16, decode_content: bool | None = None) -> Iterator[bytes]:
+        if decode_content is False and "content-encoding" in self._raw.headers:
+            raise ValueError("the beginning of this body was decoded for a classifier")
+        seen, self.seen = b"".join(self.seen), []
+        for start in range(0, len(seen), amt or len(seen)):
+            yield seen[start : start + (amt or len(seen))]
+        # One of chunks cannot begin anew with another size.
+        again = not getattr(self._raw, "chunked", True)
+        yield from self._raw.stream(amt, decode_content=True) if again else self._parts
+
+    def read(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
+        return b"".join(self.stream()) if amt is None else next(self.stream(amt, decode_content), b"")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
 
 
 def _cleaned(url: str, response: Response, patch: _native.Patch) -> None:
