@@ -1,6 +1,7 @@
 import { DecoratorHandler, type Dispatcher, errors } from 'undici'
 
 import type { Patch } from './attempt'
+import { isRepeatable, KEPT, Recorded } from './bodies'
 import { type AdapterOptions, type Answer, type Hop, Keyed, Patience, refuseQuery, type Sender } from './flow'
 import { type Controller, fieldsOf, type Handler, type Head, Held, isNamed, OlderController } from './held'
 import { unwrapped } from './here'
@@ -34,13 +35,14 @@ export function keyswapInterceptor(
   const keyed = new Keyed(keys, options)
   // Behind a hop that must not carry a credential, none does: an interceptor that follows has one handler for all.
   const astray = new WeakSet<Handler>()
-  return (dispatch) => (opts, handler) => {
-    const origin = originOf(opts.origin)
-    if (origin === undefined) return dispatch(opts, handler)
+  return (dispatch) => (given, handler) => {
+    const origin = originOf(given.origin)
+    if (origin === undefined) return dispatch(given, handler)
     if (!keyed.lists(origin) || astray.has(handler)) {
       astray.add(handler)
-      return dispatch(opts, handler)
+      return dispatch(given, handler)
     }
+    const opts = keyed.resends((given as Options).resend) ? recorded(given) : given
     const hop = hopOf(keyed, opts, origin)
     const prepared = hop.scopes.length > 0 ? undefined : keyed.prepared(origin)
     if (prepared !== undefined) {
@@ -306,8 +308,7 @@ function modern(handler: Handler): Handler {
 
 function hopOf(keyed: Keyed, opts: Options, origin: string): Hop {
   const { method, path, body, headers } = opts
-  const canRepeat =
-    body == null || typeof body === 'string' || body instanceof ArrayBuffer || ArrayBuffer.isView(body)
+  const canRepeat = isRepeatable(body) || Array.isArray(body) || body instanceof Recorded
   return {
     method: method.toUpperCase(),
     url: `${origin}${path}`,
@@ -319,8 +320,22 @@ function hopOf(keyed: Keyed, opts: Options, origin: string): Hop {
   }
 }
 
+/**
+ * The body that fetch hands on is an iterator, whatever it was made of. If its length is known and not large, what is
+ * sent of it is kept.
+ */
+function recorded(opts: Options): Options {
+  const { body, headers } = opts as { body: unknown; headers?: Options['headers'] }
+  if (typeof body !== 'object' || body === null || headers == null) return opts
+  if (!(Symbol.asyncIterator in body) || 'pipe' in body || 'pipeTo' in body) return opts
+  const turns = rawIn(headers)
+  const at = turns.findIndex((turn, at) => at % 2 === 0 && turn.toLowerCase() === 'content-length')
+  if (at === -1 || !(Number(turns[at + 1]) <= KEPT)) return opts
+  return { ...opts, body: new Recorded(body as AsyncIterable<Uint8Array>) as unknown as NonNullable<Options['body']> }
+}
+
 function rawIn(headers: NonNullable<Options['headers']>): string[] {
-  if (isFlat(headers)) return headers
+  if (isFlat(headers)) return headers.map(String)
   const pairs = Symbol.iterator in headers ? [...(headers as Iterable<[string, unknown]>)] : Object.entries(headers)
   return pairs.flatMap(([name, value]) => [value ?? []].flat().flatMap((each) => [name, String(each)]))
 }
@@ -355,7 +370,8 @@ function patched(opts: Options, turns: readonly string[]): Options & { maxRedire
   if (turns.length === 0) return opts
   const patched = { ...opts, maxRedirections: 0 as const }
   const { headers } = opts
-  const isSet = (name: string): boolean => turns.some((turn, at) => at % 2 === 0 && turn === name.toLowerCase())
+  const isSet = (name: string): boolean =>
+    turns.some((turn, at) => at % 2 === 0 && turn.toLowerCase() === name.toLowerCase())
   if (headers == null) return { ...patched, headers: turns as string[] }
   if (isFlat(headers)) {
     const kept: string[] = []
