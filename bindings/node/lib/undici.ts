@@ -2,6 +2,7 @@ import { DecoratorHandler, type Dispatcher, errors } from 'undici'
 
 import type { Patch } from './attempt'
 import { isRepeatable, KEPT, Recorded } from './bodies'
+import { invalid } from './errors'
 import { type AdapterOptions, type Answer, type Hop, Keyed, Patience, refuseQuery, type Sender } from './flow'
 import { type Controller, fieldsOf, type Handler, type Head, Held, isNamed, OlderController } from './held'
 import { unwrapped } from './here'
@@ -12,7 +13,7 @@ type Dispatch = Dispatcher['dispatch']
 type Options = Dispatcher.DispatchOptions & { resend?: boolean; scopes?: readonly string[] }
 
 /**
- * An interceptor for undici 7 or newer whose requests live through rotations.
+ * An interceptor for undici 7 and 8 whose requests live through rotations.
  *
  * ```ts
  * const agent = new Agent().compose(
@@ -79,7 +80,8 @@ class Watching implements Handler {
   }
 
   onRequestStart(controller: Controller, context: unknown): void {
-    this.user.onRequestStart?.(controller, context)
+    if (hasStrayed(context)) controller.abort(strayed())
+    else this.user.onRequestStart?.(controller, context)
   }
 
   onRequestUpgrade(...args: Parameters<NonNullable<Handler['onRequestUpgrade']>>): void {
@@ -112,7 +114,7 @@ class Watching implements Handler {
 }
 
 /**
- * The same for a handler of the older kind, which those of undici 7 are: translating each head of a response
+ * The same for a handler of the older kind, which those of undici 7 are and 8 has none of: translating each head of a response
  * into the newer kind and back would cost more than all else that is done here.
  */
 class WatchingOlder implements Older {
@@ -131,7 +133,8 @@ class WatchingOlder implements Older {
   onConnect(abort: (reason?: Error) => void, context?: unknown): void {
     const controller = new OlderController(abort)
     this.#controller = controller
-    this.#user.onConnect((reason) => controller.abort(reason), context)
+    if (hasStrayed(context)) abort(strayed())
+    else this.#user.onConnect((reason) => controller.abort(reason), context)
   }
 
   onResponseStarted(): void {
@@ -179,6 +182,19 @@ interface Older {
   onData(part: Buffer): boolean
   onComplete(raw: Buffer[] | null): void
   onError(error: Error): void
+}
+
+/** Whether what is further inside has followed a redirect, with the credential. Nothing of that hop is written yet. */
+function hasStrayed(context: unknown): boolean {
+  const { history } = (context ?? {}) as { history?: unknown }
+  return Array.isArray(history) && history.length > 0
+}
+
+function strayed(): Error {
+  return invalid(
+    'an interceptor inside of that of keyswap follows redirects, and would take the key along: compose it after ' +
+      'keyswapInterceptor, so that it is outside',
+  )
 }
 
 /** One request that an attempt drives. */
@@ -254,7 +270,8 @@ class Course implements Sender<Held> {
       this.#dispatch(patched(this.#opts, raw), {
         onRequestStart: (controller, context) => {
           this.#controller = controller
-          user.onRequestStart?.(controller, context)
+          if (hasStrayed(context)) controller.abort(strayed())
+          else user.onRequestStart?.(controller, context)
         },
         onRequestUpgrade: (controller, status, fields, socket) => {
           user.onRequestUpgrade?.(controller, status, fields, socket)

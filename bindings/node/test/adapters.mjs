@@ -36,12 +36,16 @@ async function overUndici(url, { statusCode, body }) {
   return { status: statusCode, text: await body.text() }
 }
 
-function overAxios(api) {
+function overAxios(api, responseType = 'text') {
   return async (url, { body, ...options }) => {
-    const config = { url, responseType: 'text', validateStatus: null, ...options }
+    const config = { url, responseType, validateStatus: null, ...options }
     const { status, data } = body?.postForm === undefined ? await api.request({ ...config, data: body }) : await api.postForm(url, body.postForm, config)
     return { status, text: Buffer.isBuffer(data) || typeof data === 'string' ? String(data) : await textOf(data) }
   }
+}
+
+function axiosWith(keys, url, more) {
+  return axios.create({ proxy: false, adapter: keyswapAdapter(keys, { allowedOrigins: [url], scheme, ...more }) })
 }
 
 async function textOf(stream) {
@@ -91,8 +95,13 @@ export const ADAPTERS = {
   },
   axios: {
     makes: own,
-    keyed: (keys, url, more) => overAxios(axios.create({ proxy: false, adapter: keyswapAdapter(keys, { allowedOrigins: [url], scheme, ...more }) })),
+    keyed: (keys, url, more) => overAxios(axiosWith(keys, url, more)),
     alone: (key) => overAxios(axios.create({ proxy: false, headers: keyOf(key) })),
+  },
+  'axios, as a stream': {
+    makes: own,
+    keyed: (keys, url, more) => overAxios(axiosWith(keys, url, more), 'stream'),
+    alone: (key) => overAxios(axios.create({ proxy: false, headers: keyOf(key) }), 'stream'),
   },
 }
 
@@ -118,7 +127,7 @@ export function bodiesOf(name, { makes }) {
     bodies['a Request'] = (url) => new makes.Request(url, { method: 'POST', body: 'text' })
     bodies['a Request with a form'] = (url) => new makes.Request(url, { method: 'POST', body: form() })
   }
-  if (name === 'axios') bodies.postForm = () => ({ postForm: { a: '1', b: [2, 3], file: Buffer.from('bytes') } })
+  if (name.startsWith('axios')) bodies.postForm = () => ({ postForm: { a: '1', b: [2, 3], file: Buffer.from('bytes') } })
   return bodies
 }
 
@@ -127,7 +136,7 @@ export function streamsOf(name) {
   async function* iterator() {
     yield Buffer.from('text')
   }
-  if (name === 'axios') return {}
+  if (name.startsWith('axios')) return {}
   const streams = { 'an async iterator': () => iterator() }
   if (name !== 'undici') streams['a ReadableStream'] = () => new Blob(['text']).stream()
   return streams

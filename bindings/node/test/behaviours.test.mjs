@@ -130,10 +130,15 @@ for (const [name, adapter] of Object.entries(ADAPTERS)) {
     test(`${name}: a stream is sent once: ${kind}`, async (t) => {
       const sends = []
       const url = await listening(t, recording(sends, refused))
-      const { status, text } = await adapter.keyed(await rotating(t), url)(`${url}/x`, { method: 'POST', body: make() })
-      assert.deepEqual([status, text, sends.length], [401, 'no', 1])
-      if (adapter.alone === undefined) return
-      await adapter.alone('bad')(`${url}/x`, { method: 'POST', body: make() })
+      // The fetch of undici 8 fails where a stream would have to be sent again, whatever keyswap does.
+      const outcome = (send) => send(`${url}/x`, { method: 'POST', body: make() }).catch(({ message, cause }) => [message, cause?.message])
+      const made = await outcome(adapter.keyed(await rotating(t), url))
+      assert.equal(sends.length, 1)
+      if (adapter.alone === undefined) {
+        assert.deepEqual(made, { status: 401, text: 'no' })
+        return
+      }
+      assert.deepEqual(made, await outcome(adapter.alone('bad')), 'the library alone')
       assert.deepEqual(comparable(sends[0]), comparable(sends[1]), 'the library alone')
     })
   }
