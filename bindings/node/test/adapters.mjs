@@ -3,6 +3,7 @@ import axios from 'axios'
 import { Client, createFetch, header } from 'keyswap'
 import { keyswapAdapter } from 'keyswap/axios'
 import { keyswapInterceptor } from 'keyswap/undici'
+import * as undiciPackage from 'undici'
 import { Agent, fetch as undiciFetch, FormData as UndiciFormData, Request as UndiciRequest, request } from 'undici'
 
 /** With this key, put on by hand. */
@@ -93,6 +94,17 @@ export const ADAPTERS = {
     },
     alone: (key) => aloneOver(undiciFetch, undici, key),
   },
+  'global fetch through undici': {
+    makes: own,
+    keyed(keys, url, more) {
+      const dispatcher = new Agent().compose(keyswapInterceptor(keys, { allowedOrigins: [url], scheme, ...more }))
+      // What Node has built in speaks as undici 7 does.
+      const { Dispatcher1Wrapper: Wrapper } = undiciPackage
+      const spoken = Wrapper === undefined ? dispatcher : new Wrapper(dispatcher)
+      return overFetch((url, options) => fetch(url, { ...options, dispatcher: spoken }), own)
+    },
+    alone: (key) => aloneOver(fetch, own, key),
+  },
   axios: {
     makes: own,
     keyed: (keys, url, more) => overAxios(axiosWith(keys, url, more)),
@@ -123,7 +135,7 @@ export function bodiesOf(name, { makes }) {
   }
   // It takes it for an iterator, of what it cannot send.
   if (name === 'undici') delete bodies['a URLSearchParams']
-  if (name.startsWith('fetch')) {
+  if (name.includes('fetch')) {
     bodies['a Request'] = (url) => new makes.Request(url, { method: 'POST', body: 'text' })
     bodies['a Request with a form'] = (url) => new makes.Request(url, { method: 'POST', body: form() })
   }
