@@ -22,6 +22,7 @@ use crate::{
     keyswap::{Follow, KeySwap},
     response_view::ResponseView,
     scheme::Patch,
+    secret::Secret,
     source,
 };
 
@@ -52,6 +53,18 @@ pub fn on_publish(follow: Follow, watcher: impl Fn(u64) + Send + Sync + 'static)
 /// ```
 pub fn inherit(follow: Follow, set: CredentialSet) -> Follow {
     follow.inherit(set)
+}
+
+/// The endpoint, whose bootstrap credential is the environment variable as the host's program sees it.
+///
+/// Languages have environments of their own: those of a worker, of a test, or what was set at run time.
+pub fn bootstrap_seen(endpoint: source::Endpoint, value: impl Into<Secret>) -> source::Endpoint {
+    endpoint.bootstrap_seen(value.into())
+}
+
+/// The source, whose environment variable holds this where the host's program looks.
+pub fn variable_seen(env: source::Env, value: impl Into<Secret>) -> source::Env {
+    env.seen(value.into())
 }
 
 /// What the credential in use of this snapshot adds to any request, to be kept as long as the snapshot.

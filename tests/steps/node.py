@@ -7,9 +7,14 @@ import re
 from .step import ROOT, Part, Step, call, command, endpoint, host, unless
 
 FOLDER = "bindings/node"
-TESTS = ("keys", "authorizer", "http", "libraries", "wire", "process", "examples")
+TESTS = (
+    *("keys", "authorizer", "http", "libraries", "wire", "process", "examples"),
+    *("behaviours", "realms", "bundles", "runtimes"),
+)
 STORIES = ("stories",)
-WITH_OLDEST_PEERS = ("http", "libraries", "wire")
+WITH_OLDEST_PEERS = ("http", "libraries", "wire", "behaviours")
+WITH_UNDICI_8 = ("libraries", "wire", "behaviours", "realms")
+PEERS = ("--import", "./test/peers.mjs")
 OLD_ENOUGH = "process.exit(Number(process.versions.node.split('.')[0]) < 20 ? 1 : 0)"
 
 
@@ -18,9 +23,9 @@ def build() -> bool:
     return call("npm", "run", "--silent", "build", "--", host(), folder=FOLDER)
 
 
-def tests(files: tuple[str, ...], *options: str) -> bool:
+def tests(files: tuple[str, ...], *options: str, **env: str) -> bool:
     paths = [f"test/{name}.test.mjs" for name in files]
-    return call("node", *options, "--test", "--test-reporter=tap", *paths, folder=FOLDER)
+    return call("node", *options, "--test", "--test-reporter=tap", *paths, folder=FOLDER, **env)
 
 
 def tests_named(name: str) -> Step:
@@ -46,7 +51,12 @@ PART = Part(
         Step("node: tests", lambda: tests(TESTS), needs=BUILT),
         Step(
             "node: tests, with the oldest peers",
-            lambda: tests(WITH_OLDEST_PEERS, "--import", "./test/peers.mjs"),
+            lambda: tests(WITH_OLDEST_PEERS, *PEERS),
+            needs=BUILT,
+        ),
+        Step(
+            "node: tests, with undici 8",
+            lambda: tests(WITH_UNDICI_8, *PEERS, KEYSWAP_PEERS='{"undici": "undici-8"}'),
             needs=BUILT,
         ),
         Step("node: stories", lambda: tests(STORIES), needs=BUILT),

@@ -19,7 +19,7 @@ use crate::{
 /// Bytes of a rejection that an adapter reads to keep its connection: less costly than to open another.
 pub const SMALL: usize = 64 * 1024;
 /// How long that may take.
-pub const BRIEF: Duration = Duration::from_secs(1);
+pub const BRIEF: Duration = Duration::from_millis(100);
 /// How long a request may take unless the options say otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -2,12 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use keyswap::{Error, Source as CoreSource, source};
+use keyswap::{Error, Source as CoreSource, host, source};
 
 use crate::{
     error::invalid,
     function::Function,
     options::{EndpointOptions, EnvOptions, FileOptions},
+    secret::SecretText,
 };
 
 /// How to make a source.
@@ -19,7 +20,7 @@ enum Kind {
     /// Regions, in the order in which they are asked.
     Endpoints(Vec<Endpoint>),
     File(FileOptions),
-    Env(EnvOptions),
+    Env(EnvOptions, Option<SecretText>),
     Function(Function),
     Own(Arc<dyn CoreSource>),
 }
@@ -29,6 +30,7 @@ enum Kind {
 pub struct Endpoint {
     options: EndpointOptions,
     bootstrap: Option<Function>,
+    seen: Option<SecretText>,
 }
 
 impl Source {
@@ -64,7 +66,12 @@ impl Source {
 
     /// A variable of the environment.
     pub fn env(options: EnvOptions) -> Self {
-        Self(Kind::Env(options))
+        Self(Kind::Env(options, None))
+    }
+
+    /// The same, which holds this where the program looks: it may have an environment of its own.
+    pub fn env_seen(options: EnvOptions, value: SecretText) -> Self {
+        Self(Kind::Env(options, Some(value)))
     }
 
     /// The program's own function.
@@ -101,7 +108,10 @@ impl Source {
                 all => regions(all)?,
             },
             Kind::File(options) => Arc::new(options.build()),
-            Kind::Env(options) => Arc::new(options.build()),
+            Kind::Env(options, None) => Arc::new(options.build()),
+            Kind::Env(options, Some(seen)) => {
+                Arc::new(host::variable_seen(options.build(), seen.to_core()))
+            }
             Kind::Function(function) => Arc::new(function.clone().minting(mints)),
             Kind::Own(source) => source.clone(),
         })
@@ -130,12 +140,18 @@ impl Endpoint {
     /// An endpoint; `bootstrap` is a function that returns its credential, called at first use and again once it is
     /// rejected.
     pub fn new(options: EndpointOptions, bootstrap: Option<Function>) -> Self {
-        Self { options, bootstrap }
+        Self { options, bootstrap, seen: None }
+    }
+
+    /// The environment variable of the bootstrap credential holds this where the program looks: it may have an
+    /// environment of its own.
+    pub fn seeing(self, value: SecretText) -> Self {
+        Self { seen: Some(value), ..self }
     }
 
     fn in_child(&self) -> Self {
         let bootstrap = self.bootstrap.as_ref().map(Function::in_child);
-        Self { options: self.options.clone(), bootstrap }
+        Self { options: self.options.clone(), bootstrap, seen: self.seen.clone() }
     }
 
     fn build(&self) -> Result<source::Endpoint, Error> {
@@ -146,6 +162,8 @@ impl Endpoint {
                 let function = function.clone();
                 async move { function.call().await.map(|text| text.to_core()) }
             });
+        } else if let Some(seen) = self.seen.as_ref().filter(|_| self.options.asks_environment()) {
+            endpoint = host::bootstrap_seen(endpoint, seen.to_core());
         }
         Ok(endpoint)
     }
@@ -203,6 +221,10 @@ impl EndpointOptions {
             endpoint = endpoint.no_bootstrap();
         }
         Ok(endpoint)
+    }
+
+    fn asks_environment(&self) -> bool {
+        self.bootstrap.is_none() && self.bootstrap_file.is_none() && !self.no_bootstrap
     }
 
     fn check_bootstrap(&self, function: bool) -> Result<(), Error> {

@@ -1,13 +1,19 @@
+import type { IncomingMessage } from 'node:http'
+import { Readable } from 'node:stream'
+
 import axios, {
   AxiosError, type AxiosAdapter, AxiosHeaders, type AxiosResponse, CanceledError, type InternalAxiosRequestConfig,
 } from 'axios'
 
 import { NOTHING, type Patch } from './attempt'
+import { isRepeatable } from './bodies'
+import { decoded } from './decoding'
 import { KeyswapError } from './errors'
 import {
   type AdapterOptions, type Answer, type Hop, Keyed, MOST_HOPS, Patience, type Prepared, refuseQuery,
   type Sender,
 } from './flow'
+import { ended, telling, type Transport } from './heads'
 import { isHere, unwrapped } from './here'
 import type { KeySwap } from './keys'
 import { bytesOf, rawOf } from './options'
@@ -35,7 +41,7 @@ const OLDEST = [1, 16, 1] as const
  *
  * Interceptors and transforms run once, around all sends. Redirects are followed here, hop by hop, and a hop
  * to an origin that is not allowed carries no credential. A body that is a stream is sent once: if its
- * credential is rejected, the API's response is returned. A request says `resend: false` to be sent once, and
+ * credential is rejected, the API's response is returned. A form of the package form-data is a stream if it holds one. A request says `resend: false` to be sent once, and
  * names the `scopes` without which it is not sent. Its
  * `timeout` is for all of it. Plain HTTP to this machine goes there directly, whatever proxy there is.
  */
@@ -45,7 +51,7 @@ export function keyswapAdapter(keys: KeySwap, options: AxiosOptions): AxiosAdapt
   const keyed = new Keyed(keys, options)
   const inner = axios.getAdapter(options.adapter ?? ['http', 'fetch'])
   return async (config) => {
-    const { maxRedirects = MOST_HOPS, validateStatus, data, timeout, cancelToken } = config
+    const { maxRedirects = MOST_HOPS, validateStatus, timeout, cancelToken } = config
     const { resend, scopes = [] } = config as { resend?: unknown; scopes?: readonly string[] }
     const resends = keyed.resends(resend)
     const patience = new Patience(
@@ -60,7 +66,8 @@ export function keyswapAdapter(keys: KeySwap, options: AxiosOptions): AxiosAdapt
       maxRedirects: 0,
       validateStatus: null,
     }
-    let canRepeat = isReplayable(data)
+    if (resends) plain = written(plain)
+    let canRepeat = isRepeatable(plain.data)
     let isAstray = false
     for (let hops = 0; ; hops += 1) {
       const hop = hopOf(plain, url, canRepeat && resends, scopes, patience)
@@ -68,21 +75,26 @@ export function keyswapAdapter(keys: KeySwap, options: AxiosOptions): AxiosAdapt
       isAstray ||= !keyed.lists(hop.origin)
       const prepared: Prepared | undefined = isAstray ? undefined : keyed.prepared(hop.origin)
       const sender = new Sending(inner, plain, url, patience)
-      const response = await keyed
+      const give = (error: unknown): never => {
+        throw shown(error, config, patience)
+      }
+      const got = await keyed
         .send(isAstray ? undefined : hop, prepared, sender, ({ headers }, name) => headers[name] !== undefined)
-        .catch((error: unknown) => {
-          throw shown(error, config, patience)
-        })
-      // The library's own object holds the request as it was sent.
-      response.request = { res: { responseUrl: url.href } }
-      const next = maxRedirects > 0 ? keyed.follow(hop, response.status, response.headers['location'], sender.carried) : undefined
-      if (next === undefined) return settle(response, config, validateStatus, sender.cause)
-      drained(response)
+        .catch(give)
+      const next = maxRedirects > 0 ? keyed.follow(hop, got.status, got.headers['location'], sender.carried) : undefined
+      if (next === undefined) {
+        const response = await got.whole.catch(give)
+        // The library's own object holds the request as it was sent.
+        response.request = { res: { responseUrl: url.href } }
+        return settle(response, config, validateStatus, sender.cause)
+      }
+      void sender.discard(got)
+      const request = { res: { responseUrl: url.href } }
       if (hops >= maxRedirects) {
-        throw new AxiosError('Maximum number of redirects exceeded', 'ERR_FR_TOO_MANY_REDIRECTS', config, response.request)
+        throw new AxiosError('Maximum number of redirects exceeded', 'ERR_FR_TOO_MANY_REDIRECTS', config, request)
       }
       if (!next.dropsBody && plain.data != null && !canRepeat) {
-        throw new AxiosError('A redirect of a body that can be sent only once', AxiosError.ERR_BAD_REQUEST, config, response.request)
+        throw new AxiosError('A redirect of a body that can be sent only once', AxiosError.ERR_BAD_REQUEST, config, request)
       }
       const headers = AxiosHeaders.from(plain.headers.toJSON())
       headers.delete([...next.drops])
@@ -125,8 +137,18 @@ function hopOf(plain: Config, url: URL, replayable: boolean, scopes: readonly st
   }
 }
 
+/** A response whose head is there. */
+interface Got {
+  readonly status: number
+  readonly headers: Readonly<Record<string, unknown>>
+  /** What axios makes of it once it has come. */
+  readonly whole: Promise<AxiosResponse>
+  /** Where Node told of the head first. */
+  readonly message?: IncomingMessage
+}
+
 /** How one hop is sent. */
-class Sending implements Sender<AxiosResponse> {
+class Sending implements Sender<Got> {
   readonly #inner: AxiosAdapter
   readonly #plain: Config
   readonly #url: URL
@@ -143,12 +165,22 @@ class Sending implements Sender<AxiosResponse> {
     this.#patience = patience
   }
 
-  send(patch: Patch): Promise<AxiosResponse> {
+  send(patch: Patch): Promise<Got> {
     this.carried = patch
-    return sent(this.#inner, patched(this.#plain, this.#url, patch.raw, this.#patience), patch.names)
+    const config = patched(this.#plain, this.#url, patch.raw, this.#patience)
+    return new Promise((resolve, reject) => {
+      if (config.httpVersion !== 2) {
+        config.transport = telling(config.transport as Transport | undefined, this.#patience.left, (message) => {
+          const { statusCode: status = 0, headers } = message
+          resolve({ status, headers, whole, message })
+        })
+      }
+      const whole = sent(this.#inner, config, patch.names)
+      whole.then((response) => resolve({ status: response.status, headers: response.headers, whole }), reject)
+    })
   }
 
-  answer({ status, headers }: AxiosResponse): Answer {
+  answer({ status, headers }: Got): Answer {
     const turns: string[] = []
     for (const [name, value] of Object.entries(headers)) {
       if (value != null) for (const each of [value].flat()) turns.push(name, String(each))
@@ -156,28 +188,26 @@ class Sending implements Sender<AxiosResponse> {
     return { status, headers: turns }
   }
 
-  async peek(response: AxiosResponse, limit: number): Promise<{ body: Uint8Array; response: AxiosResponse }> {
-    const { data } = response as { data: unknown }
-    let body: Buffer
-    if (typeof data === 'string') body = Buffer.from(data)
-    else if (data instanceof ArrayBuffer) body = Buffer.from(data)
-    else if (ArrayBuffer.isView(data)) body = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
-    // A stream cannot be looked at and passed on.
-    else body = Buffer.alloc(0)
-    return { body: body.subarray(0, limit), response }
+  async peek(got: Got, limit: number): Promise<{ body: Uint8Array; response: Got }> {
+    const response = await got.whole
+    const { data, headers } = response as { data: unknown; headers: Got['headers'] }
+    let first: Uint8Array | undefined
+    if (isStream(data)) [first, response.data] = await peeked(data, limit)
+    else first = await bytesOf(data)
+    // Axios takes the encoding off what it decoded.
+    const body = { parts: [first ?? Buffer.alloc(0)], isEnded: true, more: async () => undefined }
+    return { body: await decoded(String(headers['content-encoding'] ?? ''), body, limit), response: got }
   }
 
-  async discard(response: AxiosResponse): Promise<void> {
-    drained(response)
+  async discard(got: Got): Promise<void> {
+    await kept(got)
   }
 
-  async keep(response: AxiosResponse): Promise<AxiosResponse | undefined> {
-    if (!isStream(response.data)) return response
-    drained(response)
-    return undefined
+  async keep(got: Got): Promise<Got | undefined> {
+    return (await kept(got)) ? got : undefined
   }
 
-  blame(_: AxiosResponse, cause: KeyswapError): void {
+  blame(_: Got, cause: KeyswapError): void {
     this.cause = cause
   }
 }
@@ -239,14 +269,62 @@ function cleaned(error: unknown, config: Config): unknown {
   return error
 }
 
-/** A body that nobody will read. */
-function drained(response: AxiosResponse): void {
-  const { data } = response as { data: unknown }
-  if (isStream(data)) data.resume()
+/** Whether it came to its end soon, and can be returned later. Otherwise it is given up. */
+async function kept({ message, whole }: Got): Promise<boolean> {
+  if (message !== undefined && !(await ended(message))) return false
+  const response = await whole.catch(() => undefined)
+  if (response === undefined) return false
+  if (!isStream(response.data)) return true
+  // It was read, or else nobody will.
+  if (message === undefined) response.data.resume()
+  return false
 }
 
-function isStream(data: unknown): data is { resume(): void } {
+function isStream(data: unknown): data is Readable {
   return typeof data === 'object' && data !== null && 'resume' in data && typeof data.resume === 'function'
+}
+
+/** The first bytes of a stream, and the stream; another one in its place if that was all. */
+async function peeked(stream: Readable, limit: number): Promise<[Buffer, Readable]> {
+  const parts: Buffer[] = []
+  let size = 0
+  const end = await new Promise<{ error?: Error } | undefined>((resolve) => {
+    const look = (): void => {
+      for (let part: Buffer | null; size < limit && (part = stream.read() as Buffer | null) !== null; size += part.length) parts.push(part)
+      if (size >= limit) done(undefined)
+    }
+    const broken = (error?: Error): void => done(error === undefined ? {} : { error })
+    const done = (end: { error?: Error } | undefined): void => {
+      stream.off('readable', look).off('end', broken).off('error', broken).off('close', broken)
+      resolve(end)
+    }
+    stream.on('readable', look).on('end', broken).on('error', broken).on('close', broken)
+  })
+  const seen = Buffer.concat(parts)
+  if (end === undefined) {
+    stream.unshift(seen)
+    return [seen, stream]
+  }
+  const again = async function* (): AsyncGenerator<Buffer> {
+    yield seen
+    if (end.error !== undefined) throw end.error
+  }
+  return [seen, Readable.from(again(), { objectMode: false })]
+}
+
+/**
+ * The form of the package form-data, which `postForm` makes, is a stream that can be read once. One that holds only text
+ * and bytes is written out.
+ */
+function written(plain: Config): Config {
+  const form = plain.data as { _streams?: unknown; getBuffer?(): Buffer; getHeaders?(): Record<string, string> } | undefined
+  if (typeof form?.getBuffer !== 'function' || typeof form.getHeaders !== 'function') return plain
+  const parts = form._streams
+  const isHere = (part: unknown): boolean => typeof part === 'string' || typeof part === 'function' || Buffer.isBuffer(part)
+  if (!Array.isArray(parts) || !parts.every(isHere)) return plain
+  const headers = AxiosHeaders.from(plain.headers.toJSON())
+  headers.set(form.getHeaders())
+  return { ...plain, headers, data: form.getBuffer() }
 }
 
 /** What axios's own adapters do last, with the configuration that the program gave. */
@@ -263,8 +341,4 @@ function settle(
   const error = new AxiosError(what, code, config, response.request, response)
   if (cause !== undefined) error.cause = cause
   throw error
-}
-
-function isReplayable(data: unknown): boolean {
-  return data == null || typeof data === 'string' || data instanceof ArrayBuffer || ArrayBuffer.isView(data)
 }

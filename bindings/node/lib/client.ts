@@ -1,7 +1,9 @@
 import { inspect } from 'node:util'
+import { isAnyArrayBuffer } from 'node:util/types'
 
 import * as native from '../native'
 import { writtenFor } from './authorizer'
+import { isBytes, isRepeatable } from './bodies'
 import { fromNative, givenUpBy, KeyswapError, settled, told } from './errors'
 import type { ClientFields, KeyedOptions } from './generated/options'
 import { Credential, type KeySwap } from './keys'
@@ -9,7 +11,7 @@ import { asRecord, type HeaderInput, rawOf, seconds, written } from './options'
 import { type Classifier, judge, type SignFunction, signed } from './schemes'
 
 type BodyInput =
-  | string | Uint8Array | ArrayBuffer | URLSearchParams | Blob
+  | string | Uint8Array | ArrayBuffer | URLSearchParams | Blob | FormData
   | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array | string>
 
 export interface ClientOptions extends KeyedOptions, ClientFields {
@@ -77,12 +79,11 @@ export class Client {
       if (body != null) throw new TypeError('pass body or json, not both')
       body = JSON.stringify(json)
       if (!has('content-type')) headers.push('content-type', 'application/json')
-    } else if (body instanceof URLSearchParams) {
-      body = body.toString()
-      if (!has('content-type')) headers.push('content-type', 'application/x-www-form-urlencoded;charset=UTF-8')
-    } else if (body instanceof Blob) {
-      if (body.type !== '' && !has('content-type')) headers.push('content-type', body.type)
-      body = await body.arrayBuffer()
+    } else if (typeof body === 'object' && isRepeatable(body) && !isBytes(body)) {
+      const made = new Response(body as URLSearchParams | Blob | FormData)
+      const type = made.headers.get('content-type')
+      if (type !== null && !has('content-type')) headers.push('content-type', type)
+      body = await made.arrayBuffer()
     }
     const timeout = options.timeout === undefined ? this.#timeout : options.timeout
     const order: native.Order = {
@@ -274,11 +275,11 @@ function withQuery(url: string, query: RequestOptions['query']): string {
 
 function wholeOf(body: unknown): Uint8Array | null {
   if (typeof body === 'string') return Buffer.from(body)
-  if (body instanceof ArrayBuffer) return new Uint8Array(body)
-  if (body instanceof Uint8Array) return body
+  if (isAnyArrayBuffer(body)) return new Uint8Array(body)
+  if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength)
   if (body == null) return null
   if (typeof body === 'object' && Symbol.asyncIterator in body) return null
-  throw new TypeError('a body is bytes, text, a Blob, URLSearchParams, or a stream')
+  throw new TypeError('a body is bytes, text, a Blob, FormData, URLSearchParams, or a stream')
 }
 
 interface Pumped {

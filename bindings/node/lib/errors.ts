@@ -55,19 +55,24 @@ export async function settled<T>(work: Promise<unknown>): Promise<T> {
   return told(await work) as T
 }
 
+/** As `throwIfAborted`, which signals of other libraries may lack. */
+function thrownBy(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw signal.reason ?? new DOMException('This operation was aborted', 'AbortError')
+}
+
 /** Starts work of the core that a signal may give up. */
 export async function givenUpBy<T>(
   signal: AbortSignal | undefined,
   job: native.Job,
   start: (job: native.Job) => Promise<unknown>,
 ): Promise<T> {
-  signal?.throwIfAborted()
+  thrownBy(signal)
   const giveUp = (): void => job.abort()
   signal?.addEventListener('abort', giveUp, { once: true })
   try {
     return await settled<T>(start(job))
   } catch (error) {
-    signal?.throwIfAborted()
+    thrownBy(signal)
     throw error
   } finally {
     signal?.removeEventListener('abort', giveUp)

@@ -1,14 +1,15 @@
 import { NOTHING, type Patch } from './attempt'
+import { bodyOf, isRepeatable, kindOf, readWithin } from './bodies'
 import type { KeyswapError } from './errors'
 import { type AdapterOptions, type Answer, BRIEF, type Hop, Keyed, MOST_HOPS, Patience, type Prepared, refuseQuery, type Sender, SMALL } from './flow'
 import { unwrapped } from './here'
 import type { KeySwap } from './keys'
-import { bytesOf, rawOf } from './options'
+import { bytesOf } from './options'
 
 export interface FetchOptions extends AdapterOptions {
   /** What relative URLs are added to, and the first allowed origin. */
   baseURL?: string | URL
-  /** The function that sends: the global one, unless it is given. */
+  /** The function that sends: unless it is given, the global one of that time. */
   fetch?: typeof globalThis.fetch
   /** That of requests which name none. */
   timeout?: number
@@ -42,21 +43,21 @@ export type KeyedFetch = (
  * ```
  *
  * Redirects are followed hop by hop, and a hop to an origin that is not allowed carries no credential. A
- * body that is a stream, or that of a `Request`, is sent once: if its credential is rejected, the API's
- * response is returned.
+ * body that is a stream is sent once: if its credential is rejected, the API's response is returned. That of a
+ * `Request` can be sent again if it is there at once and not larger than 16 MiB.
  */
 export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFetch {
   refuseQuery(options.scheme, 'fetch')
   const base = options.baseURL === undefined ? undefined : new URL(options.baseURL)
   const keyed = new Keyed(keys, options, base === undefined ? [] : [base.origin])
-  const send = options.fetch ?? globalThis.fetch
+  const send: typeof globalThis.fetch = options.fetch ?? ((...sent) => globalThis.fetch(...sent))
   limitOf(options.timeout)
 
   return async function fetch(input, init) {
     let request: Request | undefined
     let url: URL
-    if (input instanceof Request) {
-      request = new Request(input, init)
+    if (isRequest(input)) {
+      request = new (input.constructor as typeof Request)(input, init)
       url = new URL(request.url)
     } else {
       const isPath = base !== undefined && typeof input === 'string' && input.startsWith('/')
@@ -65,8 +66,7 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
     const redirect = request?.redirect ?? init?.redirect ?? 'follow'
     const patience = new Patience(limitOf(init?.timeout ?? options.timeout), request?.signal ?? init?.signal ?? undefined)
     const { signal } = patience
-    const body = request === undefined ? init?.body : request.body
-    const replayable = body == null || isReplayable(body)
+    const body = request === undefined ? init?.body : request.body && (await bodyOf(request.body, BRIEF))
     const resends = keyed.resends(init?.resend)
     const scopes = init?.scopes ?? []
     let method = request?.method ?? init?.method ?? 'GET'
@@ -74,9 +74,9 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
     let plain: RequestInit =
       request === undefined
         ? { ...init, redirect: 'manual' }
-        : { ...partsOf(request), redirect: 'manual', ...(body != null && { duplex: 'half' }) }
+        : { ...partsOf(request), redirect: 'manual', ...(body != null && { body: body as BodyInit, duplex: 'half' }) }
     if (signal !== undefined) plain.signal = signal
-    let canRepeat = replayable
+    let canRepeat = isRepeatable(body)
     let isAstray = false
     for (let hops = 0; ; hops += 1) {
       const hop: Hop = {
@@ -85,7 +85,7 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
           return patience.left
         },
         sets: (name) => plain.headers != null && setsHeader(plain.headers, name),
-        unsigned: async () => ({ headers: rawOf(new Headers(plain.headers)), body: await bytesOf(plain.body) }),
+        unsigned: async () => ({ headers: plain.headers == null ? [] : pairsOf(plain.headers).flat(), body: await bytesOf(plain.body) }),
       }
       // Behind a hop that must not carry a credential, none does.
       isAstray ||= !keyed.lists(url.origin)
@@ -105,9 +105,7 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
       if (!next.dropsBody && plain.body != null && !canRepeat) {
         throw new TypeError('a redirect of a body that can be sent only once')
       }
-      const headers = new Headers(plain.headers)
-      for (const name of next.drops) headers.delete(name)
-      plain = { ...plain, method: next.method, headers }
+      plain = patched({ ...plain, method: next.method }, [], next.drops)
       if (next.dropsBody) delete plain.body
       canRepeat ||= next.dropsBody
       method = next.method
@@ -149,25 +147,49 @@ function limitOf(timeout: number | undefined): number | undefined {
   throw new RangeError('timeout is a number of milliseconds, more than zero')
 }
 
-function setsHeader(headers: NonNullable<RequestInit['headers']>, name: string): boolean {
-  if (headers instanceof Headers) return headers.has(name)
-  const names = Symbol.iterator in headers ? [...headers].map((pair) => pair[0]!) : Object.keys(headers)
-  return names.some((own) => own.toLowerCase() === name)
+function isRequest(input: string | URL | Request): input is Request {
+  return typeof input === 'object' && kindOf(input) === 'Request'
 }
 
-/** With the credential. Making `Headers` costs more than all else here, so it is left to a caller who has some. */
-function patched(plain: RequestInit, turns: readonly string[]): RequestInit {
+type HeadersInput = NonNullable<RequestInit['headers']>
+
+function isHeaders(headers: HeadersInput): headers is Headers {
+  return kindOf(headers) === 'Headers'
+}
+
+function setsHeader(headers: HeadersInput, name: string): boolean {
+  if (isHeaders(headers)) return headers.has(name)
+  return pairsOf(headers).some((pair) => pair[0].toLowerCase() === name)
+}
+
+function pairsOf(headers: HeadersInput): [string, string][] {
+  const pairs = Symbol.iterator in headers ? [...(headers as Iterable<string[]>)] : Object.entries(headers)
+  return pairs.map(([name, value]) => [String(name), String(value)])
+}
+
+/**
+ * With the credential, and without what is dropped. Names keep their case, so headers stay what they are: `Headers`, of
+ * whatever make, pairs, or a record. Making `Headers` costs more than all else here, so it is left to a caller who has some.
+ */
+function patched(plain: RequestInit, turns: readonly string[], drops: readonly string[] = []): RequestInit {
   const { headers } = plain
-  if (headers !== undefined && (Array.isArray(headers) || Symbol.iterator in headers)) {
-    const made = new Headers(headers)
+  if (headers != null && isHeaders(headers)) {
+    const made = new (headers.constructor as typeof Headers)(headers)
+    for (const name of drops) made.delete(name)
     for (let at = 0; at + 1 < turns.length; at += 2) made.set(turns[at]!, turns[at + 1]!)
     return { ...plain, headers: made }
   }
-  const record: Record<string, string> = {}
-  for (const name of Object.keys(headers ?? {})) {
-    const isSet = turns.some((turn, at) => at % 2 === 0 && turn === name.toLowerCase())
-    if (!isSet) record[name] = headers![name]!
+  const isGone = (name: string): boolean => {
+    const own = name.toLowerCase()
+    return drops.includes(own) || turns.some((turn, at) => at % 2 === 0 && turn.toLowerCase() === own)
   }
+  if (headers != null && Symbol.iterator in headers) {
+    const pairs = pairsOf(headers).filter(([name]) => !isGone(name))
+    for (let at = 0; at + 1 < turns.length; at += 2) pairs.push([turns[at]!, turns[at + 1]!])
+    return { ...plain, headers: pairs }
+  }
+  const record: Record<string, string> = {}
+  for (const name of Object.keys(headers ?? {})) if (!isGone(name)) record[name] = headers![name]!
   for (let at = 0; at + 1 < turns.length; at += 2) record[turns[at]!] = turns[at + 1]!
   return { ...plain, headers: record }
 }
@@ -199,43 +221,32 @@ async function peek(
   return { body: Buffer.concat(parts).subarray(0, limit), response }
 }
 
-/** Gives up a response. A small one is read to its end, so that its connection can be used again. */
+/**
+ * Gives up a response. A small one is read to its end, so that its connection can be used again: if that does not come
+ * soon, its connection is dropped.
+ */
 async function drained(response: Response): Promise<void> {
-  const length = Number(response.headers.get('content-length') ?? Infinity)
+  await readSmall(response)
+}
+
+/** Whether the body is small, and came to its end soon. Otherwise it is given up. */
+async function readSmall({ body, headers }: Response): Promise<boolean> {
+  if (body === null || typeof body?.getReader !== 'function') return true
   try {
-    if (length <= SMALL) await response.arrayBuffer()
-    else await response.body?.cancel()
+    const reader = body.getReader()
+    const isSmall = Number(headers.get('content-length') ?? 0) <= SMALL
+    if (isSmall && (await readWithin(reader, SMALL, BRIEF)).isWhole) return true
+    void reader.cancel().catch(() => undefined)
   } catch {
     // It broke off: there is nothing left of it.
   }
+  return false
 }
 
 /** A copy that has the whole body, if it is small and there soon. */
 async function keep(response: Response): Promise<Response | undefined> {
   const copy = response.clone()
-  const reader = response.body?.getReader()
-  if (reader === undefined) return copy
-  let size = 0
-  let isLate = false
-  let isWhole = false
-  const over = setTimeout(() => {
-    isLate = true
-    void reader.cancel().catch(() => undefined)
-  }, BRIEF)
-  try {
-    while (size <= SMALL && !isWhole) {
-      const { done, value } = await reader.read()
-      isWhole = done && !isLate
-      if (done) break
-      size += value.length
-    }
-  } catch {
-    // It broke off.
-  } finally {
-    clearTimeout(over)
-  }
-  if (isWhole && size <= SMALL) return copy
-  void reader.cancel().catch(() => undefined)
+  if (await readSmall(response)) return copy
   void copy.body?.cancel().catch(() => undefined)
   return undefined
 }
@@ -245,21 +256,10 @@ function joined(base: URL, path: string): URL {
   return path.startsWith('//') ? new URL(path, base) : new URL(base.pathname.replace(/\/$/, '') + path, base)
 }
 
-function isReplayable(body: unknown): boolean {
-  return (
-    typeof body === 'string' ||
-    body instanceof ArrayBuffer ||
-    ArrayBuffer.isView(body) ||
-    body instanceof URLSearchParams ||
-    body instanceof Blob ||
-    body instanceof FormData
-  )
-}
-
 function partsOf(request: Request): RequestInit {
-  const { method, headers, body, signal, credentials, cache, integrity, keepalive, mode, referrerPolicy } = request
+  const { method, headers, signal, credentials, cache, integrity, keepalive, mode, referrerPolicy } = request
   return {
-    method, headers, body, signal, credentials, cache, integrity, keepalive, referrerPolicy,
+    method, headers, signal, credentials, cache, integrity, keepalive, referrerPolicy,
     ...(mode !== 'navigate' && { mode }),
   }
 }

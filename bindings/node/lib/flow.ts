@@ -237,7 +237,7 @@ export class Patience {
   /** The limit is in milliseconds, from now on. */
   constructor(limit: number | undefined, ...others: (AbortSignal | undefined)[]) {
     this.#until = limit === undefined ? undefined : performance.now() + limit
-    this.#others = others.filter((other) => other !== undefined)
+    this.#others = others.filter((other) => other != null)
   }
 
   /** Milliseconds, and at least one: to most libraries none means no limit. */
@@ -248,13 +248,23 @@ export class Patience {
   get signal(): AbortSignal | undefined {
     if (this.#until === undefined && this.#others.length < 2) return this.#others[0]
     if (this.#until !== undefined) this.#limit ??= AbortSignal.timeout(this.left!)
-    return AbortSignal.any([...this.#others, ...(this.#limit === undefined ? [] : [this.#limit])])
+    return AbortSignal.any([...this.#others.map(ofHere), ...(this.#limit === undefined ? [] : [this.#limit])])
   }
 
   /** Whether this is the error of a wait that the limit ended. */
   ended(error: unknown): boolean {
     return this.#limit?.aborted === true && error === this.#limit.reason
   }
+}
+
+/** One of another realm, or of a library, as those of this one are. */
+function ofHere(signal: AbortSignal): AbortSignal {
+  if (signal instanceof AbortSignal) return signal
+  const over = new AbortController()
+  const giveUp = (): void => over.abort((signal as AbortSignal).reason)
+  if ((signal as AbortSignal).aborted) giveUp()
+  else (signal as AbortSignal).addEventListener('abort', giveUp, { once: true })
+  return over.signal
 }
 
 /** The hop that a redirect asks for. */

@@ -4,6 +4,7 @@
  */
 import type { Dispatcher } from 'undici'
 
+import { decoded } from './decoding'
 import { type Answer, BRIEF, SMALL } from './flow'
 
 export type Handler = Dispatcher.DispatchHandler
@@ -24,6 +25,8 @@ export class Held implements Answer {
   #size = 0
   #end: { trailers: Head } | { error: Error } | undefined
   #grown: (() => void) | undefined
+  #over: NodeJS.Timeout | undefined
+  #isSlow = false
 
   constructor(controller: Controller, status: number, fields: Head, message: string | undefined) {
     this.controller = controller
@@ -47,7 +50,11 @@ export class Held implements Answer {
   }
 
   data(part: Buffer): void {
-    if (this.#state === 'discarded') return
+    if (this.#state === 'discarded') {
+      this.#size += part.length
+      if (this.#size > SMALL) this.#drop()
+      return
+    }
     if (this.#state === 'forwarded') {
       this.#user?.onResponseData?.(this.controller, part)
       return
@@ -59,21 +66,33 @@ export class Held implements Answer {
 
   ended(end: { trailers: Head } | { error: Error }): void {
     this.#end = end
+    clearTimeout(this.#over)
     this.#grown?.()
     if (this.#state === 'forwarded') this.#finish()
     // One that only broke off is no reason not to send again.
     else if (this.#state === 'waiting' && 'error' in end && this.controller.aborted) this.broken?.(end.error)
   }
 
-  /** The first bytes of the body. They are kept. */
+  /** The first bytes of the body, decoded. It is kept as it came. */
   async peek(limit: number): Promise<Buffer> {
-    while (this.#size < limit && this.#end === undefined) {
-      const grown = new Promise<void>((resolve) => (this.#grown = resolve))
-      this.controller.resume()
-      await grown
+    const held = this
+    const body = {
+      parts: this.#parts,
+      get isEnded() {
+        return held.#end !== undefined
+      },
+      more: async (also: (wake: () => void) => void): Promise<void> => {
+        const grown = new Promise<void>((resolve) => {
+          this.#grown = resolve
+          also(resolve)
+        })
+        this.controller.resume()
+        await grown
+      },
     }
+    const seen = await decoded([this.fields['content-encoding'] ?? []].flat().join(), body, limit)
     if (this.#end === undefined) this.controller.pause()
-    return Buffer.concat(this.#parts).subarray(0, limit)
+    return seen
   }
 
   /** Reads all of it, so that its connection is free. False if it is large, breaks off, or takes its time. */
@@ -89,21 +108,34 @@ export class Held implements Answer {
       await grown
     }
     clearTimeout(over)
-    if (this.#end === undefined || 'error' in this.#end || this.#size > SMALL) return false
-    this.controller = OVER
+    if (this.#end === undefined || 'error' in this.#end || this.#size > SMALL) {
+      this.#isSlow = true
+      return false
+    }
+    const { rawHeaders, rawTrailers } = this.controller as Raw
+    this.controller = { ...OVER, rawHeaders, rawTrailers } as Controller
     return true
   }
 
-  /** Gives it up. A small one is read to its end, so that its connection can be used again. */
+  /**
+   * Gives it up. A small one is read to its end, so that its connection can be used again: if that does not come soon,
+   * its connection is dropped.
+   */
   discard(): void {
     this.#state = 'discarded'
     this.#parts = []
     if (this.#end !== undefined) return
-    if (Number(this.fields['content-length'] ?? Infinity) > SMALL) {
-      this.controller.abort(new Error('another response was taken'))
-    } else {
-      this.controller.resume()
+    if (this.#isSlow || this.#size > SMALL || Number(this.fields['content-length'] ?? 0) > SMALL) {
+      this.#drop()
+      return
     }
+    this.#over = setTimeout(() => this.#drop(), BRIEF)
+    this.controller.resume()
+  }
+
+  #drop(): void {
+    clearTimeout(this.#over)
+    if (this.#end === undefined) this.controller.abort(new Error('another response was taken'))
   }
 
   /** It is the one: the user gets it, from its head on. */
@@ -124,6 +156,12 @@ export class Held implements Answer {
     if ('error' in end) this.#user?.onResponseError?.(this.controller, end.error)
     else this.#user?.onResponseEnd?.(this.controller, end.trailers)
   }
+}
+
+/** What undici 8 shows besides. */
+interface Raw {
+  readonly rawHeaders?: unknown
+  readonly rawTrailers?: unknown
 }
 
 /** Of a response that has come to its end. */

@@ -14,7 +14,7 @@ import { KeyswapError } from './errors'
 
 interface Watched {
   readonly port: number
-  /** How the lines of the headers begin that hold a credential. */
+  /** How the lines of the headers begin that hold a credential, in lower case. */
   readonly lines: string[]
 }
 
@@ -35,7 +35,7 @@ export function keepHere(origin: string, turns: readonly string[]): void {
   const { port, lines } = watched.get(origin) ?? { port: Number(new URL(origin).port || 80), lines: [] }
   watched.set(origin, { port, lines })
   for (let at = 0; at < turns.length; at += 2) {
-    const line = `\r\n${turns[at]}: `
+    const line = `\r\n${turns[at]!.toLowerCase()}: `
     if (!lines.includes(line)) lines.push(line)
   }
 }
@@ -56,7 +56,8 @@ function look({ request, headers, socket }: Sent): void {
   // Without an address it is a socket of the file system, or closed.
   if (remoteAddress === undefined) return
   if (remotePort === found.port && /^(::1$|(::ffff:)?127\.)/.test(remoteAddress)) return
-  if (!found.lines.some((line) => headers.includes(line))) return
+  const written = headers.toLowerCase()
+  if (!found.lines.some((line) => written.includes(line))) return
   const what =
     `${origin} is plain http on this machine, but would have been reached through a proxy or on another machine: ` +
     'nothing was sent; use a dispatcher that goes there directly, or name the host in NO_PROXY'
@@ -69,10 +70,15 @@ function originOf(origin: string | URL | undefined): string | undefined {
   return URL.canParse(origin) ? new URL(origin).origin : undefined
 }
 
+/** One of another realm, too. */
+function isError(value: unknown): value is Error {
+  return typeof value === 'object' && value !== null && 'message' in value
+}
+
 /** The error of this library that another one has wrapped, if there is one. */
 export function unwrapped(error: unknown): unknown {
   let inner = error
-  for (let depth = 0; depth < 4 && inner instanceof Error; depth += 1) {
+  for (let depth = 0; depth < 4 && isError(inner); depth += 1) {
     if (inner instanceof KeyswapError) return inner
     inner = inner.cause
   }

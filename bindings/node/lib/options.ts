@@ -2,6 +2,9 @@
  * How options and records of the core are written here: names in camel case there are names with underscores, and
  * milliseconds are seconds.
  */
+import { isAnyArrayBuffer } from 'node:util/types'
+
+import { kindOf } from './bodies'
 
 /** Options as the core reads them, without what is undefined; those of `durations` become seconds. */
 export function written(options: object, durations: (name: string) => boolean = () => false): Record<string, unknown> {
@@ -42,9 +45,14 @@ export function rawOf(headers: HeaderInput | undefined): string[] {
   return pairs.flatMap(([name, value]) => [String(name), String(value)])
 }
 
-/** The names among raw headers. */
+/** The names among raw headers, in lower case. */
 export function namesOf(raw: readonly string[]): string[] {
-  return raw.filter((_, at) => at % 2 === 0)
+  return raw.filter((_, at) => at % 2 === 0).map((name) => name.toLowerCase())
+}
+
+/** Raw headers whose names are written as the program writes them: the core has them in lower case. */
+export function spelled(raw: readonly string[], names: readonly string[]): readonly string[] {
+  return raw.map((turn, at) => (at % 2 === 0 ? (names.find((name) => name.toLowerCase() === turn) ?? turn) : turn))
 }
 
 /** Raw headers as an object with names in lower case; those that stand several times are joined. */
@@ -60,9 +68,11 @@ export function asRecord(raw: readonly string[]): Record<string, string> {
 
 /** The bytes of a body; undefined if there is none, or they are not known ahead. */
 export async function bytesOf(body: unknown): Promise<Uint8Array | undefined> {
-  if (typeof body === 'string' || body instanceof URLSearchParams) return Buffer.from(String(body))
-  if (body instanceof ArrayBuffer) return new Uint8Array(body)
+  if (typeof body === 'string') return Buffer.from(body)
+  if (isAnyArrayBuffer(body)) return new Uint8Array(body)
   if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength)
-  if (body instanceof Blob) return new Uint8Array(await body.arrayBuffer())
+  const kind = kindOf(body)
+  if (kind === 'URLSearchParams') return Buffer.from(String(body))
+  if (kind === 'Blob' || kind === 'File') return new Uint8Array(await (body as Blob).arrayBuffer())
   return undefined
 }

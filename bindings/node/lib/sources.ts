@@ -88,8 +88,18 @@ export function endpoint(url: string | URL, options: EndpointOptions = {}): Sour
   const asked = typeof bootstrap === 'function' ? answering(bootstrap, asText) : undefined
   const others = regions.map((region) => (region instanceof Source ? region : endpoint(region, options_of(options))))
   const shown = URL.canParse(spec.url) ? new URL(spec.url).host : 'endpoint'
-  const first = told(native.NativeSource.endpoint(json, asked ?? null))
+  const first = told(native.NativeSource.endpoint(json, asked ?? null, seen('KEYSWAP_BOOTSTRAP')))
   return new Source(shown, others.reduce((made, other) => told(made.or(other.native)), first))
+}
+
+/** What this program sees of its environment: a worker, a test or another runtime may have one that is not the process's. */
+function seen(variable: string): string | null {
+  try {
+    return process.env[variable] ?? ''
+  } catch {
+    // It may not look: Deno asks for a permission.
+    return null
+  }
 }
 
 /** A region that is given by its URL alone is like the first one. */
@@ -104,7 +114,7 @@ export function file(path: string): Source {
 
 /** A key in an environment variable, for development. It never rotates. */
 export function env(variable: string, options: { id?: string } = {}): Source {
-  return new Source(variable, told(native.NativeSource.env(JSON.stringify({ variable, ...options }))))
+  return new Source(variable, told(native.NativeSource.env(JSON.stringify({ variable, ...options }), seen(variable))))
 }
 
 /** @internal */

@@ -1,6 +1,8 @@
 import { DecoratorHandler, type Dispatcher, errors } from 'undici'
 
 import type { Patch } from './attempt'
+import { isRepeatable, KEPT, Recorded } from './bodies'
+import { invalid } from './errors'
 import { type AdapterOptions, type Answer, type Hop, Keyed, Patience, refuseQuery, type Sender } from './flow'
 import { type Controller, fieldsOf, type Handler, type Head, Held, isNamed, OlderController } from './held'
 import { unwrapped } from './here'
@@ -11,7 +13,7 @@ type Dispatch = Dispatcher['dispatch']
 type Options = Dispatcher.DispatchOptions & { resend?: boolean; scopes?: readonly string[] }
 
 /**
- * An interceptor for undici 7 or newer whose requests live through rotations.
+ * An interceptor for undici 7 and 8 whose requests live through rotations.
  *
  * ```ts
  * const agent = new Agent().compose(
@@ -34,13 +36,14 @@ export function keyswapInterceptor(
   const keyed = new Keyed(keys, options)
   // Behind a hop that must not carry a credential, none does: an interceptor that follows has one handler for all.
   const astray = new WeakSet<Handler>()
-  return (dispatch) => (opts, handler) => {
-    const origin = originOf(opts.origin)
-    if (origin === undefined) return dispatch(opts, handler)
+  return (dispatch) => (given, handler) => {
+    const origin = originOf(given.origin)
+    if (origin === undefined) return dispatch(given, handler)
     if (!keyed.lists(origin) || astray.has(handler)) {
       astray.add(handler)
-      return dispatch(opts, handler)
+      return dispatch(given, handler)
     }
+    const opts = keyed.resends((given as Options).resend) ? recorded(given) : given
     const hop = hopOf(keyed, opts, origin)
     const prepared = hop.scopes.length > 0 ? undefined : keyed.prepared(origin)
     if (prepared !== undefined) {
@@ -77,7 +80,8 @@ class Watching implements Handler {
   }
 
   onRequestStart(controller: Controller, context: unknown): void {
-    this.user.onRequestStart?.(controller, context)
+    if (hasStrayed(context)) controller.abort(strayed())
+    else this.user.onRequestStart?.(controller, context)
   }
 
   onRequestUpgrade(...args: Parameters<NonNullable<Handler['onRequestUpgrade']>>): void {
@@ -110,7 +114,7 @@ class Watching implements Handler {
 }
 
 /**
- * The same for a handler of the older kind, which those of undici 7 are: translating each head of a response
+ * The same for a handler of the older kind, which those of undici 7 are and 8 has none of: translating each head of a response
  * into the newer kind and back would cost more than all else that is done here.
  */
 class WatchingOlder implements Older {
@@ -129,7 +133,8 @@ class WatchingOlder implements Older {
   onConnect(abort: (reason?: Error) => void, context?: unknown): void {
     const controller = new OlderController(abort)
     this.#controller = controller
-    this.#user.onConnect((reason) => controller.abort(reason), context)
+    if (hasStrayed(context)) abort(strayed())
+    else this.#user.onConnect((reason) => controller.abort(reason), context)
   }
 
   onResponseStarted(): void {
@@ -177,6 +182,19 @@ interface Older {
   onData(part: Buffer): boolean
   onComplete(raw: Buffer[] | null): void
   onError(error: Error): void
+}
+
+/** Whether what is further inside has followed a redirect, with the credential. Nothing of that hop is written yet. */
+function hasStrayed(context: unknown): boolean {
+  const { history } = (context ?? {}) as { history?: unknown }
+  return Array.isArray(history) && history.length > 0
+}
+
+function strayed(): Error {
+  return invalid(
+    'an interceptor inside of that of keyswap follows redirects, and would take the key along: compose it after ' +
+      'keyswapInterceptor, so that it is outside',
+  )
 }
 
 /** One request that an attempt drives. */
@@ -252,7 +270,8 @@ class Course implements Sender<Held> {
       this.#dispatch(patched(this.#opts, raw), {
         onRequestStart: (controller, context) => {
           this.#controller = controller
-          user.onRequestStart?.(controller, context)
+          if (hasStrayed(context)) controller.abort(strayed())
+          else user.onRequestStart?.(controller, context)
         },
         onRequestUpgrade: (controller, status, fields, socket) => {
           user.onRequestUpgrade?.(controller, status, fields, socket)
@@ -306,8 +325,7 @@ function modern(handler: Handler): Handler {
 
 function hopOf(keyed: Keyed, opts: Options, origin: string): Hop {
   const { method, path, body, headers } = opts
-  const canRepeat =
-    body == null || typeof body === 'string' || body instanceof ArrayBuffer || ArrayBuffer.isView(body)
+  const canRepeat = isRepeatable(body) || Array.isArray(body) || body instanceof Recorded
   return {
     method: method.toUpperCase(),
     url: `${origin}${path}`,
@@ -319,8 +337,22 @@ function hopOf(keyed: Keyed, opts: Options, origin: string): Hop {
   }
 }
 
+/**
+ * The body that fetch hands on is an iterator, whatever it was made of. If its length is known and not large, what is
+ * sent of it is kept.
+ */
+function recorded(opts: Options): Options {
+  const { body, headers } = opts as { body: unknown; headers?: Options['headers'] }
+  if (typeof body !== 'object' || body === null || headers == null) return opts
+  if (!(Symbol.asyncIterator in body) || 'pipe' in body || 'pipeTo' in body) return opts
+  const turns = rawIn(headers)
+  const at = turns.findIndex((turn, at) => at % 2 === 0 && turn.toLowerCase() === 'content-length')
+  if (at === -1 || !(Number(turns[at + 1]) <= KEPT)) return opts
+  return { ...opts, body: new Recorded(body as AsyncIterable<Uint8Array>) as unknown as NonNullable<Options['body']> }
+}
+
 function rawIn(headers: NonNullable<Options['headers']>): string[] {
-  if (isFlat(headers)) return headers
+  if (isFlat(headers)) return headers.map(String)
   const pairs = Symbol.iterator in headers ? [...(headers as Iterable<[string, unknown]>)] : Object.entries(headers)
   return pairs.flatMap(([name, value]) => [value ?? []].flat().flatMap((each) => [name, String(each)]))
 }
@@ -355,7 +387,8 @@ function patched(opts: Options, turns: readonly string[]): Options & { maxRedire
   if (turns.length === 0) return opts
   const patched = { ...opts, maxRedirections: 0 as const }
   const { headers } = opts
-  const isSet = (name: string): boolean => turns.some((turn, at) => at % 2 === 0 && turn === name.toLowerCase())
+  const isSet = (name: string): boolean =>
+    turns.some((turn, at) => at % 2 === 0 && turn.toLowerCase() === name.toLowerCase())
   if (headers == null) return { ...patched, headers: turns as string[] }
   if (isFlat(headers)) {
     const kept: string[] = []

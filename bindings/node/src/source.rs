@@ -17,16 +17,24 @@ pub struct NativeSource(pub(crate) Source);
 
 #[napi]
 impl NativeSource {
-    /// A rotation endpoint; `bootstrap` is a function that returns its credential.
+    /// A rotation endpoint; `bootstrap` is a function that returns its credential, and `seen` what the program sees in
+    /// the environment variable of that.
     #[napi]
     pub fn endpoint(
         options: String,
         bootstrap: Option<JsFunction<'_, Answer, ()>>,
+        seen: Option<String>,
     ) -> Result<Either<NativeSource, Thrown>> {
         let bootstrap = bootstrap.as_ref().map(function).transpose()?;
         // It holds the bootstrap credential, and is wiped.
         let options = SecretText::from(options);
-        let endpoint = from_json(options.reveal()).map(|options| Endpoint::new(options, bootstrap));
+        let endpoint = from_json(options.reveal()).map(|options| {
+            let endpoint = Endpoint::new(options, bootstrap);
+            match seen {
+                Some(seen) => endpoint.seeing(seen.into()),
+                None => endpoint,
+            }
+        });
         Ok(told(endpoint.and_then(Source::endpoint).map(Self)))
     }
 
@@ -42,10 +50,13 @@ impl NativeSource {
         told(from_json(&options).map(Source::file).map(Self))
     }
 
-    /// A variable of the environment.
+    /// A variable of the environment, and what the program sees there.
     #[napi]
-    pub fn env(options: String) -> Either<NativeSource, Thrown> {
-        told(from_json(&options).map(Source::env).map(Self))
+    pub fn env(options: String, seen: Option<String>) -> Either<NativeSource, Thrown> {
+        told(from_json(&options).map(|options| match seen {
+            Some(seen) => Self(Source::env_seen(options, seen.into())),
+            None => Self(Source::env(options)),
+        }))
     }
 
     /// The program's own function.

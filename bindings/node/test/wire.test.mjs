@@ -13,7 +13,7 @@ import axios from 'axios'
 import { bearer, createFetch, file as fileSource, KeySwap } from 'keyswap'
 import { keyswapAdapter } from 'keyswap/axios'
 import { keyswapInterceptor } from 'keyswap/undici'
-import { Agent, EnvHttpProxyAgent, fetch as undiciFetch, interceptors, ProxyAgent, request, RetryAgent } from 'undici'
+import { Agent, EnvHttpProxyAgent, fetch as undiciFetch, interceptors, ProxyAgent, RedirectHandler, request, RetryAgent } from 'undici'
 
 import { echo, told, WAYS } from './ways.mjs'
 import { FAST, KEY, once, program } from './world.mjs'
@@ -154,6 +154,29 @@ test('undici: an interceptor that follows redirects further inside is told not t
   const { statusCode, body } = await request(url, { dispatcher })
   await body.dump()
   assert.deepEqual([statusCode, away], [302, []])
+})
+
+test('undici: one that follows them further inside all the same is stopped before it writes', async (t) => {
+  const away = []
+  const elsewhere = await echo(t, (seen, response) => {
+    away.push(seen)
+    told(seen, response)
+  })
+  const url = await echo(t, (_, response) => response.writeHead(302, { location: elsewhere }).end())
+  const keyed = keyswapInterceptor(await keysOf(t), { allowedOrigins: [url], scheme: KEY })
+  const follows = (dispatch) => (opts, handler) => dispatch(opts, new RedirectHandler(dispatch, 5, opts, handler))
+  const strayed = { code: 'invalid_config', message: /follows redirects/ }
+  const inside = new Agent().compose(follows, keyed)
+  await assert.rejects(request(url, { dispatcher: inside }), strayed)
+  await assert.rejects(undiciFetch(url, { dispatcher: inside, redirect: 'manual' }), (error) => {
+    return error.cause?.code === 'invalid_config'
+  })
+  // Where an attempt has begun, too.
+  const keys = new KeySwap(() => ({ current: { id: 'k1', key: SECRET } }))
+  t.after(() => keys.close())
+  const early = new Agent().compose(follows, keyswapInterceptor(keys, { allowedOrigins: [url], scheme: KEY }))
+  await assert.rejects(request(url, { dispatcher: early }), strayed)
+  assert.deepEqual(away, [])
 })
 
 test('axios: nothing that it returns, throws or streams holds a key', async (t) => {

@@ -28,7 +28,8 @@ pub(super) struct Bootstrap {
 
 #[derive(Clone)]
 enum Place {
-    Environment,
+    /// With what the host's program sees there, if that is something else than this process does.
+    Environment(Option<Secret>),
     Fixed(Secret),
     File(PathBuf, Reader),
     Callback(Callback),
@@ -39,7 +40,15 @@ type Callback = Arc<dyn Fn() -> BoxFuture<'static, Result<Secret, Error>> + Send
 
 impl Bootstrap {
     pub(super) fn environment() -> Self {
-        Self::from(Place::Environment)
+        Self::from(Place::Environment(None))
+    }
+
+    /// The same as the host's program sees it: a worker, or a test, may have an environment of its own.
+    #[cfg(feature = "host")]
+    pub(super) fn environment_seen(value: Secret) -> Self {
+        let own = std::env::var(VARIABLE).map(Zeroizing::new).unwrap_or_default();
+        // What is the same now is read when it is needed: it may have changed by then.
+        Self::from(Place::Environment((own.as_str() != value.reveal()).then_some(value)))
     }
 
     pub(super) fn fixed(secret: Secret) -> Self {
@@ -93,7 +102,7 @@ impl Bootstrap {
     /// What a person can do about a credential that is missing or rejected.
     pub(super) fn advice(&self) -> String {
         match &self.from {
-            Place::Environment => format!("set {VARIABLE} or the option `bootstrap`"),
+            Place::Environment(_) => format!("set {VARIABLE} or the option `bootstrap`"),
             Place::Fixed(_) => "pass another one as the option `bootstrap`".into(),
             Place::File(path, _) => format!("put the right one into {}", path.display()),
             Place::Callback(_) => "have the function that returns it return another one".into(),
@@ -107,8 +116,11 @@ impl Bootstrap {
         let raw = match &self.from {
             Place::Nowhere => return Ok(None),
             Place::Fixed(secret) => secret.clone(),
-            Place::Environment => {
-                let value = std::env::var(VARIABLE).map(Zeroizing::new).unwrap_or_default();
+            Place::Environment(seen) => {
+                let value = match seen {
+                    Some(seen) => Zeroizing::new(seen.reveal().to_owned()),
+                    None => std::env::var(VARIABLE).map(Zeroizing::new).unwrap_or_default(),
+                };
                 if !value.trim().is_empty() {
                     claim_environment(&ENVIRONMENT_SERVES, origin)?;
                 }
@@ -142,7 +154,7 @@ impl Bootstrap {
 impl fmt::Debug for Bootstrap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.from {
-            Place::Environment => f.write_str(VARIABLE),
+            Place::Environment(_) => f.write_str(VARIABLE),
             Place::Fixed(_) => f.write_str("given"),
             Place::File(path, _) => write!(f, "file {}", path.display()),
             Place::Callback(_) => f.write_str("callback"),

@@ -27,17 +27,26 @@ use crate::{
 pub struct Env {
     variable: Box<str>,
     id: Option<Box<str>>,
+    /// What the host's program sees there, if that is something else than this process does.
+    seen: Option<Secret>,
 }
 
 impl Env {
     /// The key in this environment variable.
     pub fn new(variable: &str) -> Self {
-        Self { variable: variable.into(), id: None }
+        Self { variable: variable.into(), id: None, seen: None }
     }
 
     /// Calls the credential this in events and errors. Without it, it has the name of the variable.
     pub fn id(self, id: &str) -> Self {
         Self { id: Some(id.into()), ..self }
+    }
+
+    /// As the host's program sees it: a worker, or a test, may have an environment of its own.
+    #[cfg(feature = "host")]
+    pub(crate) fn seen(self, value: Secret) -> Self {
+        let own = std::env::var(&*self.variable).map(Zeroizing::new).unwrap_or_default();
+        Self { seen: (own.as_str() != value.reveal()).then_some(value), ..self }
     }
 
     fn set(&self, value: &str) -> Result<CredentialSet, Error> {
@@ -61,7 +70,10 @@ impl Source for Env {
         known: Option<&'a CredentialSet>,
     ) -> BoxFuture<'a, Result<Fetched, Error>> {
         Box::pin(async move {
-            let value = std::env::var(&*self.variable).map(Zeroizing::new);
+            let value = match &self.seen {
+                Some(seen) => Ok(Zeroizing::new(seen.reveal().to_owned())),
+                None => std::env::var(&*self.variable).map(Zeroizing::new),
+            };
             let value = match &value {
                 Ok(value) if !value.trim().is_empty() => value.trim(),
                 Err(std::env::VarError::NotUnicode(_)) => {

@@ -1,0 +1,155 @@
+// Each library with keyswap added, and alone with a key that is put on by hand: the two must do the same.
+import axios from 'axios'
+import { Client, createFetch, header } from 'keyswap'
+import { keyswapAdapter } from 'keyswap/axios'
+import { keyswapInterceptor } from 'keyswap/undici'
+import * as undiciPackage from 'undici'
+import { Agent, fetch as undiciFetch, FormData as UndiciFormData, Request as UndiciRequest, request } from 'undici'
+
+/** With this key, put on by hand. */
+function aloneOver(send, own, key) {
+  return overFetch((input, options) => {
+    if (input instanceof own.Request) input.headers.set(NAME, key)
+    return send(input, input instanceof own.Request ? options : { ...options, headers: { ...options.headers, [NAME]: key } })
+  }, own)
+}
+
+/** As an API writes it. */
+export const NAME = 'X-MEXC-APIKEY'
+const scheme = header(NAME)
+
+async function whole(response) {
+  return { status: response.status, text: await response.text() }
+}
+
+function overFetch(send, own) {
+  return async (url, { body, ...options }) => {
+    if (body instanceof own.Request) return whole(await send(body, options))
+    return whole(await send(url, { ...options, body, ...(isStream(body) && { duplex: 'half' }) }))
+  }
+}
+
+function isStream(body) {
+  return typeof body?.getReader === 'function' || typeof body?.next === 'function'
+}
+
+async function overUndici(url, { statusCode, body }) {
+  return { status: statusCode, text: await body.text() }
+}
+
+function overAxios(api, responseType = 'text') {
+  return async (url, { body, ...options }) => {
+    const config = { url, responseType, validateStatus: null, ...options }
+    const { status, data } = body?.postForm === undefined ? await api.request({ ...config, data: body }) : await api.postForm(url, body.postForm, config)
+    return { status, text: Buffer.isBuffer(data) || typeof data === 'string' ? String(data) : await textOf(data) }
+  }
+}
+
+function axiosWith(keys, url, more) {
+  return axios.create({ proxy: false, adapter: keyswapAdapter(keys, { allowedOrigins: [url], scheme, ...more }) })
+}
+
+async function textOf(stream) {
+  const parts = []
+  for await (const part of stream) parts.push(part)
+  return Buffer.concat(parts).toString()
+}
+
+const keyOf = (key) => ({ [NAME]: key })
+const own = globalThis
+const undici = { Request: UndiciRequest, FormData: UndiciFormData }
+
+/** With keyswap: a way to send. Alone: the same with this key. `makes` says which copies of the platform it knows. */
+export const ADAPTERS = {
+  client: {
+    makes: own,
+    keyed(keys, url, more) {
+      const api = new Client(keys, { baseURL: url, scheme, ...more })
+      return async (url, { method, ...options }) => whole(await api.request(method, url, options))
+    },
+  },
+  fetch: {
+    makes: own,
+    keyed: (keys, url, more) => overFetch(createFetch(keys, { baseURL: url, scheme, ...more }), own),
+    alone: (key) => aloneOver(fetch, own, key),
+  },
+  "fetch, undici's": {
+    makes: undici,
+    keyed: (keys, url, more) => overFetch(createFetch(keys, { baseURL: url, scheme, fetch: undiciFetch, ...more }), undici),
+    alone: (key) => aloneOver(undiciFetch, undici, key),
+  },
+  undici: {
+    makes: undici,
+    keyed(keys, url, more) {
+      const dispatcher = new Agent().compose(keyswapInterceptor(keys, { allowedOrigins: [url], scheme, ...more }))
+      return async (url, options) => overUndici(url, await request(url, { ...options, dispatcher }))
+    },
+    alone: (key) => async (url, { headers, ...options }) => overUndici(url, await request(url, { ...options, headers: { ...headers, ...keyOf(key) } })),
+  },
+  'fetch through undici': {
+    makes: undici,
+    keyed(keys, url, more) {
+      const dispatcher = new Agent().compose(keyswapInterceptor(keys, { allowedOrigins: [url], scheme, ...more }))
+      return overFetch((url, options) => undiciFetch(url, { ...options, dispatcher }), undici)
+    },
+    alone: (key) => aloneOver(undiciFetch, undici, key),
+  },
+  'global fetch through undici': {
+    makes: own,
+    keyed(keys, url, more) {
+      const dispatcher = new Agent().compose(keyswapInterceptor(keys, { allowedOrigins: [url], scheme, ...more }))
+      // What Node has built in speaks as undici 7 does.
+      const { Dispatcher1Wrapper: Wrapper } = undiciPackage
+      const spoken = Wrapper === undefined ? dispatcher : new Wrapper(dispatcher)
+      return overFetch((url, options) => fetch(url, { ...options, dispatcher: spoken }), own)
+    },
+    alone: (key) => aloneOver(fetch, own, key),
+  },
+  axios: {
+    makes: own,
+    keyed: (keys, url, more) => overAxios(axiosWith(keys, url, more)),
+    alone: (key) => overAxios(axios.create({ proxy: false, headers: keyOf(key) })),
+  },
+  'axios, as a stream': {
+    makes: own,
+    keyed: (keys, url, more) => overAxios(axiosWith(keys, url, more), 'stream'),
+    alone: (key) => overAxios(axios.create({ proxy: false, headers: keyOf(key) }), 'stream'),
+  },
+}
+
+/** Bodies that can be had again. A function makes one, of the copies of the platform that a library knows. */
+export function bodiesOf(name, { makes }) {
+  const form = () => {
+    const made = new makes.FormData()
+    made.append('a', '1')
+    made.append('file', new Blob(['of a file'], { type: 'text/plain' }), 'file.txt')
+    return made
+  }
+  const bodies = {
+    text: () => 'text',
+    bytes: () => Buffer.from('text'),
+    'an ArrayBuffer': () => new Uint8Array([1, 2, 3]).buffer,
+    'a Blob': () => new Blob(['te', 'xt'], { type: 'text/x-own' }),
+    'a FormData': form,
+    'a URLSearchParams': () => new URLSearchParams({ a: '1 2' }),
+  }
+  // It takes it for an iterator, of what it cannot send.
+  if (name === 'undici') delete bodies['a URLSearchParams']
+  if (name.includes('fetch')) {
+    bodies['a Request'] = (url) => new makes.Request(url, { method: 'POST', body: 'text' })
+    bodies['a Request with a form'] = (url) => new makes.Request(url, { method: 'POST', body: form() })
+  }
+  if (name.startsWith('axios')) bodies.postForm = () => ({ postForm: { a: '1', b: [2, 3], file: Buffer.from('bytes') } })
+  return bodies
+}
+
+/** Those that cannot. */
+export function streamsOf(name) {
+  async function* iterator() {
+    yield Buffer.from('text')
+  }
+  if (name.startsWith('axios')) return {}
+  const streams = { 'an async iterator': () => iterator() }
+  if (name !== 'undici') streams['a ReadableStream'] = () => new Blob(['text']).stream()
+  return streams
+}
