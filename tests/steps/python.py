@@ -23,7 +23,9 @@ TOOLS = [
     *("ipykernel>=6.29", "jupyter-client>=8"),
 ]
 # What others' libraries do, and the stories, are the same in each Python.
-THE_SAME_EVERYWHERE = ("integrations", "adapters", "examples", "stories", "loops", "gunicorn")
+THE_SAME_EVERYWHERE = (
+    *("integrations", "adapters", "behaviours", "examples", "hosts", "stories", "loops", "gunicorn"),
+)
 NOTHING_SELECTED = 5
 """How pytest ends then."""
 

@@ -23,12 +23,12 @@ impl Patch {
         &self.0
     }
 
-    /// Headers in the raw form: a name in lower case, its value, and so on, in the clear.
+    /// Headers in the raw form: a name as it is to be spelled on HTTP/1.1, its value, and so on, in the clear.
     pub fn reveal(&self) -> Vec<String> {
-        raw_headers(self.0.headers())
+        raw_headers(self.0.spelled_headers())
     }
 
-    /// Headers as pairs, in the clear, their names as they are to be spelled on HTTP/1.1.
+    /// The same as pairs.
     pub fn reveal_pairs(&self) -> Vec<(String, String)> {
         pairs_of(self.0.spelled_headers())
     }

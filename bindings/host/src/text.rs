@@ -46,9 +46,9 @@ pub fn header_pairs(raw: &[String]) -> impl Iterator<Item = (&String, &String)> 
     raw.chunks_exact(2).map(|pair| (&pair[0], &pair[1]))
 }
 
-/// Headers in the raw form: a name in lower case, its value, and so on.
-pub(crate) fn raw_headers<'a>(
-    headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+/// Headers in the raw form: a name, its value, and so on.
+pub(crate) fn raw_headers<'a, N: AsRef<str>>(
+    headers: impl IntoIterator<Item = (N, &'a HeaderValue)>,
 ) -> Vec<String> {
     pairs_of(headers).into_iter().flat_map(|(name, value)| [name, value]).collect()
 }

@@ -9,7 +9,7 @@ import * as native from '../native'
 import { fromNative, givenUpBy, type KeyswapError, told } from './errors'
 import { keepHere } from './here'
 import { Credential } from './keys'
-import { asRecord, type HeaderInput, namesOf, rawOf, spelled } from './options'
+import { asRecord, type HeaderInput, namesOf, rawOf } from './options'
 import { type Classifier, judge, type SignFunction, signed } from './schemes'
 
 /**
@@ -36,10 +36,10 @@ export class Patch {
   readonly #native: native.NativePatch
   readonly #raw: readonly string[]
 
-  /** @internal `names` are those of headers, as the program writes them. */
-  constructor(from: native.NativePatch, names: readonly string[]) {
+  /** @internal */
+  constructor(from: native.NativePatch) {
     this.#native = from
-    this.#raw = spelled(from.reveal(), names)
+    this.#raw = from.reveal()
   }
 
   /** @internal */
@@ -57,7 +57,7 @@ export class Patch {
     return namesOf(this.#raw)
   }
 
-  /** The headers, in the clear: for the request, and nothing else. */
+  /** The headers, in the clear, their names as the program or the set spells them: for the request, and nothing else. */
   reveal(): Record<string, string> {
     const record: Record<string, string> = {}
     for (let at = 0; at + 1 < this.#raw.length; at += 2) record[this.#raw[at]!] = this.#raw[at + 1]!
@@ -85,15 +85,13 @@ export class Patch {
 }
 
 /** What is on a request that carries no credential. */
-export const NOTHING = new Patch(native.NativePatch.nothing(), [])
+export const NOTHING = new Patch(native.NativePatch.nothing())
 
 /** What an attempt needs of its authorizer. */
 interface Making {
   readonly classifier: Classifier | undefined
   readonly statuses: ReadonlySet<number>
   readonly make: SignFunction | undefined
-  /** Of headers, as the program writes them. */
-  readonly names: readonly string[]
   readonly ended: () => void
 }
 
@@ -161,7 +159,7 @@ export class Attempt {
 
   /** @internal Without a signature. */
   put(method: string, url: string): Patch {
-    return new Patch(told(this.#native.apply(method, url)), this.#making.names)
+    return new Patch(told(this.#native.apply(method, url)))
   }
 
   /** @internal With one. */
@@ -178,7 +176,7 @@ export class Attempt {
       const unsigned = { method, url, headers, body: request.body, now: new Date() }
       const made = await signed(make, new Credential(credential), unsigned)
       const patch = told(this.#native.signed(credential, made.headers, made.query, made.failed))
-      if (patch != null) return new Patch(patch, made.headers.filter((_, at) => at % 2 === 0))
+      if (patch != null) return new Patch(patch)
     }
   }
 

@@ -44,11 +44,11 @@ export class Prepared {
   readonly #raw: readonly string[] | undefined
 
   /** @internal */
-  constructor(snapshot: native.NativeSnapshot, names: readonly string[]) {
+  constructor(snapshot: native.NativeSnapshot) {
     this.snapshot = snapshot
     this.epoch = snapshot.epoch
     const patch = snapshot.patch()
-    this.#patch = patch == null ? undefined : new Patch(patch, names)
+    this.#patch = patch == null ? undefined : new Patch(patch)
     this.#raw = this.#patch?.raw
   }
 
@@ -103,8 +103,6 @@ export class Authorizer {
   readonly #classifier: Classifier | undefined
   readonly #statuses: ReadonlySet<number>
   readonly #headers: readonly string[]
-  /** The name that the scheme has, as the program writes it. */
-  readonly #written: readonly string[]
   #isThrottled = false
   #seen: Prepared | undefined
   /** @internal The headers that hold a credential, in lower case. Without a scheme they are known once one was seen. */
@@ -116,7 +114,6 @@ export class Authorizer {
     this.#keys = keys
     this.#scheme = scheme
     this.#classifier = classifier
-    this.#written = scheme?.name === undefined ? [] : [scheme.name]
     this.names = scheme === undefined || signs ? [] : [(scheme.name ?? 'authorization').toLowerCase()]
     this.native = told(native.NativeAuthorizer.of(keys.native, writtenFor(options), signs))
     const { statuses, headers } = this.native.responseFilter()
@@ -179,7 +176,6 @@ export class Authorizer {
       classifier: this.#classifier,
       statuses: this.#statuses,
       make: this.#scheme?.make,
-      names: this.#written,
       ended: () => (this.#isThrottled = this.native.isThrottled),
     })
   }
@@ -188,7 +184,7 @@ export class Authorizer {
     const epoch = this.#keys.epoch
     const seen = this.#seen
     if (seen !== undefined && seen.epoch === epoch) return seen
-    const looked = new Prepared(this.native.snapshot(), this.#written)
+    const looked = new Prepared(this.native.snapshot())
     if (looked.isUsable) this.names = namesOf(looked.headers)
     // One that was published meanwhile is looked at again next time.
     this.#seen = looked.epoch === epoch ? looked : undefined

@@ -50,11 +50,6 @@ export function namesOf(raw: readonly string[]): string[] {
   return raw.filter((_, at) => at % 2 === 0).map((name) => name.toLowerCase())
 }
 
-/** Raw headers whose names are written as the program writes them: the core has them in lower case. */
-export function spelled(raw: readonly string[], names: readonly string[]): readonly string[] {
-  return raw.map((turn, at) => (at % 2 === 0 ? (names.find((name) => name.toLowerCase() === turn) ?? turn) : turn))
-}
-
 /** Raw headers as an object with names in lower case; those that stand several times are joined. */
 export function asRecord(raw: readonly string[]): Record<string, string> {
   const record: Record<string, string> = {}

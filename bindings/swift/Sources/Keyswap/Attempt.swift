@@ -183,9 +183,9 @@ public struct Patch: Sendable, CustomStringConvertible, CustomReflectable {
     }
 
     /// The names of its headers, in lower case.
-    public var names: [String] { headers.keys.sorted() }
+    public var names: [String] { headers.keys.map { $0.lowercased() }.sorted() }
 
-    /// Its headers, in the clear, with names in lower case: they replace any of the same name.
+    /// Its headers, in the clear, their names as the program or the set spells them: they replace any of the same name.
     public func reveal() -> [String: String] { headers }
 
     /// The URL with the parameters of the query that it sets, in the clear; the same if it sets none.

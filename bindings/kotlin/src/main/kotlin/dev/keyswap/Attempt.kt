@@ -170,7 +170,7 @@ public class Patch internal constructor(internal val native: NativePatch) {
     internal val hasQuery: Boolean = native.hasQuery()
     internal val isEmpty: Boolean get() = headers.isEmpty() && !hasQuery
 
-    /** Headers, in the clear, with names in lower case: in place of any of the same name. */
+    /** Headers, in the clear, their names as the program or the set spells them: in place of any of the same name. */
     public fun reveal(): Map<String, String> = headers.toMap()
 
     /** The URL with the parameters of the query that this sets, in the clear; the same text if it sets none. */
