@@ -1,5 +1,5 @@
 // With keyswap added, everything is as before, but for the key: one test for each behaviour and adapter, beside the
-// library alone. The names are `ADAPTER: BEHAVIOUR`, so that a table can be made of the results.
+// library alone. The names are `ADAPTER: BEHAVIOUR`; table.mjs makes a table of the results.
 import assert from 'node:assert/strict'
 import http from 'node:http'
 import net from 'node:net'
