@@ -90,7 +90,8 @@ const CODINGS = {
   gzip: zlib.gzipSync,
   deflate: zlib.deflateSync,
   br: zlib.brotliCompressSync,
-  zstd: zlib.zstdCompressSync,
+  // Not in every Node.
+  ...(zlib.zstdCompressSync !== undefined && { zstd: zlib.zstdCompressSync }),
 }
 
 /** The names of the headers of one request, as they stood on the wire. */
@@ -160,7 +161,7 @@ for (const [name, adapter] of Object.entries(ADAPTERS)) {
   }
 
   for (const [coding, encode] of Object.entries(CODINGS)) {
-    test(`${name}: a classifier sees what is decoded: ${coding}`, { skip: encode === undefined && 'this Node has no zstd' }, async (t) => {
+    test(`${name}: a classifier sees what is decoded: ${coding}`, async (t) => {
       const asked = []
       const server = http.createServer((message, response) => {
         const says = message.headers[FIELD] === 'bad' ? '{"code": "bad_key"}' : '{"code": "fine"}'
