@@ -3,7 +3,7 @@ import { type Document, type Event, KeySwap, KeyswapError } from 'keyswap'
 
 let version = 1
 const vault = async (): Promise<Document> => ({
-  current: { id: `k${version}`, key: `material of ${version}`, expires_at: new Date(Date.now() + 3_600_000) },
+  current: { id: `k${version}`, key: `material of ${version}`, expiresAt: new Date(Date.now() + 3_600_000) },
 })
 
 const keys = new KeySwap(vault, { name: 'trading', policy: { fetchFloor: 10, fetchFloorMin: 10 } })

@@ -169,7 +169,8 @@ class Sending implements Sender<Got> {
     this.carried = patch
     const config = patched(this.#plain, this.#url, patch.raw, this.#patience)
     return new Promise((resolve, reject) => {
-      if (config.httpVersion !== 2) {
+      // Over HTTP/2 axios has a transport of its own.
+      if (Number(config.httpVersion) !== 2) {
         config.transport = telling(config.transport as Transport | undefined, this.#patience.left, (message) => {
           const { statusCode: status = 0, headers } = message
           resolve({ status, headers, whole, message })

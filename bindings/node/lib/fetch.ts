@@ -79,27 +79,21 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
     let canRepeat = isRepeatable(body)
     let isAstray = false
     for (let hops = 0; ; hops += 1) {
-      const hop: Hop = {
-        method: method.toUpperCase(), url: url.href, origin: url.origin, replayable: canRepeat && resends, scopes, signal,
-        get left() {
-          return patience.left
-        },
-        sets: (name) => plain.headers != null && setsHeader(plain.headers, name),
-        unsigned: async () => ({ headers: plain.headers == null ? [] : pairsOf(plain.headers).flat(), body: await bytesOf(plain.body) }),
-      }
+      const hop = new FetchHop(method.toUpperCase(), url, canRepeat && resends, scopes, patience, plain)
       // Behind a hop that must not carry a credential, none does.
-      isAstray ||= !keyed.lists(url.origin)
-      const prepared: Prepared | undefined = isAstray ? undefined : keyed.prepared(url.origin)
-      const [response, carried] = await oneHop(keyed, send, url, plain, isAstray ? undefined : hop, prepared)
+      isAstray ||= !keyed.lists(hop.origin)
+      const prepared: Prepared | undefined = isAstray ? undefined : keyed.prepared(hop.origin)
+      const sender = new Sending(send, url, plain)
+      const response = await keyed.send(isAstray ? undefined : hop, prepared, sender, hasHeader)
       const next =
-        redirect === 'manual'
+        redirect === 'manual' || response.status < 300 || response.status > 399
           ? undefined
-          : keyed.follow(hop, response.status, response.headers.get('location'), carried)
+          : keyed.follow(hop, response.status, response.headers.get('location'), sender.carried)
       if (next === undefined) {
         if (hops > 0) Object.defineProperty(response, 'redirected', { value: true })
         return response
       }
-      await drained(response)
+      await readSmall(response)
       if (redirect === 'error') throw new TypeError('a redirect, where none is allowed')
       if (hops === MOST_HOPS) throw new TypeError('too many redirects')
       if (!next.dropsBody && plain.body != null && !canRepeat) {
@@ -114,32 +108,94 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
   }
 }
 
-async function oneHop(
-  keyed: Keyed,
-  send: typeof globalThis.fetch,
-  url: URL,
-  plain: RequestInit,
-  hop: Hop | undefined,
-  prepared: Prepared | undefined,
-): Promise<[Response, Patch]> {
-  let carried = NOTHING
-  const sender: Sender<Response> = {
-    send: async (patch) => {
-      carried = patch
-      try {
-        return await send(url, patch.raw.length === 0 ? plain : patched(plain, patch.raw))
-      } catch (error) {
-        throw unwrapped(error)
-      }
-    },
-    answer,
-    peek,
-    discard: drained,
-    keep,
-    blame: (response, cause) => void Object.defineProperty(response, 'cause', { value: cause }),
+/** A class, because accessors of a literal cost more than all else here. */
+class FetchHop implements Hop {
+  readonly method: string
+  readonly url: string
+  readonly origin: string
+  readonly replayable: boolean
+  readonly scopes: readonly string[]
+  readonly #patience: Patience
+  readonly #plain: RequestInit
+
+  constructor(
+    method: string, url: URL, replayable: boolean, scopes: readonly string[], patience: Patience, plain: RequestInit,
+  ) {
+    this.method = method
+    this.url = url.href
+    this.origin = url.origin
+    this.replayable = replayable
+    this.scopes = scopes
+    this.#patience = patience
+    this.#plain = plain
   }
-  const response = await keyed.send(hop, prepared, sender, (response, name) => response.headers.has(name))
-  return [response, carried]
+
+  get signal(): AbortSignal | undefined {
+    return this.#patience.signal
+  }
+
+  get left(): number | undefined {
+    return this.#patience.left
+  }
+
+  sets(name: string): boolean {
+    const { headers } = this.#plain
+    return headers != null && setsHeader(headers, name)
+  }
+
+  async unsigned(): Promise<{ headers: readonly string[]; body: Uint8Array | undefined }> {
+    const { headers, body } = this.#plain
+    return { headers: headers == null ? [] : pairsOf(headers).flat(), body: await bytesOf(body) }
+  }
+}
+
+/** How one hop is sent. */
+class Sending implements Sender<Response> {
+  readonly #send: typeof globalThis.fetch
+  readonly #url: URL
+  readonly #plain: RequestInit
+  /** What the last send carried. */
+  carried = NOTHING
+
+  constructor(send: typeof globalThis.fetch, url: URL, plain: RequestInit) {
+    this.#send = send
+    this.#url = url
+    this.#plain = plain
+  }
+
+  async send(patch: Patch): Promise<Response> {
+    this.carried = patch
+    const send = this.#send
+    try {
+      return await send(this.#url, patch.raw.length === 0 ? this.#plain : patched(this.#plain, patch.raw))
+    } catch (error) {
+      throw unwrapped(error)
+    }
+  }
+
+  answer(response: Response): Answer {
+    return answer(response)
+  }
+
+  peek(response: Response, limit: number): Promise<{ body: Uint8Array; response: Response }> {
+    return peek(response, limit)
+  }
+
+  async discard(response: Response): Promise<void> {
+    await readSmall(response)
+  }
+
+  keep(response: Response): Promise<Response | undefined> {
+    return keep(response)
+  }
+
+  blame(response: Response, cause: KeyswapError): void {
+    Object.defineProperty(response, 'cause', { value: cause })
+  }
+}
+
+function hasHeader(response: Response, name: string): boolean {
+  return response.headers.has(name)
 }
 
 function limitOf(timeout: number | undefined): number | undefined {
@@ -173,7 +229,12 @@ function pairsOf(headers: HeadersInput): [string, string][] {
  */
 function patched(plain: RequestInit, turns: readonly string[], drops: readonly string[] = []): RequestInit {
   const { headers } = plain
-  if (headers != null && isHeaders(headers)) {
+  const record: Record<string, string> = {}
+  if (headers == null) {
+    for (let at = 0; at + 1 < turns.length; at += 2) record[turns[at]!] = turns[at + 1]!
+    return { ...plain, headers: record }
+  }
+  if (isHeaders(headers)) {
     const made = new (headers.constructor as typeof Headers)(headers)
     for (const name of drops) made.delete(name)
     for (let at = 0; at + 1 < turns.length; at += 2) made.set(turns[at]!, turns[at + 1]!)
@@ -183,13 +244,12 @@ function patched(plain: RequestInit, turns: readonly string[], drops: readonly s
     const own = name.toLowerCase()
     return drops.includes(own) || turns.some((turn, at) => at % 2 === 0 && turn.toLowerCase() === own)
   }
-  if (headers != null && Symbol.iterator in headers) {
+  if (Symbol.iterator in headers) {
     const pairs = pairsOf(headers).filter(([name]) => !isGone(name))
     for (let at = 0; at + 1 < turns.length; at += 2) pairs.push([turns[at]!, turns[at + 1]!])
     return { ...plain, headers: pairs }
   }
-  const record: Record<string, string> = {}
-  for (const name of Object.keys(headers ?? {})) if (!isGone(name)) record[name] = headers![name]!
+  for (const name of Object.keys(headers)) if (!isGone(name)) record[name] = headers![name]!
   for (let at = 0; at + 1 < turns.length; at += 2) record[turns[at]!] = turns[at + 1]!
   return { ...plain, headers: record }
 }
@@ -223,13 +283,8 @@ async function peek(
 
 /**
  * Gives up a response. A small one is read to its end, so that its connection can be used again: if that does not come
- * soon, its connection is dropped.
+ * soon, its connection is dropped. Says whether it came.
  */
-async function drained(response: Response): Promise<void> {
-  await readSmall(response)
-}
-
-/** Whether the body is small, and came to its end soon. Otherwise it is given up. */
 async function readSmall({ body, headers }: Response): Promise<boolean> {
   if (body === null || typeof body?.getReader !== 'function') return true
   try {

@@ -5,7 +5,10 @@ import { told } from './errors'
 import { ENDPOINT_TIMES, type EndpointFields } from './generated/options'
 import { written } from './options'
 
-/** A credential as a source's function writes it. Further names in `material` are for schemes of your own. */
+/**
+ * A credential as a source's function writes it. Further names in `material` are for schemes of your own. Names may also be
+ * written as in the documents of an endpoint, such as `expires_at`, whose numbers are seconds.
+ */
 export interface CredentialDocument {
   id: string
   key?: string
@@ -16,12 +19,12 @@ export interface CredentialDocument {
   scopes?: readonly string[]
   scheme?: string
   params?: { header?: string }
-  /** A time is a `Date`, RFC 3339 text, or seconds since 1970. */
-  created_at?: Time
-  not_before?: Time
-  activate_at?: Time
-  expires_at?: Time
-  grace_expires_at?: Time
+  /** A time is a `Date`, RFC 3339 text, or milliseconds since 1970. */
+  createdAt?: Time
+  notBefore?: Time
+  activateAt?: Time
+  expiresAt?: Time
+  graceExpiresAt?: Time
 }
 
 export type Time = Date | string | number
@@ -33,8 +36,8 @@ export interface Document {
   next?: CredentialDocument | null
   revoked?: readonly string[]
   generation?: number
-  refresh_after?: Time
-  stale_ok_until?: Time
+  refreshAfter?: Time
+  staleOkUntil?: Time
 }
 
 /** A source of your own: it returns the set as it is now. One that throws is a failed fetch, and displaces nothing. */
@@ -166,5 +169,25 @@ function asDocument(value: unknown): string {
     const kind = value === null ? 'null' : Array.isArray(value) ? 'an array' : typeof value
     throw new Unfit(`must return an object such as {current: {id, key}}, not ${kind}`)
   }
-  return JSON.stringify(value)
+  const { current, previous, next } = value as Partial<Document>
+  return JSON.stringify({
+    ...asWritten(value),
+    ...(current !== undefined && { current: asWritten(current) }),
+    ...(next !== undefined && { next: asWritten(next) }),
+    ...(Array.isArray(previous) && { previous: previous.map(asWritten) }),
+  })
+}
+
+const TIMES = new Set(['createdAt', 'notBefore', 'activateAt', 'expiresAt', 'graceExpiresAt', 'refreshAfter', 'staleOkUntil'])
+
+/** With the names, and the seconds, of the documents of an endpoint. */
+function asWritten(part: unknown): object {
+  // What is no object is told so by the core.
+  if (typeof part !== 'object' || part === null) return part as never
+  const made: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(part)) {
+    if (TIMES.has(name)) Object.assign(made, written({ [name]: value }, () => true))
+    else made[name] = value
+  }
+  return made
 }

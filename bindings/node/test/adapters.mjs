@@ -1,4 +1,6 @@
 // Each library with keyswap added, and alone with a key that is put on by hand: the two must do the same.
+import { Readable } from 'node:stream'
+
 import axios from 'axios'
 import { Client, createFetch, header } from 'keyswap'
 import { keyswapAdapter } from 'keyswap/axios'
@@ -148,8 +150,10 @@ export function streamsOf(name) {
   async function* iterator() {
     yield Buffer.from('text')
   }
-  if (name.startsWith('axios')) return {}
+  const readable = () => Readable.from([Buffer.from('text')])
+  if (name.startsWith('axios')) return { 'a Readable': readable }
   const streams = { 'an async iterator': () => iterator() }
+  if (name === 'undici') streams['a Readable'] = readable
   if (name !== 'undici') streams['a ReadableStream'] = () => new Blob(['text']).stream()
   return streams
 }

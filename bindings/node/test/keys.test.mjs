@@ -53,19 +53,19 @@ test('a handle reads what the endpoint shows, and swaps', async (t) => {
 })
 
 test('previous credentials and their times', async (t) => {
-  const expires_at = new Date(Date.now() + 3_600_000)
+  const expiresAt = new Date(Date.now() + 3_600_000)
   const keys = opened(t, () => ({
     generation: 7,
-    current: { id: 'k7', key: 'a', secret: 'b', version: '7', expires_at, scopes: ['x'] },
-    previous: [{ id: 'k6', material: { key: 'c' }, grace_expires_at: expires_at.getTime() / 1000 }],
-    next: { id: 'k8', key: 'd', activate_at: expires_at.toISOString() },
+    current: { id: 'k7', key: 'a', secret: 'b', version: '7', expiresAt, scopes: ['x'] },
+    previous: [{ id: 'k6', material: { key: 'c' }, graceExpiresAt: expiresAt.getTime() }],
+    next: { id: 'k8', key: 'd', activate_at: expiresAt.toISOString(), created_at: 1000 },
   }))
   await keys.ready()
   const { primary, previous, next, generation } = keys.credentials
-  assert.deepEqual([primary.expiresAt, primary.scopes, primary.version], [expires_at, ['x'], '7'])
+  assert.deepEqual([primary.expiresAt, primary.scopes, primary.version], [expiresAt, ['x'], '7'])
   assert.equal(primary.reveal('secret'), 'b')
-  assert.deepEqual([previous[0].id, previous[0].graceExpiresAt], ['k6', expires_at])
-  assert.deepEqual([next.id, next.activateAt, generation], ['k8', expires_at, 7])
+  assert.deepEqual([previous[0].id, previous[0].graceExpiresAt], ['k6', expiresAt])
+  assert.deepEqual([next.id, next.activateAt, next.createdAt, generation], ['k8', expiresAt, new Date(1_000_000), 7])
 })
 
 test('closing ends it for all that use it', async (t) => {

@@ -3,13 +3,12 @@ import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
 import vm from 'node:vm'
-import { Worker } from 'node:worker_threads'
 
 import { Client, createFetch, KeySwap } from 'keyswap'
 import { fetch as undiciFetch, FormData as UndiciFormData, Headers as UndiciHeaders, Request as UndiciRequest } from 'undici'
 
 import { echo, told, WAYS } from './ways.mjs'
-import { FAST, KEY, once, program, worldOf } from './world.mjs'
+import { FAST, KEY, program, worldOf } from './world.mjs'
 
 /** An API that refuses the first key, and a source that has another one. */
 async function rotating(t) {
@@ -141,20 +140,24 @@ test('the package in another realm: it works there, with the environment of that
 
 test('a worker sees the environment that it was given', async (t) => {
   const world = await worldOf(t)
-  const code = `
+  const inside = `
     const { parentPort, workerData } = require('node:worker_threads')
     const { env, KeySwap } = require('keyswap')
     ;(async () => {
-      const keys = await KeySwap.follow(workerData.url)
+      const keys = await KeySwap.follow(workerData)
       const own = await KeySwap.follow(env('OWN_KEY'))
       const none = await KeySwap.follow(env('HOME')).catch(({ code }) => code)
-      parentPort.postMessage([keys.current.id, own.current.reveal(), none])
-      keys.close()
-      own.close()
+      console.log(keys.current.id, own.current.reveal(), none)
     })()`
-  const env = { KEYSWAP_BOOTSTRAP: world.bootstrap, OWN_KEY: 'of the worker' }
-  const worker = new Worker(code, { eval: true, env, workerData: { url: world.setUrl } })
-  assert.deepEqual((await once(worker, 'message'))[0], ['k1', 'of the worker', 'invalid_config'])
+  // In a process of its own: in each, that variable serves one endpoint.
+  const code = `
+    import { Worker } from 'node:worker_threads'
+    const [workerData, KEYSWAP_BOOTSTRAP] = process.argv.slice(1)
+    new Worker(${JSON.stringify(inside)}, {
+      eval: true, execArgv: [], env: { KEYSWAP_BOOTSTRAP, OWN_KEY: 'of-the-worker' }, workerData,
+    })`
+  const { stdout, stderr } = await program(code, world.setUrl, world.bootstrap)
+  assert.deepEqual([stdout, stderr], ['k1 of-the-worker invalid_config\n', ''])
 })
 
 test('the environment may be set at run time', async (t) => {
