@@ -152,7 +152,7 @@ def _comments_before(lines: list[str], number: int) -> list[str]:
 
 # ---- Maven's surefire ----
 MAVEN_FAILED = re.compile(r"\[ERROR\] (.+?) +(?:-- )?Time elapsed: .* <<< (?:FAILURE|ERROR)!$")
-MAVEN_FRAME = re.compile(r"\s+at (?!dev\.keyswap)")
+MAVEN_FRAME = re.compile(r"\s+at (?!dev\.keyswap)|\s+\.\.\. \d+ more$")
 
 
 def maven(lines: list[str]) -> list[Failure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -100,7 +101,7 @@ def excerpt(found: list[Failure], most: int = MOST_LINES) -> list[str]:
     """The names of what failed, and then what each said: all of it if that is short, else the same share
     of the lines for each, its begin and its end."""
     lines = [f"failed: {name}" for name in _some([failure.name for failure in found])]
-    telling = [failure for failure in found if failure.lines]
+    telling = [Failure(it.name, _squeezed(it.lines)) for it in found if it.lines]
     # A heading takes two lines, and fewer than four of the failure say little.
     shown = telling[: (most - len(lines)) // 6]
     room = most - len(lines) - 2 * len(shown) - 1
@@ -114,6 +115,12 @@ def excerpt(found: list[Failure], most: int = MOST_LINES) -> list[str]:
     if len(telling) > len(shown):
         lines.append(f"... {len(telling) - len(shown)} more failures ...")
     return lines
+
+
+def _squeezed(lines: list[str]) -> list[str]:
+    """A line that is repeated stands once: a thousand callers may fail in the same way."""
+    runs = [(line, len(list(same))) for line, same in itertools.groupby(lines)]
+    return [line if times == 1 or not line else f"{line} ({times} times)" for line, times in runs]
 
 
 def _cut(lines: list[str], most: int) -> list[str]:

@@ -291,6 +291,10 @@ class Excerpt(unittest.TestCase):
                     self.assertLessEqual(len(shown), MOST_LINES)
                     self.assertEqual(shown[0], "failed: test 0")
 
+    def test_what_a_thousand_callers_say_stands_once(self) -> None:
+        shown = excerpt([Failure("storm", ["why", *["Suppressed: no"] * 1000, "end"])])
+        self.assertEqual(shown[-3:], ["why", "Suppressed: no (1000 times)", "end"])
+
     def test_begin_and_end_are_shown_and_short_ones_are_whole(self) -> None:
         long = [f"line {at}" for at in range(1000)]
         shown = excerpt([Failure("long", long), Failure("short", ["why"])])
