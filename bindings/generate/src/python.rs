@@ -40,6 +40,7 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     files.whole(&format!("{PACKAGE}/_policy.py"), policy(model));
     files.whole(&format!("{PACKAGE}/_error_types.py"), errors(model));
     files.whole(&format!("{PACKAGE}/_event_names.py"), event_names(model));
+    files.whole(&format!("{PACKAGE}/events.py"), events(model));
     let records = format!("{PACKAGE}/_records.py");
     files.region(&records, "event", &event(model))?;
     files.region(&records, "stats", &stats(model))?;
@@ -141,6 +142,36 @@ fn event_names(model: &Model) -> String {
     made + "\"\"\"\n"
 }
 
+fn events(model: &Model) -> String {
+    let mut made = header(
+        "A class for each kind of event, to match on: `case keyswap.events.Swapped(to=fresh)`.",
+    ) + "# A field that others lack is one that a kind has.\n# pyright: reportGeneralTypeIssues=false\n\nfrom __future__ import annotations\n\nfrom dataclasses import dataclass\n\nfrom ._records import Event\n";
+    for event in &model.events {
+        let class = kind_of(&event.name);
+        let _ = write!(
+            made,
+            "\n\n@dataclass(frozen=True, repr=False, slots=True, kw_only=True)\nclass {class}(Event):\n"
+        );
+        made += &(docstring(&event.doc, model, 4) + "\n");
+        for field in &event.fields {
+            let or = if field.optional { " | None = None" } else { "" };
+            let _ = writeln!(made, "    {}: {}{or}", attribute(&field.name), told_as(field));
+            made += &docstring(&field.doc, model, 4);
+        }
+    }
+    made += "\n\nKINDS: dict[str, type[Event]] = {\n";
+    for event in &model.events {
+        let _ = writeln!(made, "    \"{}\": {},", event.name, kind_of(&event.name));
+    }
+    made + "}\n\"\"\"The class of each name.\"\"\"\n"
+}
+
+/// The class of an event.
+fn kind_of(name: &str) -> String {
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    name.split('_').map(capital).collect()
+}
+
 fn attribute_of(model: &Model, name: &str, of: &str, doc: &Text) -> String {
     format!("{name}: {of}\n{}", docstring(doc, model, 0))
 }
@@ -151,18 +182,23 @@ fn event(model: &Model) -> String {
     let said = Text::new("The same in a sentence.");
     made += &attribute_of(model, "text", "str", &said);
     for field in &model.event_fields {
-        let of = match field.kind {
-            Kind::Texts => "tuple[str, ...]",
-            Kind::Truth => "bool",
-            Kind::Text | Kind::Code => "str",
-            _ => "int",
-        };
+        let of = told_as(field);
         let events: Vec<_> =
             model.events_with(&field.name).iter().map(|name| format!("`{name}`")).collect();
         let doc = field.doc.clone().and(&format!("Of {}.", events.join(", ")));
         made += &attribute_of(model, &attribute(&field.name), &format!("{of} | None = None"), &doc);
     }
     made
+}
+
+/// The type of a field of an event.
+fn told_as(field: &Field) -> &'static str {
+    match field.kind {
+        Kind::Texts => "tuple[str, ...]",
+        Kind::Truth => "bool",
+        Kind::Text | Kind::Code => "str",
+        _ => "int",
+    }
 }
 
 fn stats(model: &Model) -> String {

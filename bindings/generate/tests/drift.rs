@@ -111,13 +111,16 @@ const DRIFTS: &[Drift] = &[
         ],
         stale: &[
             "bindings/README.md", "bindings/node/lib/generated/events.ts", "bindings/python/python/keyswap/_event_names.py",
-            "bindings/python/python/keyswap/_records.py", RECORDS, "bindings/uniffi/src/records.rs",
+            "bindings/python/python/keyswap/_records.py", "bindings/python/python/keyswap/events.py", RECORDS, "bindings/uniffi/src/records.rs",
         ],
     },
     Drift {
         name: "event",
         edits: &[(EVENT, "    /// The candidate is now in use.", "    /// It rests.\n    Resting {\n        /// The id.\n        credential: CredentialId,\n    },\n    /// The candidate is now in use.")],
-        stale: &["bindings/node/lib/generated/events.ts", "bindings/python/python/keyswap/_event_names.py"],
+        stale: &[
+            "bindings/node/lib/generated/events.ts", "bindings/python/python/keyswap/_event_names.py",
+            "bindings/python/python/keyswap/events.py",
+        ],
     },
     Drift {
         name: "statistic",

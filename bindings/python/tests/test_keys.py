@@ -257,3 +257,29 @@ def test_names_are_those_of_the_core() -> None:
         assert kind.__name__ in keyswap.__all__ or kind is keyswap.TimeoutError
         assert issubclass(kind, keyswap.KeyswapError) and kind.__doc__
     assert len(_native.event_names()) == len(set(_native.event_names())) == 17
+
+
+def test_each_kind_of_event_has_a_class() -> None:
+    kinds = keyswap.events.KINDS
+    assert set(kinds) == set(_native.event_names())
+    for name, kind in kinds.items():
+        assert kind.__name__ == name.title().replace("_", "") and kind.__doc__
+        assert issubclass(kind, keyswap.Event)
+
+
+def test_events_are_matched_on(world: World) -> None:
+    keys = world.ready()
+    events = keys.events()
+    world.do("cut")
+    keys.refresh(10)
+    while True:
+        event = events.next(10)
+        match event:
+            case keyswap.events.Swapped(from_="k1", to=fresh):
+                assert (event.name, fresh, event.credential) == ("swapped", "k2", None)
+                assert repr(event) == f"<keyswap.Event swapped: {event}>"
+                break
+            case keyswap.events.Fetched(primary=primary):
+                assert primary == "k2"
+            case other:
+                assert isinstance(other, keyswap.Event)

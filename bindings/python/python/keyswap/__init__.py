@@ -13,6 +13,7 @@ import atexit as _atexit
 import logging as _logging
 
 from . import _error_types, _native
+from . import events as events
 from ._client import AsyncClient, Client
 from ._error_types import *
 from ._errors import KeyswapError

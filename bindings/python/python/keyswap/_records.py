@@ -13,7 +13,7 @@ from ._event_names import EventName
 @dataclass(frozen=True, repr=False, slots=True, kw_only=True)
 class Event:
     """Something that happened to the credentials: a name, and fields that are ids and numbers. A field that
-    this kind of event does not have is None."""
+    this kind of event does not have is None. Each kind has a class of its own in `keyswap.events`."""
 
     # generated: event (by keyswap-generate: do not edit)
     name: EventName
@@ -126,13 +126,15 @@ class Stats:
 
 def event(record: str, text: str) -> Event:
     """An event, from the JSON of its record and its sentence."""
+    from .events import KINDS  # whose classes are made from that of this module
+
     fields: dict[str, Any] = json.loads(record)
     fields["name"] = fields.pop("event")
     if "from" in fields:
         fields["from_"] = fields.pop("from")
     if "credentials" in fields:
         fields["credentials"] = tuple(fields["credentials"])
-    return Event(text=text, **fields)
+    return KINDS[fields["name"]](text=text, **fields)
 
 
 def stats(record: str) -> Stats:
