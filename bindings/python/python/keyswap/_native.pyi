@@ -288,7 +288,7 @@ class Authorizer:
         *,
         replayable: bool = True,
         deadline: float | None = None,
-        scopes: Sequence[str] = [],
+        scopes: Sequence[str] = ...,
     ) -> Attempt:
         """A request is about to be sent. `replayable` says whether its body can be sent again;
         `deadline` is how many seconds the caller waits at most. Without all of the `scopes`
