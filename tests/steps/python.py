@@ -18,7 +18,7 @@ PIP_INSTALL = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 TESTED_WITH = ["pytest>=8", "pytest-asyncio>=0.25"]
 TOOLS = [
     *("maturin>=1.16,<2", "mypy>=1.18", "pyright>=1.1.400", "pyinstaller>=6.10"),
-    *("aiohttp>=3.12", "httpx>=0.28", "httpx2>=2", "openai>=2", "requests>=2.32"),
+    *("aiohttp>=3.12", "httpx>=0.28", "httpx2>=2", "openai>=2", "anthropic>=2", "requests>=2.32"),
     *("brotli>=1.1", "zstandard>=0.23", "gevent>=24", "gunicorn>=23", "uvloop>=0.21", "trio>=0.30"),
     *("ipykernel>=6.29", "jupyter-client>=8"),
 ]
