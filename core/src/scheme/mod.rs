@@ -7,12 +7,14 @@
 use std::{fmt, sync::Arc};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header::AUTHORIZATION};
 use jiff::Timestamp;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::{
-    credential::Credential,
+    credential::{Credential, Form},
     error::{Error, ErrorKind},
 };
 
@@ -120,18 +122,28 @@ impl Scheme {
         let mut patch = Patch::default();
         match &*self.0 {
             Kind::Header(Ok(name)) => {
-                patch.add_header(name.clone(), material(credential, "key")?, credential)?;
+                let value = credential.header_value(Form::Plain, || {
+                    header_value(name, material(credential, "key")?.to_owned(), credential)
+                })?;
+                patch.put(name.clone(), value);
             }
             Kind::Header(Err(error)) => return Err(error.clone()),
             Kind::Bearer => {
-                let key = in_header(material(credential, "key")?, &AUTHORIZATION, credential)?;
-                patch.add_header(AUTHORIZATION, &format!("Bearer {key}"), credential)?;
+                let value = credential.header_value(Form::Bearer, || {
+                    let key = in_header(material(credential, "key")?, &AUTHORIZATION, credential)?;
+                    header_value(&AUTHORIZATION, format!("Bearer {key}"), credential)
+                })?;
+                patch.put(AUTHORIZATION, value);
             }
             Kind::Basic => {
-                let user = material(credential, "key")?;
-                let password = credential.reveal("secret").unwrap_or("");
-                let value = format!("Basic {}", BASE64.encode(format!("{user}:{password}")));
-                patch.add_header(AUTHORIZATION, &value, credential)?;
+                let value = credential.header_value(Form::Basic, || {
+                    let user = material(credential, "key")?;
+                    let password = credential.reveal("secret").unwrap_or("");
+                    let pair = Zeroizing::new(format!("{user}:{password}"));
+                    let encoded = Zeroizing::new(BASE64.encode(&*pair));
+                    header_value(&AUTHORIZATION, format!("Basic {}", *encoded), credential)
+                })?;
+                patch.put(AUTHORIZATION, value);
             }
             Kind::Query(name) => patch.add_query(name, material(credential, "key")?),
             Kind::Signing(_) => return Err(refused("what signs needs the request".into())),
@@ -214,14 +226,15 @@ impl Patch {
         value: &str,
         credential: &Credential,
     ) -> Result<(), Error> {
-        let unfit = || unfit_for(&name, credential);
-        let value = in_header(value, &name, credential)?;
-        let mut value = HeaderValue::from_str(value).map_err(|_| unfit())?;
-        value.set_sensitive(true);
+        let value = header_value(&name, value.to_owned(), credential)?;
+        self.put(name, value);
+        Ok(())
+    }
+
+    fn put(&mut self, name: HeaderName, value: HeaderValue) {
         // Most schemes set one.
         self.headers.reserve_exact(1);
         self.headers.push((name, value));
-        Ok(())
     }
 
     /// Sets a query parameter.
@@ -378,6 +391,20 @@ fn in_header<'a>(
         true => Ok(value),
         false => Err(unfit_for(name, credential)),
     }
+}
+
+/// A value that no log shows, in a buffer that is wiped once nothing holds it.
+fn header_value(
+    name: &HeaderName,
+    value: String,
+    credential: &Credential,
+) -> Result<HeaderValue, Error> {
+    let value = Zeroizing::new(value);
+    in_header(&value, name, credential)?;
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(value))
+        .map_err(|_| unfit_for(name, credential))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn unfit_for(name: &HeaderName, credential: &Credential) -> Error {
