@@ -1,7 +1,8 @@
 //! A request through the client, beside bare reqwest: `cargo bench --bench request`.
 //!
 //! 64 keep-alive GETs at a time against the embedded API. The client runs on one thread and only the
-//! CPU time of that thread counts; the server has threads of its own. The two take turns.
+//! CPU time of that thread counts; the server has threads of its own. The two take short turns, so that
+//! what else the machine does weighs on both alike, and the median of the turns' ratios is what counts.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
 mod measure;
@@ -12,8 +13,10 @@ use keyswap::{Client, KeySwap, Scheme, source::Endpoint};
 use measure::{median, thread_cpu_ns};
 
 const AT_ONCE: usize = 64;
-const EACH: usize = 60;
-const ROUNDS: usize = 40;
+const EACH: usize = 10;
+const ROUNDS: usize = 300;
+/// Rounds before those that count: connections are made, and caches are filled.
+const WARM_UP: usize = 10;
 
 fn main() {
     // reqwest was built without a provider of its own; keyswap brings one, bare reqwest does not.
@@ -59,10 +62,16 @@ fn main() {
         };
         let mut samples = [Vec::new(), Vec::new()];
         let mut ratios = Vec::new();
-        for round in 0..ROUNDS + 2 {
-            let theirs = timed(with_reqwest).await;
-            let ours = timed(with_keyswap).await;
-            if round >= 2 {
+        for round in 0..WARM_UP + ROUNDS {
+            // Each is as often the first as the second.
+            let (theirs, ours) = if round % 2 == 0 {
+                let theirs = timed(with_reqwest).await;
+                (theirs, timed(with_keyswap).await)
+            } else {
+                let ours = timed(with_keyswap).await;
+                (timed(with_reqwest).await, ours)
+            };
+            if round >= WARM_UP {
                 samples[0].push(theirs);
                 samples[1].push(ours);
                 ratios.push(ours / theirs);

@@ -1,12 +1,15 @@
 //! What a source delivers: credentials, and the set of those that are valid together.
 
+mod header_values;
 mod tally;
 
 use std::{sync::Arc, time::Duration};
 
+use http::HeaderValue;
 use jiff::Timestamp;
 
-pub(crate) use self::tally::Tally;
+use self::header_values::HeaderValues;
+pub(crate) use self::{header_values::Form, tally::Tally};
 use crate::{
     error::{Error, ErrorKind},
     secret::{Material, Secret},
@@ -41,6 +44,7 @@ pub struct Credential {
     grace_expires_at: Option<Timestamp>,
     scopes: Vec<Box<str>>,
     scheme: Option<NamedScheme>,
+    header_values: HeaderValues,
     accepted: Tally,
 }
 
@@ -87,6 +91,7 @@ impl Credential {
             grace_expires_at: None,
             scopes: Vec::new(),
             scheme: None,
+            header_values: HeaderValues::default(),
             accepted: Tally::default(),
         }
     }
@@ -158,6 +163,7 @@ impl Credential {
     /// Adds a piece of material, or replaces the one of that name.
     pub fn with_material(mut self, name: &str, secret: impl Into<Secret>) -> Self {
         self.material.insert(name, secret.into());
+        self.header_values = HeaderValues::default();
         self
     }
 
@@ -212,6 +218,15 @@ impl Credential {
     /// Whether it is the same credential: its id and its material.
     pub(crate) fn is_same_key(&self, other: &Credential) -> bool {
         self.id == other.id && self.material == other.material
+    }
+
+    /// The value of a header that carries it in this form, made only once.
+    pub(crate) fn header_value(
+        &self,
+        form: Form,
+        make: impl FnOnce() -> Result<HeaderValue, Error>,
+    ) -> Result<HeaderValue, Error> {
+        self.header_values.get_or_make(form, make)
     }
 
     /// What requests count of it: those that the API accepted, before all.

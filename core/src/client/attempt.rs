@@ -37,7 +37,7 @@ pub struct Attempt {
     machine: AttemptMachine,
     parts: Arc<Parts>,
     /// Where it goes, which of the allowed origins that is, and the epoch at which it was admitted.
-    url: Url,
+    url: Arc<Url>,
     place: usize,
     admitted: u64,
     /// When its caller's time is over, on the boot clock, and until when it may wait.
@@ -53,7 +53,7 @@ pub struct Attempt {
     patch: Option<Patch>,
     /// The method of the send under way, and where that goes if it is not where the attempt was begun.
     method: Method,
-    elsewhere: Option<Url>,
+    elsewhere: Option<Box<Url>>,
     at_home: bool,
     step: Step,
     wait: Option<Waiting>,
@@ -75,7 +75,7 @@ impl Attempt {
     pub(super) fn new(
         parts: Arc<Parts>,
         epoch: u64,
-        url: &Url,
+        url: &Arc<Url>,
         place: usize,
         replayable: bool,
         now: u64,
@@ -115,7 +115,7 @@ impl Attempt {
                 self.wait = Some(Waiting::Throttle(pause));
                 self.step = Step::Wait;
             }
-            None => self.proceed(),
+            None => self.proceed(now),
         }
     }
 
@@ -131,7 +131,7 @@ impl Attempt {
             self.at_home = true;
             self.step = Step::Send;
         } else {
-            self.proceed();
+            self.proceed(self.now());
         }
     }
 
@@ -195,8 +195,9 @@ impl Attempt {
             let why = Error::new(ErrorKind::SchemeFailed, what);
             self.parts.tell_unfit(credential, why, Some(self.sent));
         }
-        let next = self
-            .decide(|machine, now, snapshot, policy| machine.unfit(now, snapshot, error, policy));
+        let now = self.now();
+        let next =
+            self.decide(|machine, snapshot, policy| machine.unfit(now, snapshot, error, policy));
         self.take(next);
         &self.step
     }
@@ -204,9 +205,13 @@ impl Attempt {
     /// Whether this hop goes where credentials may go.
     fn goes_home(&mut self, method: &Method, url: &Url) -> bool {
         self.method = method.clone();
-        self.elsewhere = (*url != self.url).then(|| url.clone());
-        let snapshot = self.parts.keys.store().snapshot();
-        self.at_home = self.parts.origins.admits(url, snapshot.set.as_deref());
+        self.elsewhere = (*url != *self.url).then(|| Box::new(url.clone()));
+        // Where it was begun was admitted, and stays so while nothing new is published.
+        let is_admitted = self.elsewhere.is_none() && self.parts.keys.epoch() == self.admitted;
+        self.at_home = is_admitted || {
+            let snapshot = self.parts.keys.store().snapshot();
+            self.parts.origins.admits(url, snapshot.set.as_deref())
+        };
         self.at_home
     }
 
@@ -220,7 +225,7 @@ impl Attempt {
         // What another origin says, says nothing of a credential that it was not sent.
         let verdict = match self.at_home {
             true => {
-                let url = self.elsewhere.as_ref().unwrap_or(&self.url);
+                let url = self.elsewhere.as_deref().unwrap_or(&self.url);
                 let head = ResponseView::new(&self.method, url, status, headers);
                 self.parts.classifier.classify(&body.map_or(head, |body| head.with_body(body)))
             }
@@ -299,7 +304,7 @@ impl Attempt {
                 }
                 Waiting::News { until, asks } => self.rest(until, asks).await,
             }
-            self.proceed();
+            self.proceed(self.now());
         }
         &self.step
     }
@@ -319,7 +324,7 @@ impl Attempt {
     pub fn repeat(&mut self) -> bool {
         let again = self.machine.repeat();
         if again {
-            self.proceed();
+            self.proceed(self.now());
         }
         again
     }
@@ -361,22 +366,22 @@ impl Attempt {
         self.parts.throttles.get(self.place)
     }
 
-    fn proceed(&mut self) {
+    fn proceed(&mut self, now: u64) {
         let began = self.parts.keys.store().fetch_began();
-        let next = self
-            .decide(|machine, now, snapshot, policy| machine.proceed(now, snapshot, began, policy));
+        let next =
+            self.decide(|machine, snapshot, policy| machine.proceed(now, snapshot, began, policy));
         self.take(next);
     }
 
     /// Asks the state machine, with the newest snapshot.
     fn decide(
         &mut self,
-        ask: impl FnOnce(&mut AttemptMachine, u64, &Snapshot, &Policy) -> Next,
+        ask: impl FnOnce(&mut AttemptMachine, &Snapshot, &Policy) -> Next,
     ) -> Next {
         let keys = &self.parts.keys;
         let snapshot = keys.store().snapshot();
         self.seen = snapshot.epoch();
-        ask(&mut self.machine, keys.shared().clock.boot(), &snapshot, &keys.shared().policy)
+        ask(&mut self.machine, &snapshot, &keys.shared().policy)
     }
 
     /// What the API says of the credential that it was sent on this hop, and of no other.
@@ -419,9 +424,9 @@ impl Attempt {
             return;
         }
         let outcome = Outcome { verdict, sent: self.sent, repeatable };
-        let next = self.decide(|machine, now, snapshot, policy| {
-            machine.judged(now, snapshot, outcome, policy)
-        });
+        let now = self.now();
+        let next =
+            self.decide(|machine, snapshot, policy| machine.judged(now, snapshot, outcome, policy));
         self.take(next);
     }
 
@@ -441,7 +446,8 @@ impl Attempt {
                     }
                     Err(why) => {
                         self.parts.tell_unfit(&credential, why.clone(), None);
-                        next = self.decide(|machine, now, snapshot, policy| {
+                        let now = self.now();
+                        next = self.decide(|machine, snapshot, policy| {
                             machine.unfit(now, snapshot, why, policy)
                         });
                     }

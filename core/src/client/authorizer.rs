@@ -87,7 +87,9 @@ impl Authorizer {
     /// those in which the API speaks of the credential's future, or says when it wants the next request.
     pub fn response_filter(&self) -> ResponseFilter {
         let mut response_filter = self.0.classifier.response_filter();
-        response_filter.headers.extend([status::NAME, RETRY_AFTER.as_str()].map(Into::into));
+        response_filter
+            .headers
+            .extend([&status::NAME, &RETRY_AFTER].map(|name| name.as_str().into()));
         response_filter
     }
 
@@ -204,6 +206,17 @@ impl Authorizer {
         replayable: bool,
         deadline: Option<Duration>,
     ) -> Result<Attempt, Error> {
+        self.begin_shared(scopes, &Arc::new(url.clone()), replayable, deadline)
+    }
+
+    /// The same, for a URL that the caller keeps, too.
+    pub(super) fn begin_shared(
+        &self,
+        scopes: &[Box<str>],
+        url: &Arc<Url>,
+        replayable: bool,
+        deadline: Option<Duration>,
+    ) -> Result<Attempt, Error> {
         let now = self.now();
         let mut attempt = self.attempt(url, replayable, now, deadline)?;
         attempt.begin(scopes, now);
@@ -219,14 +232,15 @@ impl Authorizer {
         replayable: bool,
         deadline: Option<Duration>,
     ) -> Result<Attempt, Error> {
-        let mut attempt = self.attempt(url, replayable, self.now(), deadline)?;
+        let url = Arc::new(url.clone());
+        let mut attempt = self.attempt(&url, replayable, self.now(), deadline)?;
         attempt.begin_after(snapshot, method);
         Ok(attempt)
     }
 
     fn attempt(
         &self,
-        url: &Url,
+        url: &Arc<Url>,
         replayable: bool,
         now: u64,
         deadline: Option<Duration>,

@@ -58,15 +58,11 @@ impl<'a> Chain<'a> {
         authorizer: &'a Authorizer,
         request: &'a mut Request,
     ) -> Result<Response, Error> {
-        let mut headers = std::mem::take(&mut request.headers);
-        for (name, value) in &client.headers {
-            headers.entry(name).or_insert_with(|| value.clone());
-        }
-        let mut hop = Hop::first(request.method.clone(), request.url.clone(), headers);
+        let mut hop = first_hop(client, request);
         let resend = request.resend && request.body.is_replayable();
         let (scopes, timeout) = (&request.scopes, request.timeout);
         // The futures of a chain hold it once, by reference: moving them costs what they hold.
-        let mut attempt = Some(authorizer.begin_requiring(scopes, &hop.url, resend, timeout)?);
+        let mut attempt = Some(authorizer.begin_shared(scopes, &hop.url, resend, timeout)?);
         let until = attempt.as_ref().and_then(Attempt::deadline);
         let mut chain = Self { client, authorizer, request, until };
         for hops in 0.. {
@@ -90,7 +86,7 @@ impl<'a> Chain<'a> {
 
     fn begin(&self, hop: &Hop) -> Result<Attempt, Error> {
         let (scopes, resend) = (&self.request.scopes, self.may_resend(hop));
-        self.authorizer.begin_requiring(scopes, &hop.url, resend, self.left())
+        self.authorizer.begin_shared(scopes, &hop.url, resend, self.left())
     }
 
     /// All sends of one hop.
@@ -138,10 +134,10 @@ impl<'a> Chain<'a> {
                     let Some(last) = last else { return Err(unsent()) };
                     let last = if last.rejected { first.unwrap_or(last) } else { last };
                     let Sent { outcome, patch, rejected, .. } = *last;
-                    let response = outcome.map_err(|(_, error)| error)?;
-                    let cause =
-                        attempt.as_ref().filter(|_| rejected).and_then(|one| one.cause().cloned());
-                    return Ok(Answer { response: response.with_cause(cause), patch, rejected });
+                    let mut response = outcome.map_err(|(_, error)| error)?;
+                    let judged = attempt.as_ref().filter(|_| rejected);
+                    response.set_cause(judged.and_then(Attempt::cause));
+                    return Ok(Answer { response, patch, rejected });
                 }
             }
         }
@@ -174,25 +170,15 @@ impl<'a> Chain<'a> {
                 Err(_) => return Err(self.too_late(before)),
             },
         };
-        let mut rejected = false;
         let outcome = match outcome {
-            Ok(response) => {
-                let mut response = Response::new(response, hop);
-                if let Some(attempt) = attempt.filter(|_| !yields) {
-                    self.judge(attempt, &mut response).await;
-                    rejected = attempt.is_rejected();
-                }
-                Ok(response)
-            }
-            Err(error) => {
-                let (failure, error) = failed(hop, error);
-                if let Some(attempt) = attempt {
-                    attempt.failed(failure);
-                }
-                Err((failure, error))
-            }
+            Ok(response) => Ok(Response::new(response, hop)),
+            Err(error) => Err(failed(hop, error)),
         };
-        Ok(Box::new(Sent { outcome, patch, yields, rejected }))
+        let mut sent = Box::new(Sent { outcome, patch, yields, rejected: false });
+        if let Some(attempt) = attempt {
+            self.judge(attempt, &mut sent).await;
+        }
+        Ok(sent)
     }
 
     fn build(&mut self, hop: &Hop, patch: Option<&Patch>) -> reqwest::Request {
@@ -211,10 +197,27 @@ impl<'a> Chain<'a> {
         request
     }
 
-    /// Shows the response to the attempt, with as much of its body as is asked for and as comes in time.
-    async fn judge(&self, attempt: &mut Attempt, response: &mut Response) {
-        let step = attempt.response(response.status(), response.headers(), None);
-        let Step::NeedBody { max } = *step else { return };
+    /// Shows to the attempt what came.
+    async fn judge(&self, attempt: &mut Attempt, sent: &mut Sent) {
+        let response = match &mut sent.outcome {
+            Ok(_) if sent.yields => return,
+            Ok(response) => response,
+            Err((failure, _)) => {
+                attempt.failed(*failure);
+                return;
+            }
+        };
+        if let Step::NeedBody { max } =
+            *attempt.response(response.status(), response.headers(), None)
+        {
+            // Boxed: it is large, and few APIs are judged by a body.
+            Box::pin(self.show_body(attempt, response, max)).await;
+        }
+        sent.rejected = attempt.is_rejected();
+    }
+
+    /// Shows the response again, with as much of its body as is asked for and as comes in time.
+    async fn show_body(&self, attempt: &mut Attempt, response: &mut Response, max: usize) {
         let (status, headers) = (response.status(), response.headers().clone());
         let seen = match self.left() {
             None => response.peek(max).await,
@@ -283,6 +286,15 @@ impl<'a> Chain<'a> {
             }
         }
     }
+}
+
+/// The request as its caller made it, with the headers that all requests of the client carry.
+fn first_hop(client: &Inner, request: &mut Request) -> Hop {
+    let mut headers = std::mem::take(&mut request.headers);
+    for (name, value) in &client.headers {
+        headers.entry(name).or_insert_with(|| value.clone());
+    }
+    Hop::first(request.method.clone(), request.url.clone(), headers)
 }
 
 fn failed(hop: &Hop, error: reqwest::Error) -> (Failure, Error) {

@@ -60,20 +60,23 @@ impl Body {
 #[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder {
     client: Client,
-    request: Result<Request, Error>,
+    /// Boxed: each method of the builder moves it, and the future of a send holds it.
+    request: Result<Box<Request>, Error>,
 }
 
 impl RequestBuilder {
     pub(crate) fn new(client: Client, method: Method, url: Result<Url, Error>) -> Self {
-        let request = url.map(|url| Request {
-            method,
-            url: Arc::new(url),
-            headers: Headers::new(),
-            body: Body::None,
-            timeout: client.timeout(),
-            keys: None,
-            scopes: Vec::new(),
-            resend: true,
+        let request = url.map(|url| {
+            Box::new(Request {
+                method,
+                url: Arc::new(url),
+                headers: Headers::new(),
+                body: Body::None,
+                timeout: client.timeout(),
+                keys: None,
+                scopes: Vec::new(),
+                resend: true,
+            })
         });
         Self { client, request }
     }
@@ -184,7 +187,8 @@ impl RequestBuilder {
     /// of any status is not an error: see [`Response::error_for_status`].
     pub async fn send(self) -> Result<Response, Error> {
         let Self { client, request } = self;
-        client.execute(&mut request?).await
+        let mut request = request?;
+        client.execute(&mut request).await
     }
 
     fn change(mut self, edit: impl FnOnce(&mut Request) -> Result<(), Error>) -> Self {

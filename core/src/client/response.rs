@@ -36,9 +36,8 @@ impl Response {
         hop.mask(self.inner.headers_mut(), patch);
     }
 
-    pub(crate) fn with_cause(mut self, cause: Option<Error>) -> Self {
-        self.cause = cause;
-        self
+    pub(crate) fn set_cause(&mut self, cause: Option<&Error>) {
+        self.cause = cause.cloned();
     }
 
     /// The status.
@@ -78,17 +77,13 @@ impl Response {
     ///
     /// # Errors
     /// [`ErrorKind::Body`] if the connection broke.
-    pub async fn bytes(mut self) -> Result<Bytes, Error> {
-        if self.prefix.is_empty() {
-            let shown = (self.url, self.written);
-            let read = self.inner.bytes().await;
-            return read.map_err(|error| broken(&shown_as(&shown.0, shown.1), &describe(error)));
-        }
-        let mut whole = BytesMut::new();
-        while let Some(chunk) = self.chunk().await? {
-            whole.extend_from_slice(&chunk);
-        }
-        Ok(whole.freeze())
+    pub async fn bytes(self) -> Result<Bytes, Error> {
+        let Self { inner, url, written, prefix, .. } = self;
+        let read = match prefix.is_empty() {
+            true => inner.bytes().await,
+            false => join(prefix, inner).await,
+        };
+        read.map_err(|error| broken(&shown_as(&url, written), &describe(error)))
     }
 
     /// The whole body as text; what is not UTF-8 is replaced.
@@ -166,6 +161,14 @@ impl std::fmt::Debug for Response {
             .field("url", &self.shown())
             .finish_non_exhaustive()
     }
+}
+
+/// The whole body, of which the first part was read before.
+async fn join(mut whole: BytesMut, mut rest: reqwest::Response) -> reqwest::Result<Bytes> {
+    while let Some(chunk) = rest.chunk().await? {
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(whole.freeze())
 }
 
 fn broken(shown: &str, what: &str) -> Error {

@@ -5,7 +5,7 @@
 //! or that says something else, says nothing. Reading it decides nothing; the engine takes what it says as
 //! a hint.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::{
     credential::{CredentialId, is_valid_id},
@@ -14,11 +14,11 @@ use crate::{
 };
 
 /// The header's name.
-pub(super) const NAME: &str = "credential-status";
+pub(super) static NAME: HeaderName = HeaderName::from_static("credential-status");
 
 /// What the headers say, and of which credential.
 pub(crate) fn read(headers: &HeaderMap) -> Option<(CredentialId, CredentialStatus)> {
-    let mut lines = headers.get_all(NAME).iter();
+    let mut lines = headers.get_all(&NAME).iter();
     let only = lines.next().filter(|_| lines.next().is_none())?;
     parse(only.to_str().ok()?)
 }
@@ -126,9 +126,9 @@ mod tests {
         let mut headers = HeaderMap::new();
         assert_eq!(read(&headers), None);
         let value = HeaderValue::from_static(r#"revoked; id="k_42""#);
-        headers.append(NAME, value.clone());
+        headers.append(&NAME, value.clone());
         assert!(read(&headers).is_some());
-        headers.append(NAME, value);
+        headers.append(&NAME, value);
         assert_eq!(read(&headers), None);
     }
 }

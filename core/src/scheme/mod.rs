@@ -4,15 +4,20 @@
 //! time, and says what to add. It is applied again on every send, so a signature always covers exactly
 //! what is sent.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header::AUTHORIZATION};
 use jiff::Timestamp;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::{
-    credential::Credential,
+    credential::{Credential, Form},
     error::{Error, ErrorKind},
 };
 
@@ -120,18 +125,28 @@ impl Scheme {
         let mut patch = Patch::default();
         match &*self.0 {
             Kind::Header(Ok(name)) => {
-                patch.add(name.clone(), material(credential, "key")?, credential)?;
+                let value = credential.header_value(Form::Plain, || {
+                    header_value(&name.plain, material(credential, "key")?.to_owned(), credential)
+                })?;
+                patch.put(name.clone(), value);
             }
             Kind::Header(Err(error)) => return Err(error.clone()),
             Kind::Bearer => {
-                let key = in_header(material(credential, "key")?, &AUTHORIZATION, credential)?;
-                patch.add(authorization(), &format!("Bearer {key}"), credential)?;
+                let value = credential.header_value(Form::Bearer, || {
+                    let key = in_header(material(credential, "key")?, &AUTHORIZATION, credential)?;
+                    header_value(&AUTHORIZATION, format!("Bearer {key}"), credential)
+                })?;
+                patch.put(AUTHORIZATION_NAME.clone(), value);
             }
             Kind::Basic => {
-                let user = material(credential, "key")?;
-                let password = credential.reveal("secret").unwrap_or("");
-                let value = format!("Basic {}", BASE64.encode(format!("{user}:{password}")));
-                patch.add(authorization(), &value, credential)?;
+                let value = credential.header_value(Form::Basic, || {
+                    let user = material(credential, "key")?;
+                    let password = credential.reveal("secret").unwrap_or("");
+                    let pair = Zeroizing::new(format!("{user}:{password}"));
+                    let encoded = Zeroizing::new(BASE64.encode(&*pair));
+                    header_value(&AUTHORIZATION, format!("Basic {}", *encoded), credential)
+                })?;
+                patch.put(AUTHORIZATION_NAME.clone(), value);
             }
             Kind::Query(name) => patch.add_query(name, material(credential, "key")?),
             Kind::Signing(_) => return Err(refused("what signs needs the request".into())),
@@ -233,14 +248,15 @@ impl Patch {
     }
 
     fn add(&mut self, name: Name, value: &str, credential: &Credential) -> Result<(), Error> {
-        let unfit = || unfit_for(&name.plain, credential);
-        let value = in_header(value, &name.plain, credential)?;
-        let mut value = HeaderValue::from_str(value).map_err(|_| unfit())?;
-        value.set_sensitive(true);
+        let value = header_value(&name.plain, value.to_owned(), credential)?;
+        self.put(name, value);
+        Ok(())
+    }
+
+    fn put(&mut self, name: Name, value: HeaderValue) {
         // Most schemes set one.
         self.headers.reserve_exact(1);
         self.headers.push((name, value));
-        Ok(())
     }
 
     /// Sets a query parameter.
@@ -323,7 +339,7 @@ impl fmt::Debug for Patch {
 struct Name {
     plain: HeaderName,
     /// As the program or the set has it, where that is another spelling.
-    spelled: Option<Box<str>>,
+    spelled: Option<Arc<str>>,
 }
 
 impl Name {
@@ -337,9 +353,8 @@ impl Name {
     }
 }
 
-fn authorization() -> Name {
-    Name::spelled_as(AUTHORIZATION, "Authorization")
-}
+static AUTHORIZATION_NAME: LazyLock<Name> =
+    LazyLock::new(|| Name::spelled_as(AUTHORIZATION, "Authorization"));
 
 /// A header that may carry a credential.
 fn header_name(name: &str) -> Result<HeaderName, Error> {
@@ -428,6 +443,20 @@ fn in_header<'a>(
         true => Ok(value),
         false => Err(unfit_for(name, credential)),
     }
+}
+
+/// A value that no log shows, in a buffer that is wiped once nothing holds it.
+fn header_value(
+    name: &HeaderName,
+    value: String,
+    credential: &Credential,
+) -> Result<HeaderValue, Error> {
+    let value = Zeroizing::new(value);
+    in_header(&value, name, credential)?;
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(value))
+        .map_err(|_| unfit_for(name, credential))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn unfit_for(name: &HeaderName, credential: &Credential) -> Error {

@@ -45,6 +45,24 @@ fn a_name_is_spelled_as_it_was_given() {
 }
 
 #[test]
+fn a_header_is_made_once_and_anew_for_other_material() {
+    let key = Credential::new("k1", "one");
+    let at = |scheme: &Scheme, key: &Credential| {
+        let patch = scheme.prepare(key).expect("prepared");
+        let value = patch.headers().next().expect("a header").1.as_bytes();
+        (String::from_utf8(value.to_vec()).expect("text"), value.as_ptr())
+    };
+    let (plain, bearer) = (Scheme::header("x-api-key"), Scheme::bearer());
+    assert_eq!(at(&plain, &key), at(&plain, &key), "one buffer for all requests");
+    assert_eq!(at(&bearer, &key), at(&bearer, &key));
+    assert_eq!((&*at(&plain, &key).0, &*at(&bearer, &key).0), ("one", "Bearer one"));
+    let other = key.clone().with_material("key", "two");
+    assert_eq!((&*at(&plain, &other).0, &*at(&bearer, &other).0), ("two", "Bearer two"));
+    let again = other.with_material("key", "three");
+    assert_eq!((&*at(&plain, &again).0, &*at(&plain, &key).0), ("three", "one"));
+}
+
+#[test]
 fn what_cannot_be_put_on_a_request_is_refused() {
     for odd in ["good-2\nx", "a\r\nb", "a\0b", "a\tb", "s3é", "\u{feff}s3", "s3 ", " s3", ""] {
         let odd = Credential::new("k1", odd);
