@@ -45,7 +45,7 @@ impl Bootstrap {
 
     /// The same as the host's program sees it: a worker, or a test, may have an environment of its own.
     #[cfg(feature = "host")]
-    pub(super) fn environment_seen(value: Secret) -> Self {
+    fn environment_seen(value: Secret) -> Self {
         let own = std::env::var(VARIABLE).map(Zeroizing::new).unwrap_or_default();
         // What is the same now is read when it is needed: it may have changed by then.
         Self::from(Place::Environment((own.as_str() != value.reveal()).then_some(value)))
@@ -147,6 +147,14 @@ impl Bootstrap {
         bearer(&secret)?;
         *lock(&self.held) = Some(secret.clone());
         Ok(Some(secret))
+    }
+}
+
+#[cfg(feature = "host")]
+impl super::Endpoint {
+    /// The bootstrap credential of the environment, as the host's program sees it.
+    pub(crate) fn bootstrap_seen(self, value: Secret) -> Self {
+        self.with_bootstrap(Bootstrap::environment_seen(value))
     }
 }
 

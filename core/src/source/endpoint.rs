@@ -305,13 +305,7 @@ impl Endpoint {
         self.known.send_if_modified(|before| std::mem::replace(before, known.clone()) != known);
     }
 
-    /// The bootstrap credential of the environment, as the host's program sees it.
-    #[cfg(feature = "host")]
-    pub(crate) fn bootstrap_seen(self, value: Secret) -> Self {
-        self.with_bootstrap(Bootstrap::environment_seen(value))
-    }
-
-    fn with_bootstrap(mut self, bootstrap: Bootstrap) -> Self {
+    pub(super) fn with_bootstrap(mut self, bootstrap: Bootstrap) -> Self {
         self.client.bootstrap = Arc::new(bootstrap);
         self
     }
