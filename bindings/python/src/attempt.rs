@@ -30,7 +30,10 @@ pub(crate) struct Hop {
 }
 
 impl Hop {
-    pub(crate) fn begin(&self, on: &keyswap_host::Authorizer) -> Result<keyswap_host::Attempt, Error> {
+    pub(crate) fn begin(
+        &self,
+        on: &keyswap_host::Authorizer,
+    ) -> Result<keyswap_host::Attempt, Error> {
         on.begin_requiring(&self.scopes, &self.url, self.replayable, self.deadline)
     }
 }

@@ -7,12 +7,10 @@ use pyo3::{prelude::*, sync::PyOnceLock};
 pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     static FROM_CORE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let seconds = error.retry_after().map(|wait| wait.as_secs_f64());
-    let made = FROM_CORE
-        .import(py, "keyswap._errors", "from_core")
-        .and_then(|make| {
-            let (code, message) = (error.code(), error.to_string());
-            make.call1((code, message, error.status(), seconds, error.is_lasting()))
-        });
+    let made = FROM_CORE.import(py, "keyswap._errors", "from_core").and_then(|make| {
+        let (code, message) = (error.code(), error.to_string());
+        make.call1((code, message, error.status(), seconds, error.is_lasting()))
+    });
     match made {
         Ok(exception) => PyErr::from_value(exception),
         Err(error) => error,

@@ -6,13 +6,14 @@
 //! endpoint and the API to the same model, and neither knows which counts are expected.
 
 pub mod engine;
+pub mod lateness;
 pub mod sockets;
 
 mod sender;
 mod setup;
 mod tally;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use keyswap_endpoint::story::{Mismatch, StoryError};
 use serde_json::Value;
@@ -26,6 +27,8 @@ pub struct Report {
     pub mismatches: Vec<Mismatch>,
     /// Steps that could not happen.
     pub errors: Vec<String>,
+    /// By how much the machine was late at most; nothing in virtual time.
+    pub late: Duration,
 }
 
 impl Report {

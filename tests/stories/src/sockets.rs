@@ -25,6 +25,7 @@ use tokio::task::{JoinSet, LocalSet};
 pub use crate::sender::Through;
 use crate::{
     PlayError, Report,
+    lateness::Heartbeat,
     sender::Sender,
     setup::{ClientSetup, Setup, Start},
     tally::Tally,
@@ -62,6 +63,7 @@ async fn run(story: &Story, through: Through) -> Result<Report, PlayError> {
         endpoint.begin();
     }
     let begin = Instant::now();
+    let heartbeat = Heartbeat::start();
     let count = Count::default();
     let told = tokio::task::spawn_local(listen(events, count.clone()));
     let mut callers = JoinSet::new();
@@ -83,11 +85,17 @@ async fn run(story: &Story, through: Through) -> Result<Report, PlayError> {
         tokio::task::yield_now().await;
     }
     told.abort();
+    let late = heartbeat.stop();
     let stats = keys.stats();
     let counted =
         mem::take(&mut *count.borrow_mut()).close(stats.in_use.as_deref(), stats.generation);
     let verdict = endpoint.finish(counted);
-    Ok(Report { counted: verdict.counters, mismatches: verdict.mismatches, errors: verdict.errors })
+    Ok(Report {
+        counted: verdict.counters,
+        mismatches: verdict.mismatches,
+        errors: verdict.errors,
+        late,
+    })
 }
 
 /// The endpoint as the story wants it followed, with all its regions.
