@@ -15,7 +15,7 @@ mod server;
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream};
 use keyswap::{
     Client, Credential, CredentialSet, Endpoint, Error, ErrorKind, KeySwap, Policy, Scheme, source,
 };
@@ -157,7 +157,7 @@ async fn refresh(endpoint: Endpoint) -> Result<(), Error> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_a_stream_of_events_says_fetches_go_on_at_their_pace() {
     let _alone = ALONE.lock().await;
-    let stream = || Script::says("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
+    let says = || Script::says("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
     let event = |generation: u64, urgency: &str| {
         format!(
             "event: changed\ndata: {{\"generation\":{generation},\"urgency\":\"{urgency}\"}}\n\n"
@@ -165,17 +165,17 @@ async fn whatever_a_stream_of_events_says_fetches_go_on_at_their_pace() {
     };
     let tick = Duration::from_millis(20);
     let streams = [
-        ("events without end", stream().endless(event(8, "normal"))),
-        ("urgent events without end", stream().endless(event(8, "immediate"))),
-        ("revocations without end", stream().endless("event: revoked\ndata: {}\n\n")),
-        ("generations beyond every number", stream().endless(event(u64::MAX, "immediate"))),
-        ("events of one letter", stream().endless("data:x\n\n")),
-        ("lines without end", stream().endless("\n")),
-        ("comments without end", stream().endless(": x\n")),
-        ("one line without end", stream().endless("x")),
-        ("one event without end", stream().endless("data: x\n")),
-        ("an event by drips", stream().endless("data: x").each(tick)),
-        ("waits without end", stream().endless("retry: 0\n")),
+        ("events without end", says().endless(event(8, "normal"))),
+        ("urgent events without end", says().endless(event(8, "immediate"))),
+        ("revocations without end", says().endless("event: revoked\ndata: {}\n\n")),
+        ("generations beyond every number", says().endless(event(u64::MAX, "immediate"))),
+        ("events of one letter", says().endless("data:x\n\n")),
+        ("lines without end", says().endless("\n")),
+        ("comments without end", says().endless(": x\n")),
+        ("one line without end", says().endless("x")),
+        ("one event without end", says().endless("data: x\n")),
+        ("an event by drips", says().endless("data: x").each(tick)),
+        ("waits without end", says().endless("retry: 0\n")),
         ("no stream, without end", Script::says("").endless("HTTP/1.1 103 X\r\n\r\n")),
     ];
     let follows = streams.map(|(name, script)| async move {
@@ -194,7 +194,7 @@ async fn whatever_a_stream_of_events_says_fetches_go_on_at_their_pace() {
         while began.elapsed() < LIMIT {
             let asked = Instant::now();
             timeout(AT_MOST, keys.refresh()).await.expect(name).expect(name);
-            // Twelve floods at once are much for a machine; without their bounds it is never.
+            // Several floods at once are much for a machine; without their bounds it is never.
             assert!(asked.elapsed() < AT_MOST / 2, "{name}: {:?}", asked.elapsed());
             tokio::time::sleep(tick).await;
         }
@@ -203,7 +203,8 @@ async fn whatever_a_stream_of_events_says_fetches_go_on_at_their_pace() {
         assert!(fetches as u128 <= most, "{name}: {fetches} fetches");
         assert_eq!(keys.current().unwrap().reveal("key"), Some(KEY), "{name}");
     });
-    join_all(follows).await;
+    // A few at a time: those who write without end leave a machine little else to do.
+    stream::iter(follows).buffer_unordered(4).collect::<Vec<_>>().await;
     assert_small();
 }
 

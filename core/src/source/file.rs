@@ -77,9 +77,9 @@ impl File {
                     set.as_of = None;
                     set
                 }
-                key => self.followed(Credential::new(self.derived_id(key), key), known),
+                key => CredentialSet::new(Credential::new(self.derived_id(key), key)),
             },
-            Content::Pieces(pieces) => self.followed(self.credential(pieces)?, known),
+            Content::Pieces(pieces) => CredentialSet::new(self.credential(pieces)?),
         };
         set.check().map_err(|error| fault(&self.path, &error.to_string()))?;
         Ok(Fetched::Set(set.with_validator(&validator)))
@@ -107,26 +107,6 @@ impl File {
             Some(version) => credential.with_version(version),
             None => credential,
         })
-    }
-
-    /// The set of this credential and the one that it followed. An API that is slow to learn the new key
-    /// still takes the old one, and a file names no fallback of its own. Of those held, that is the newest
-    /// that the API has accepted: a wrong key that stood in the file for a while is no fallback.
-    fn followed(&self, primary: Credential, known: Option<&CredentialSet>) -> CredentialSet {
-        let others = || {
-            let known = known
-                .into_iter()
-                .flat_map(|known| known.primary().into_iter().chain(known.previous()));
-            known.filter(|other| {
-                other.id() != primary.id() && other.material() != primary.material()
-            })
-        };
-        let accepted = others().find(|other| other.accepted().count() > 0);
-        let before = accepted.or_else(|| others().next());
-        match before {
-            Some(before) => CredentialSet::new(primary).with_previous(before.clone()),
-            None => CredentialSet::new(primary),
-        }
     }
 
     fn derived_id(&self, content: impl Hash) -> String {

@@ -9,14 +9,14 @@ use std::{
 };
 
 use keyswap::{
-    ErrorKind,
+    ErrorKind, KeySwap,
     source::{Endpoint, Fetched, File, Source},
 };
 
 use crate::{DOCUMENT, MATERIAL, failed, fetched, sources::folder::Folder};
 
 #[tokio::test]
-async fn a_plain_file_is_the_key_and_the_one_before_is_its_fallback() {
+async fn a_plain_file_is_the_key() {
     let folder = Folder::new();
     let path = folder.write("key", "\u{feff}m4terial-9b1c-1 \r\n");
     let file = File::new(&path);
@@ -30,24 +30,32 @@ async fn a_plain_file_is_the_key_and_the_one_before_is_its_fallback() {
     folder.write("key", "m4terial-9b1c-2");
     let second = fetched(file.fetch(Some(&first)).await);
     assert_eq!(second.primary().unwrap().reveal("key"), Some("m4terial-9b1c-2"));
-    let previous: Vec<_> = second.previous().map(keyswap::Credential::id).collect();
-    assert_eq!(previous, [primary.id()]);
+    assert_ne!(second.primary().unwrap().id(), primary.id());
 
-    // Other white space is the same key, and must not cost the fallback.
+    // Other white space is the same key.
     folder.write("key", "m4terial-9b1c-2\n");
     let same = fetched(file.fetch(Some(&second)).await);
     assert_eq!(same.primary(), second.primary());
-    assert!(same.previous().eq(second.previous()));
+    // So is a key that comes back.
+    folder.write("key", "m4terial-9b1c-1");
+    let back = fetched(file.fetch(Some(&same)).await);
+    assert_eq!(back.primary(), first.primary());
+}
 
-    folder.write("key", "m4terial-9b1c-3");
-    let third = fetched(file.fetch(Some(&same)).await);
-    assert_eq!(third.previous().len(), 1);
-    assert_eq!(third.previous().next().unwrap().reveal("key"), Some("m4terial-9b1c-2"));
-    // Back again: the same key has the same id, and never stands in the set twice.
+/// What the key in the file was before is what requests fall back to, though no file says so.
+#[tokio::test]
+async fn the_key_before_is_the_fallback() {
+    let folder = Folder::new();
+    let path = folder.write("key", "m4terial-9b1c-1");
+    let keys = KeySwap::follow(File::new(&path)).start().unwrap();
+    keys.ready().await.unwrap();
+    let first = keys.current().unwrap().id().to_owned();
     folder.write("key", "m4terial-9b1c-2");
-    let back = fetched(file.fetch(Some(&third)).await);
-    assert_eq!(back.primary(), same.primary());
-    assert_eq!(back.previous().next().unwrap().reveal("key"), Some("m4terial-9b1c-3"));
+    keys.refresh().await.unwrap();
+    let set = keys.set().unwrap();
+    assert_eq!(set.primary().unwrap().reveal("key"), Some("m4terial-9b1c-2"));
+    let previous: Vec<_> = set.previous().map(keyswap::Credential::id).collect();
+    assert_eq!(previous, [first]);
 }
 
 #[tokio::test]
@@ -93,11 +101,6 @@ async fn a_folder_has_one_file_for_each_piece() {
     assert_eq!(primary.reveal("secret"), Some("m4terial-9b1c-s"));
     assert_eq!(primary.reveal(".hidden").or(primary.reveal("id")), None);
     assert!(matches!(file.fetch(Some(&set)).await.unwrap(), Fetched::NotModified));
-    // The same id with other material has no fallback of that id.
-    folder.write("secret", "m4terial-9b1c-t");
-    assert_eq!(fetched(file.fetch(Some(&set)).await).previous().len(), 0);
-    folder.write("id", "k_8");
-    assert_eq!(fetched(file.fetch(Some(&set)).await).previous().len(), 1);
 }
 
 /// A writer swaps versions as the kubelet does, as fast as it can, while the folder is read.
@@ -207,7 +210,9 @@ async fn only_regular_files_are_read() {
         let error = failed(&endpoint, None).await;
         assert!(error.to_string().contains("is not a regular file"), "{error}");
     }
-    assert!(threads() <= before + 2, "{before} threads before, {} now", threads());
+    // Other tests run beside this one, and a thread that is done needs a moment to be gone. A thread for each
+    // fetch would be 250.
+    assert!(threads() <= before + 25, "{before} threads before, {} now", threads());
     // In a folder they are passed over, as folders are.
     folder.write("key", MATERIAL);
     let set = fetched(File::new(&folder.0).fetch(None).await);

@@ -1,33 +1,5 @@
 use super::*;
 
-/// A wrong key that stood in the file for a while is no fallback; the one that worked is.
-#[test]
-fn the_fallback_is_the_last_key_that_the_api_accepted() {
-    let file = File::new("key");
-    let read = |key: &str, held: Option<&CredentialSet>| match file
-        .set(&Content::Whole(key.as_bytes().to_vec().into()), held)
-    {
-        Ok(Fetched::Set(set)) => set,
-        other => panic!("{other:?}"),
-    };
-    let keys = |set: &CredentialSet| -> Vec<String> {
-        set.members().filter_map(|one| one.reveal("key")).map(str::to_owned).collect()
-    };
-    let first = read("one", None);
-    let second = read("two", Some(&first));
-    assert_eq!(keys(&second), ["two", "one"]);
-    // Nobody says what the API accepts: the one before.
-    assert_eq!(keys(&read("three", Some(&second))), ["three", "two"]);
-    let accepted = second.previous().next().expect("the first");
-    accepted.accepted().add();
-    let third = read("three", Some(&second));
-    assert_eq!(keys(&third), ["three", "one"]);
-    third.primary().expect("the third").accepted().add();
-    assert_eq!(keys(&read("four", Some(&third))), ["four", "three"]);
-    // The one that worked is put back.
-    assert_eq!(keys(&read("one", Some(&third))), ["one", "three"]);
-}
-
 #[cfg(feature = "watch")]
 #[tokio::test]
 async fn a_file_that_is_replaced_gives_a_hint_and_reading_it_gives_none() {

@@ -83,6 +83,35 @@ fn a_source_without_generations_gets_local_ones() {
     assert_eq!(life.rotation.snapshot().set().map(CredentialSet::generation), Some(3));
 }
 
+/// A wrong key that the source had for a while is no fallback; the one that worked is.
+#[test]
+fn a_source_without_generations_has_the_last_accepted_key_as_its_fallback() {
+    let plain = |id: &str| CredentialSet::new(key(id));
+    let held = |life: &Life| -> Vec<String> {
+        let snapshot = life.rotation.snapshot();
+        snapshot.set().expect("a set").members().map(|member| member.id().to_owned()).collect()
+    };
+    let mut life = Life::begin();
+    life.fetched(plain("k1"));
+    life.refresh(plain("k2"));
+    assert_eq!(held(&life), ["k2", "k1"], "nobody says what the API accepts");
+    life.refresh(plain("k3"));
+    assert_eq!(held(&life), ["k3", "k2"]);
+    life.refresh(plain("k3"));
+    assert_eq!(held(&life), ["k3", "k2"], "the same again");
+    life.accepted("k3");
+    life.refresh(plain("k4"));
+    life.refresh(plain("k5"));
+    assert_eq!(held(&life), ["k5", "k3"], "k4 was never accepted");
+    life.refresh(plain("k3"));
+    assert_eq!(held(&life), ["k3"], "the one that worked is put back");
+    let mut life = Life::begin();
+    life.fetched(plain("k1"));
+    life.rejected("k1");
+    life.refresh(plain("k2"));
+    assert_eq!(held(&life), ["k2"], "a rejected key is no fallback");
+}
+
 #[test]
 fn a_renewed_lease_lives_longer_under_the_same_generation() {
     let mut life = Life::begin();
