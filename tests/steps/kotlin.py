@@ -7,9 +7,10 @@ import re
 import shutil
 from pathlib import Path
 
-from .step import ROOT, TARGET, Part, Step, call, endpoint, host
+from .step import ROOT, TARGET, Part, Step, call, command, endpoint, host, said
 
 FOLDER = "bindings/kotlin"
+ANDROID = f"{FOLDER}/android"
 MAVEN = ("mvn", "-B", "-ntp", "-Dstyle.color=never")
 MOST_BYTES = 3_000_000
 
@@ -58,6 +59,11 @@ def library_size() -> bool:
     return False
 
 
+def no_jdk_17() -> str | None:
+    found = re.match(r"\S+ (\d+)", said("java", "--version") or "")
+    return None if found and int(found[1]) >= 17 else "Robolectric needs a JDK 17 or newer"
+
+
 def no_jdk() -> str | None:
     if shutil.which("mvn") and shutil.which("javac"):
         return None
@@ -72,6 +78,19 @@ PART = Part(
             "kotlin: build and tests",
             lambda: call(*MAVEN, "package", folder=FOLDER),
             needs=("kotlin: endpoint",),
+        ),
+        Step(
+            "kotlin: android sources",
+            command(*MAVEN, "-Dtest=!ShrunkTest", "test", folder=ANDROID),
+            needs=("kotlin: endpoint", "kotlin: build and tests"),
+            why_not=no_jdk_17,
+        ),
+        Step(
+            "kotlin: shrunk",
+            # What was compiled for the step before is not compiled again.
+            command(*MAVEN, "-Dtest=ShrunkTest", "surefire:test", folder=ANDROID),
+            needs=("kotlin: android sources",),
+            why_not=no_jdk_17,
         ),
         Step("kotlin: size of the library", library_size),
     ],

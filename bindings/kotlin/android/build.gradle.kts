@@ -12,7 +12,8 @@ android {
     namespace = "dev.keyswap"
     compileSdk = 36
     defaultConfig {
-        minSdk = 24
+        // The API has times of java.time, which Android has since then.
+        minSdk = 26
         consumerProguardFiles("consumer-rules.pro")
     }
     sourceSets["main"].kotlin.srcDirs("../src/main/kotlin", "../target/generated/dev", "src/main/kotlin")

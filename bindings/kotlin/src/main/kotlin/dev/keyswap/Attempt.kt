@@ -43,6 +43,7 @@ public class Attempt internal constructor(
         get() = if (isClosed) throw KeySwapException.of("closed", "the attempt is closed") else native
 
     /** What is next. */
+    @get:Throws(KeySwapException::class)
     public val step: Step get() = calling { live.step() }.shown()
 
     /** The id of the credential of the send under way. */
@@ -73,6 +74,7 @@ public class Attempt internal constructor(
      * Throws [KeySwapException.SchemeFailed] if no credential can be put on the request.
      */
     @JvmOverloads
+    @Throws(KeySwapException::class)
     public fun apply(
         method: String,
         url: String,
@@ -100,6 +102,7 @@ public class Attempt internal constructor(
      * have them. The body is what [Step.NEED_BODY] asked for.
      */
     @JvmOverloads
+    @Throws(KeySwapException::class)
     public fun response(status: Int, headers: Map<out String?, List<String>>, body: ByteArray? = null): Step = calling {
         val byTurns = ArrayList<String>(2 * headers.size)
         for ((name, values) in headers) for (value in values) if (name != null) byTurns += listOf(name, value)
@@ -109,6 +112,7 @@ public class Attempt internal constructor(
     }
 
     /** No response came: the library threw this. */
+    @Throws(KeySwapException::class)
     public fun failed(thrown: Throwable): Step = calling {
         val failure = when (thrown) {
             is ConnectException -> "connect"
@@ -124,6 +128,7 @@ public class Attempt internal constructor(
     internal suspend fun await(job: NativeJob): Step = calling { live.wait(job) }.shown()
 
     /** The same for a thread that may block. Throws [InterruptedIOException] if it is interrupted; it may be called again. */
+    @Throws(KeySwapException::class, InterruptedIOException::class)
     public fun awaitBlocking(): Step = awaitBlocking {}
 
     /** Looks by and by whether the wait was given up, which throws. */

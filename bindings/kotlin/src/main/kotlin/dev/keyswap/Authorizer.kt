@@ -7,6 +7,7 @@ import dev.keyswap.internal.NativeSnapshot
 import dev.keyswap.internal.constants
 import java.util.concurrent.ConcurrentHashMap
 import kotlin.time.Duration
+import kotlin.time.toKotlinDuration
 
 /**
  * Puts keys on the requests of any HTTP library, and learns from the responses.
@@ -44,7 +45,7 @@ import kotlin.time.Duration
  * @param ownHeaderWins A request that sets the header of the scheme itself goes as it is, and what the API says of
  *   it is no evidence about the credential. By default such a request is an error.
  */
-public class Authorizer @JvmOverloads constructor(
+public class Authorizer @JvmOverloads @Throws(KeySwapException::class) constructor(
     private val keys: KeySwap,
     private val scheme: Scheme?,
     allowedOrigins: List<String>,
@@ -85,6 +86,7 @@ public class Authorizer @JvmOverloads constructor(
     public fun attends(status: Int, has: (String) -> Boolean): Boolean = status in statuses || filter.headers.any(has)
 
     /** Whether credentials may go to this URL now. */
+    @Throws(KeySwapException::class)
     public fun admits(url: String): Boolean = calling { native.admits(url) }
 
     /**
@@ -95,12 +97,23 @@ public class Authorizer @JvmOverloads constructor(
      * Throws [KeySwapException.OriginNotAllowed].
      */
     @JvmOverloads
+    @Throws(KeySwapException::class)
     public fun begin(
         url: String,
         replayable: Boolean = true,
         deadline: Duration? = null,
         scopes: List<String> = emptyList(),
     ): Attempt = attempt { native.begin(url, replayable, deadline.inSeconds(), scopes) }
+
+    /** The same, with a deadline as Java has it. */
+    @JvmOverloads
+    @Throws(KeySwapException::class)
+    public fun begin(
+        url: String,
+        replayable: Boolean,
+        deadline: java.time.Duration,
+        scopes: List<String> = emptyList(),
+    ): Attempt = begin(url, replayable, deadline.toKotlinDuration(), scopes)
 
     /**
      * A request was sent with what was [prepared], and this [attends] to the response: show it to this attempt. Without
@@ -121,6 +134,7 @@ public class Authorizer @JvmOverloads constructor(
      *
      * Throws [KeySwapException.InvalidConfig] unless such a header wins.
      */
+    @Throws(KeySwapException::class)
     public fun yields(patch: Patch, has: (String) -> Boolean): Boolean {
         val own = patch.headers.firstOrNull { has(it.first) } ?: return false
         return calling { native.yields(patch.native, own.first) }

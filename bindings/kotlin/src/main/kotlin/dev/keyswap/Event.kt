@@ -8,6 +8,7 @@ import java.time.Instant
 import kotlin.time.Duration
 import kotlin.time.Duration.Companion.milliseconds
 import kotlin.time.Duration.Companion.seconds
+import kotlin.time.toJavaDuration
 
 /**
  * Something that happened to the credentials: a name, the same in every language, and ids and numbers. What
@@ -33,6 +34,10 @@ public class Event internal constructor(private val native: NativeEvent) {
     /** When the next fetch is due. Of `fetch_failed`. */
     public val retryIn: Duration? get() = native.retryInMs?.toLong()?.milliseconds
 
+    /** [retryIn], for Java: `getRetryIn`. */
+    @get:JvmName("getRetryIn")
+    public val retryInTime: java.time.Duration? get() = retryIn?.toJavaDuration()
+
     /** The id that was in use before. Of `swapped`, `promoted`, `fell_back`, `rolled_back`. */
     public val from: String? get() = native.from
 
@@ -57,6 +62,10 @@ public class Event internal constructor(private val native: NativeEvent) {
     /** When the candidate is tried again. Of `rejected`. */
     public val probeIn: Duration? get() = native.probeInMs?.toLong()?.milliseconds
 
+    /** [probeIn], for Java: `getProbeIn`. */
+    @get:JvmName("getProbeIn")
+    public val probeInTime: java.time.Duration? get() = probeIn?.toJavaDuration()
+
     /**
      * Why the credential could not be put on a request; none if it was sent, and the API rejected it. Of
      * `rejected`.
@@ -71,6 +80,10 @@ public class Event internal constructor(private val native: NativeEvent) {
 
     /** How long requests fail fast. Of `exhausted`. */
     public val cooldown: Duration? get() = native.forMs?.toLong()?.milliseconds
+
+    /** [cooldown], for Java: `getCooldown`. */
+    @get:JvmName("getCooldown")
+    public val cooldownTime: java.time.Duration? get() = cooldown?.toJavaDuration()
 
     /**
      * Whether the API never accepted anything of this handle. Then look at the key, at the set that the source was
@@ -87,8 +100,16 @@ public class Event internal constructor(private val native: NativeEvent) {
     /** For how long this is so. Of `lagging`, `push_lost`. */
     public val since: Duration? get() = native.seconds?.toLong()?.seconds
 
+    /** [since], for Java: `getSince`. */
+    @get:JvmName("getSince")
+    public val sinceTime: java.time.Duration? get() = since?.toJavaDuration()
+
     /** How far the wall clock moved against the boot clock. Of `clock_jumped`. */
     public val by: Duration? get() = native.byMs?.milliseconds
+
+    /** [by], for Java: `getBy`. */
+    @get:JvmName("getBy")
+    public val byTime: java.time.Duration? get() = by?.toJavaDuration()
 
     /** How many events were missed. Of `lagged`. */
     public val missed: Long? get() = native.missed?.toLong()
@@ -115,6 +136,10 @@ public class Stats internal constructor(private val native: NativeStats) {
 
     /** How long ago that was. */
     public val age: Duration? get() = native.ageMs?.toLong()?.milliseconds
+
+    /** [age], for Java: `getAge`. */
+    @get:JvmName("getAge")
+    public val ageTime: java.time.Duration? get() = age?.toJavaDuration()
 
     /** Fetches that brought a new generation. */
     public val fetchesChanged: Long get() = native.fetchesChanged.toLong()

@@ -4,10 +4,15 @@ import dev.keyswap.internal.NativeJob
 import dev.keyswap.internal.NativeKeySwap
 import dev.keyswap.internal.NativeWatcher
 import java.lang.ref.WeakReference
+import java.util.function.Consumer
 import kotlin.time.Duration
 import kotlin.time.DurationUnit
+import kotlin.time.toKotlinDuration
+import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.flow
+import kotlinx.coroutines.launch
+import kotlinx.coroutines.runBlocking
 
 /**
  * Follows one source and always holds a fresh credential.
@@ -33,6 +38,7 @@ public class KeySwap private constructor(
      *
      * Throws why nothing is usable.
      */
+    @get:Throws(KeySwapException::class)
     public val current: Credential
         get() {
             val seen = seen
@@ -61,6 +67,18 @@ public class KeySwap private constructor(
         }
 
     /**
+     * [events] for Java: each is told, one after another, until what this returns is closed. What the listener throws
+     * is passed over.
+     */
+    public fun listen(listener: Consumer<Event>): AutoCloseable {
+        val events = events
+        val listening = CALLS.launch(start = CoroutineStart.UNDISPATCHED) {
+            events.collect { event -> runCatching { listener.accept(event) } }
+        }
+        return AutoCloseable { listening.cancel() }
+    }
+
+    /**
      * Waits until a credential is usable.
      *
      * Throws the error of the fetch that runs, should it fail, and [KeySwapException.Timeout].
@@ -69,6 +87,12 @@ public class KeySwap private constructor(
         check()
         calling { native.ready(timeout.inSeconds(), NativeJob()) }
     }
+
+    /** [ready] for a thread that may block. */
+    @JvmOverloads
+    @Throws(KeySwapException::class, InterruptedException::class)
+    public fun readyBlocking(timeout: java.time.Duration? = null): Unit =
+        runBlocking { ready(timeout?.toKotlinDuration()) }
 
     /**
      * Fetches now, or as soon as the floor between two fetches allows, and waits for the outcome.
@@ -79,6 +103,12 @@ public class KeySwap private constructor(
         check()
         calling { native.refresh(timeout.inSeconds(), NativeJob()) }
     }
+
+    /** [refresh] for a thread that may block. */
+    @JvmOverloads
+    @Throws(KeySwapException::class, InterruptedException::class)
+    public fun refreshBlocking(timeout: java.time.Duration? = null): Unit =
+        runBlocking { refresh(timeout?.toKotlinDuration()) }
 
     /** Says that something newer may be there, for programs with a push channel of their own. */
     @JvmOverloads
@@ -115,6 +145,10 @@ public class KeySwap private constructor(
         native.shutdown()
     }
 
+    /** [shutdown] for a thread that may block. */
+    @Throws(InterruptedException::class)
+    public fun shutdownBlocking(): Unit = runBlocking { shutdown() }
+
     override fun toString(): String {
         val stats = native.stats()
         val held = stats.inUse?.let { "generation ${stats.generation}, $it in use" } ?: "nothing usable"
@@ -149,6 +183,7 @@ public class KeySwap private constructor(
         /** Begins to follow, and does not wait. Throws [KeySwapException] for what is not valid. */
         @JvmStatic
         @JvmOverloads
+        @Throws(KeySwapException::class)
         public fun start(source: Source, policy: Policy? = null, name: String? = null): KeySwap {
             val published = Published()
             val native = calling { NativeKeySwap.start(source.make(), policy?.json(), name, published) }
@@ -171,6 +206,17 @@ public class KeySwap private constructor(
             }
             return keys
         }
+
+        /** [follow] for a thread that may block. */
+        @JvmStatic
+        @JvmOverloads
+        @Throws(KeySwapException::class, InterruptedException::class)
+        public fun followBlocking(
+            source: Source,
+            policy: Policy? = null,
+            name: String? = null,
+            timeout: java.time.Duration? = null,
+        ): KeySwap = runBlocking { follow(source, policy, name, timeout?.toKotlinDuration()) }
     }
 }
 

@@ -4,6 +4,7 @@ import dev.keyswap.internal.NativeException
 import java.io.IOException
 import kotlin.time.Duration
 import kotlin.time.Duration.Companion.milliseconds
+import kotlin.time.toJavaDuration
 
 /**
  * What went wrong, and what to do, in words that hold no key. [code] is the same in every language. It is
@@ -20,6 +21,10 @@ public sealed class KeySwapException(
     /** Whether trying again soon is unlikely to help. */
     public val isLasting: Boolean,
 ) : IOException(message) {
+    /** [retryAfter], for Java: `getRetryAfter`. */
+    @get:JvmName("getRetryAfter")
+    public val retryAfterTime: java.time.Duration? get() = retryAfter?.toJavaDuration()
+
     // generated: errors (by keyswap-generate: do not edit)
     /**
      * The endpoint rejected the bootstrap credential (401). Set `KEYSWAP_BOOTSTRAP`, or pass another one to the

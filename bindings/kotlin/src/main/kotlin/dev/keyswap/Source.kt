@@ -9,12 +9,16 @@ import dev.keyswap.internal.NativeReachability
 import dev.keyswap.internal.NativeSecret
 import dev.keyswap.internal.NativeSource
 import dev.keyswap.internal.NativeStorage
+import java.util.concurrent.Callable
+import java.util.function.Consumer
 import kotlin.time.Duration
+import kotlin.time.toKotlinDuration
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.Job
 import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.launch
+import kotlinx.coroutines.runInterruptible
 
 /** Where sets come from. */
 public class Source private constructor(private val shown: String, internal val make: () -> NativeSource) {
@@ -37,8 +41,17 @@ public class Source private constructor(private val shown: String, internal val 
          * Throws [KeySwapException.InvalidConfig] and [KeySwapException.InsecureUrl].
          */
         @JvmStatic
-        @JvmOverloads
-        public fun endpoint(url: String, configure: Endpoint.() -> Unit = {}): Source {
+        @Throws(KeySwapException::class)
+        public fun endpoint(url: String): Source = endpoint(url) {}
+
+        /** The same for Java, where there is more to say: `endpoint(url, it -> it.bootstrap(...))`. */
+        @JvmStatic
+        @Throws(KeySwapException::class)
+        public fun endpoint(url: String, configure: Consumer<Endpoint>): Source = endpoint(url) { configure.accept(this) }
+
+        /** The same, where there is more to say: `endpoint(url) { bootstrap(...) }`. */
+        @JvmSynthetic
+        public fun endpoint(url: String, configure: Endpoint.() -> Unit): Source {
             val described = Endpoint().apply(configure)
             // What is wrong is told here, and not when it is followed.
             calling { described.make(url) }.destroy()
@@ -63,22 +76,40 @@ public class Source private constructor(private val shown: String, internal val 
          * A function of the program's own, which returns the set as it is now. One that throws, or does not
          * return in time, is a failed fetch, and displaces nothing. It is cancelled when nobody waits for it.
          */
-        @JvmStatic
+        @JvmSynthetic
         public fun of(fetch: suspend () -> NewSet): Source = of(mints = false, fetch)
 
         /**
          * The same. One that [mints] makes a new credential with each call, as one that asks an OAuth2 server
          * does: it is not polled, but called by the life of what it made.
          */
-        @JvmStatic
+        @JvmSynthetic
         public fun of(mints: Boolean, fetch: suspend () -> NewSet): Source = ofJson(mints) { fetch().json() }
 
-        /** The same, where the set is JSON already. */
+        /** The same for Java. It may block, and its thread is interrupted when nobody waits for it. */
         @JvmStatic
+        public fun of(fetch: Callable<NewSet>): Source = of(mints = false, fetch)
+
+        /** The same for Java, and it may mint. */
+        @JvmStatic
+        public fun of(mints: Boolean, fetch: Callable<NewSet>): Source =
+            of(mints) { runInterruptible(Dispatchers.IO) { fetch.call() } }
+
+        /** The same, where the set is JSON already. */
+        @JvmSynthetic
         public fun ofJson(fetch: suspend () -> String): Source = ofJson(mints = false, fetch)
 
-        /** The same, where the set is JSON already, and the function may mint. */
+        /** The same for Java, where the set is JSON already. */
         @JvmStatic
+        public fun ofJson(fetch: Callable<String>): Source = ofJson(mints = false, fetch)
+
+        /** The same for Java, where the set is JSON already, and the function may mint. */
+        @JvmStatic
+        public fun ofJson(mints: Boolean, fetch: Callable<String>): Source =
+            ofJson(mints) { runInterruptible(Dispatchers.IO) { fetch.call() } }
+
+        /** The same, where the set is JSON already, and the function may mint. */
+        @JvmSynthetic
         public fun ofJson(mints: Boolean, fetch: suspend () -> String): Source = Source("function") {
             NativeSource.function(Asking(fetch), mints)
         }
@@ -121,6 +152,11 @@ public class Endpoint internal constructor() {
     /** How long one answer may take. By default the policy's `fetchTimeout`, 10 s, which always holds as well. */
     public var timeout: Duration? = null
 
+    /** [timeout], for Java. */
+    public fun setTimeout(time: java.time.Duration?) {
+        timeout = time?.toKotlinDuration()
+    }
+
     private var push = true
 
     /** The push channel is not followed, even where the set offers one. Polling never stops. */
@@ -130,6 +166,11 @@ public class Endpoint internal constructor() {
 
     /** How long the push channel may be silent until it counts as lost and is connected anew. 45 s by default. */
     public var heartbeat: Duration? = null
+
+    /** [heartbeat], for Java. */
+    public fun setHeartbeat(time: java.time.Duration?) {
+        heartbeat = time?.toKotlinDuration()
+    }
 
     /**
      * The provider's public key, the base64 of its 32 bytes (Ed25519). With it, answers that are not signed by it
@@ -231,7 +272,7 @@ public fun interface Reachability {
 }
 
 /** Where the functions of programs run. */
-private val CALLS = CoroutineScope(SupervisorJob() + Dispatchers.Default)
+internal val CALLS = CoroutineScope(SupervisorJob() + Dispatchers.Default)
 
 private class Asking(private val fetch: suspend () -> String) : NativeFunction {
     override fun begin(answer: NativeAnswer): NativePending {

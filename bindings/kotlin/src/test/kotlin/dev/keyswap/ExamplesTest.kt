@@ -19,6 +19,17 @@ class ExamplesTest {
     }
 
     @Test
+    fun `a program that lives through a rotation, in Java`() = World.start().use { world ->
+        // As its source, which `java` compiles.
+        val running = program(File(ROOT, "examples/java/LivesThroughARotation.java").path, world)
+        while (world.count("api.accepted") < 4 && running.isAlive) Thread.onSpinWait()
+        world.step("cut")
+        val said = running.said()
+        assertTrue("from k1 to k2" in said && "k2 replaces k1" in said && "ks_" !in said, said)
+        assertEquals(0, world.count("leaks"))
+    }
+
+    @Test
     fun `a program with an HTTP library of its own, and a signature`() = World.start().use { world ->
         val said = program("OwnHttpLibraryKt", world).said()
         assertTrue(said.lines().count { "with k1: {" in it } == 2 && "ks_" !in said, said)
@@ -34,6 +45,8 @@ class ExamplesTest {
             .filter { "attempt.step" in it || "Signature(" in it }.toList()
         assertEquals(2, shown.size)
         for (block in shown) assertTrue(block in program, block)
+        val java = File(ROOT, "examples/java/LivesThroughARotation.java").readText()
+        assertTrue(readme.substringAfter("```java\n").substringBefore("```").prependIndent("        ") in java, "Java")
     }
 
     private fun program(name: String, world: World): Process {

@@ -41,6 +41,7 @@ import okhttp3.ResponseBody.Companion.toResponseBody
  *   it is no evidence about the credential. By default such a request is an error.
  */
 @JvmOverloads
+@Throws(KeySwapException::class)
 public fun OkHttpClient.Builder.keyswap(
     keys: KeySwap,
     scheme: Scheme? = null,
