@@ -32,6 +32,8 @@ _FIELDS = frozenset(
 )
 
 _private: asyncio.AbstractEventLoop | None = None
+
+
 def begin(
     function: Callable[[], Any],
     answer: _native.Answer,

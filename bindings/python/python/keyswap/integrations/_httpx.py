@@ -108,6 +108,7 @@ class Transport(_Base[T]):
             each.close()
 
     def __enter__(self) -> Any:
+        # It is the client that enters its transports, and nothing else tells a transport whose it is.
         self._refuse_to_be_passed_by(sys._getframe(1).f_locals.get("self"))
         for each in self._all_inner():
             each.__enter__()
