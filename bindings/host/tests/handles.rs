@@ -67,13 +67,13 @@ async fn a_rejected_request_goes_on_with_the_older_key() {
     let authorizer = authorizer(&keys, header, &Foreign::default());
     assert_eq!(keys.current().expect("a key").id(), "k2");
     let prepared = authorizer.prepared();
-    assert_eq!(prepared.patch_in_use().expect("a patch").reveal(), ["x-key", "newer"]);
+    assert_eq!(prepared.patch_in_use().expect("a patch").reveal(), ["X-Key", "newer"]);
     assert!(!format!("{:?}", prepared.patch_in_use()).contains("newer"));
     let attempt = authorizer.begin(URL, true, None).expect("an attempt");
-    assert_eq!(sent(&attempt), ["x-key", "newer"]);
+    assert_eq!(sent(&attempt), ["X-Key", "newer"]);
     assert_eq!(answered(&attempt, 401, None), Step::Send);
     assert!(attempt.is_rejected().expect("it is here"));
-    assert_eq!(sent(&attempt), ["x-key", "older"]);
+    assert_eq!(sent(&attempt), ["X-Key", "older"]);
     assert_eq!(answered(&attempt, 200, None), Step::Return);
     attempt.close();
     assert_eq!(attempt.step().expect_err("closed").kind(), ErrorKind::Closed);

@@ -339,6 +339,10 @@ impl fmt::Debug for Patch {
 struct Name {
     plain: HeaderName,
     /// As the program or the set has it, where that is another spelling.
+    #[cfg_attr(
+        not(feature = "host"),
+        expect(dead_code, reason = "HTTP libraries for Rust take none")
+    )]
     spelled: Option<Arc<str>>,
 }
 
