@@ -32,7 +32,7 @@ use crate::{
 ///   `id` and `version`: at most 64 files. Hidden files and folders in it are skipped.
 ///
 /// When a key without a document changes, the last one that the API accepted stays in the set as its
-/// fallback; where nobody says what the API accepts, the one before.
+/// fallback.
 ///
 /// Replace a file by renaming a new one over it: one that is being written in place can be read when it
 /// is half there. A folder that Kubernetes mounts, or that is itself a link, is always read from one version

@@ -191,8 +191,7 @@ impl Holdings {
     }
 
     /// A source that numbers nothing names no fallback either. The last key that the API accepted stays in
-    /// its set: what follows it may be no key at all, or one that the API does not know yet. Where nobody
-    /// says what the API accepts or rejects, that is the one before.
+    /// its set: what follows it may be no key at all, or one that the API does not know yet.
     fn add_fallback(&self, set: &mut CredentialSet) {
         let (Some(held), Some(new), []) = (&self.set, &set.primary, &set.previous[..]) else {
             return;
@@ -200,14 +199,11 @@ impl Holdings {
         let is_same = held.primary.iter().any(|primary| primary.is_same_key(new));
         let before = held.primary.iter().filter(|_| !is_same);
         let implied = held.previous.iter().filter(|_| held.implied);
-        let mut others = before.chain(implied).filter(|key| {
-            set.members().all(|it| it.id() != key.id() && it.material() != key.material())
-                && !set.revoked.contains(&key.shared_id())
-        });
-        let is_silent = !self.members.iter().any(Member::was_accepted);
-        let fallback = others.find(|key| {
-            let member = self.member(key.id());
-            member.is_some_and(|it| it.was_accepted() || (is_silent && it.run.is_none()))
+        let fallback = before.chain(implied).find(|key| {
+            let is_known = self.member(key.id()).is_some_and(Member::was_accepted);
+            let is_other =
+                set.members().all(|it| it.id() != key.id() && it.material() != key.material());
+            is_known && is_other && !set.revoked.contains(&key.shared_id())
         });
         let fallback = fallback.cloned();
         set.implied = fallback.is_some();
