@@ -377,7 +377,7 @@ class KeySwapTest {
             while (authorizer.prepared() == null) kotlinx.coroutines.yield()
             val attempt = authorizer.begin("https://api.example.com/x")
             val seen = authorizer.prepared()!!
-            assertTrue(seen.patch.reveal().getValue("authorization").startsWith("Basic "))
+            assertTrue(seen.patch.reveal().getValue("Authorization").startsWith("Basic "))
             val signed = UnsignedRequest("GET", "https://api.example.com/?s3cr3t", mapOf("a" to "s3cr3t"), null)
             val signature = Signature(mapOf("a" to "s3cr3t"), mapOf("b" to "s3cr3t"))
             val things = listOf(

@@ -59,6 +59,10 @@ class Play(private val world: World, private val through: String, private val to
     private val counts = ConcurrentHashMap<String, AtomicLong>()
     private var begin = 0L
 
+    /** By so much the clock of the endpoint may be ahead. */
+    var startedMs = 0L
+        private set
+
     /** What did not come out; empty if all did. */
     suspend fun complaint(): String = coroutineScope {
         if (isCold) start()
@@ -124,8 +128,10 @@ class Play(private val world: World, private val through: String, private val to
     }
 
     private fun start() {
+        val before = System.nanoTime()
         world.control("start", JsonObject())
         begin = System.nanoTime()
+        startedMs = (begin - before) / 1_000_000
     }
 
     private suspend fun until(at: Long) {
