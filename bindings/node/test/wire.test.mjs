@@ -142,7 +142,8 @@ for (const [name, way] of FOLLOWING) {
   })
 }
 
-test('undici: an interceptor that follows redirects further inside is told not to', async (t) => {
+/** An API that redirects to another origin, what that one was sent, and the interceptor for the first alone. */
+async function leadingAway(t) {
   const away = []
   const elsewhere = await echo(t, (seen, response) => {
     away.push(seen)
@@ -150,6 +151,11 @@ test('undici: an interceptor that follows redirects further inside is told not t
   })
   const url = await echo(t, (_, response) => response.writeHead(302, { location: elsewhere }).end())
   const keyed = keyswapInterceptor(await keysOf(t), { allowedOrigins: [url], scheme: KEY })
+  return { away, url, keyed }
+}
+
+test('undici: an interceptor that follows redirects further inside is told not to', async (t) => {
+  const { away, url, keyed } = await leadingAway(t)
   const dispatcher = new Agent().compose(interceptors.redirect({ maxRedirections: 5 }), keyed)
   const { statusCode, body } = await request(url, { dispatcher })
   await body.dump()
@@ -157,13 +163,7 @@ test('undici: an interceptor that follows redirects further inside is told not t
 })
 
 test('undici: one that follows them further inside all the same is stopped before it writes', async (t) => {
-  const away = []
-  const elsewhere = await echo(t, (seen, response) => {
-    away.push(seen)
-    told(seen, response)
-  })
-  const url = await echo(t, (_, response) => response.writeHead(302, { location: elsewhere }).end())
-  const keyed = keyswapInterceptor(await keysOf(t), { allowedOrigins: [url], scheme: KEY })
+  const { away, url, keyed } = await leadingAway(t)
   const follows = (dispatch) => (opts, handler) => dispatch(opts, new RedirectHandler(dispatch, 5, opts, handler))
   const strayed = { code: 'invalid_config', message: /follows redirects/ }
   const inside = new Agent().compose(follows, keyed)
