@@ -43,6 +43,12 @@ def read_costs(rounds: int) -> dict[str, float]:
         authorizer = keyswap.Authorizer(
             keys, scheme=keyswap.Header("x-api-key"), allowed_origins=[origin]
         )
+        # Until the API has accepted a key, each request begins an attempt.
+        attempt = authorizer.begin(origin)
+        attempt.apply("GET", origin)
+        attempt.response(200)
+        while authorizer.prepared(origin) is None:
+            time.sleep(0.01)
         put, headers = authorizer.put, dict[str, str]()
         ways: dict[str, Callable[[], Any]] = {
             "nothing": lambda: None,
@@ -258,7 +264,7 @@ def main() -> None:
     ]
     for ours, other, sign, goal in [
         ("async-keyswap", "async-pyreqwest", "<=", 1.25),
-        ("async-keyswap-uvloop", "async-pyreqwest-uvloop", "<=", 1.25),
+        ("async-keyswap-uvloop", "async-pyreqwest-uvloop", "<=", 1.1),
         ("sync-keyswap", "sync-pyreqwest", "<=", 1.25),
     ]:
         rows.append((f"CPU a request, {ours} / {other}", costs[ours] / costs[other], sign, goal))
