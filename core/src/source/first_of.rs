@@ -35,7 +35,8 @@ const RETURN_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// A source is asked only where those before it fail, and nothing that they brought is of use any more: at the start,
 /// when all that is held has ended, or when the API rejects it. A store that is down for a minute therefore never makes
 /// a program go back to an older key in a file. While a later source stands in, the ones before it are asked
-/// every 30 s, and what they have is taken as soon as they work. The log tells of each that failed.
+/// every 30 s, and what they have is taken as soon as they work. The log tells of each that failed. One that
+/// says that the set is revoked is believed: nothing stands in for it.
 ///
 /// If one of them [mints](Source::mints), all are asked as if they did: by the life of what is held.
 ///
@@ -57,6 +58,7 @@ pub fn first_of<const N: usize>(sources: [Arc<dyn Source>; N]) -> FirstOf {
     FirstOf {
         sources: sources.into(),
         last: AtomicUsize::new(0),
+        revoked: AtomicUsize::new(usize::MAX),
         terms: Mutex::default(),
         clock: Clock::tokio(),
     }
@@ -71,6 +73,8 @@ pub struct FirstOf {
     sources: Box<[Arc<dyn Source>]>,
     /// Which one brought something last.
     last: AtomicUsize,
+    /// Which one said last that the set is revoked: those behind it stand in for nothing.
+    revoked: AtomicUsize,
     terms: Mutex<Terms>,
     clock: Clock,
 }
@@ -79,15 +83,19 @@ impl FirstOf {
     async fn ask(&self, known: Option<&CredentialSet>) -> Result<Fetched, Error> {
         let held = known.and_then(|known| place_in(known.validator()?));
         // Those behind the one whose set is of use are not needed.
-        let asked = &self.sources[..held.map_or(self.sources.len(), |(holder, _)| holder + 1)];
+        let needed = held.map_or(self.sources.len(), |(holder, _)| holder + 1);
+        let asked =
+            &self.sources[..needed.min(self.revoked.load(Ordering::Relaxed).saturating_add(1))];
         let holder = held.map_or(self.last.load(Ordering::Relaxed), |(holder, _)| holder);
-        let limit = self.terms.lock().unwrap_or_else(PoisonError::into_inner).policy().fetch_timeout;
+        let limit =
+            self.terms.lock().unwrap_or_else(PoisonError::into_inner).policy().fetch_timeout;
         let end = Instant::now() + limit;
         let mut errors = Vec::new();
         for (place, source) in asked.iter().enumerate() {
             let own = known.filter(|_| place == holder).map(|known| {
                 // One that stands in is asked for its whole set, which says anew how soon the first is asked again.
-                let validator = held.filter(|_| place == 0).and_then(|(_, own)| own).map(Into::into);
+                let validator =
+                    held.filter(|_| place == 0).and_then(|(_, own)| own).map(Into::into);
                 CredentialSet { validator, ..known.clone() }
             });
             let left = (asked.len() - place) as u32;
@@ -103,7 +111,14 @@ impl FirstOf {
                 Ok(Fetched::NotModified) => return Ok(Fetched::NotModified),
                 Ok(Fetched::Set(set)) => {
                     self.last.store(place, Ordering::Relaxed);
+                    let is_revoked = set.primary().is_none();
+                    self.revoked
+                        .store(if is_revoked { place } else { usize::MAX }, Ordering::Relaxed);
                     return Ok(Fetched::Set(self.placed(place, set)));
+                }
+                Err(error) if error.kind() == ErrorKind::SetRevoked => {
+                    self.revoked.store(place, Ordering::Relaxed);
+                    return Err(error);
                 }
                 Err(error) => {
                     tracing::warn!(target: "keyswap", place, code = error.code(), "{error}");
@@ -149,7 +164,10 @@ fn place_in(validator: &str) -> Option<(usize, Option<&str>)> {
 }
 
 impl Source for FirstOf {
-    fn fetch<'a>(&'a self, known: Option<&'a CredentialSet>) -> BoxFuture<'a, Result<Fetched, Error>> {
+    fn fetch<'a>(
+        &'a self,
+        known: Option<&'a CredentialSet>,
+    ) -> BoxFuture<'a, Result<Fetched, Error>> {
         Box::pin(self.ask(known))
     }
 

@@ -29,7 +29,10 @@ impl Told {
 }
 
 impl Source for Told {
-    fn fetch<'a>(&'a self, known: Option<&'a CredentialSet>) -> BoxFuture<'a, Result<Fetched, Error>> {
+    fn fetch<'a>(
+        &'a self,
+        known: Option<&'a CredentialSet>,
+    ) -> BoxFuture<'a, Result<Fetched, Error>> {
         let known = known.and_then(|known| known.validator()).map(str::to_owned);
         self.asked.lock().expect("no test panicked").push(known.clone());
         let answer = self.answer.lock().expect("no test panicked").clone();
@@ -88,14 +91,21 @@ async fn what_stands_in_at_the_start_gives_way_as_soon_as_the_first_works() {
     assert_eq!(in_use(&keys), "old");
     pass(40).await;
     let asked = store.asked();
-    assert!(in_use(&keys) == "old" && (2..=4).contains(&asked), "asked {asked} times: it goes on, and asks again");
+    assert!(
+        in_use(&keys) == "old" && (2..=4).contains(&asked),
+        "asked {asked} times: it goes on, and asks again"
+    );
     store.tell(Ok(key("new", 3)));
     pass(40).await;
     assert_eq!(in_use(&keys), "new", "its number is lower, but another one's");
     file.tell(Ok(key("older", 91)));
     let asked = file.asked();
     pass(700).await;
-    assert_eq!((in_use(&keys).as_str(), file.asked()), ("new", asked), "nobody asks what is not needed");
+    assert_eq!(
+        (in_use(&keys).as_str(), file.asked()),
+        ("new", asked),
+        "nobody asks what is not needed"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,7 +113,8 @@ async fn a_store_that_fails_displaces_nothing_while_what_it_brought_is_good() {
     let end = Timestamp::from_millisecond(Clock::tokio().now().wall).expect("a time");
     let end = end.checked_add(SignedDuration::from_hours(2)).expect("a time");
     let credential = Credential::new("new", "n").with_expires_at(end);
-    let (store, file) = (Told::new(Ok(CredentialSet::new(credential))), Told::new(Ok(key("old", None))));
+    let (store, file) =
+        (Told::new(Ok(CredentialSet::new(credential))), Told::new(Ok(key("old", None))));
     let keys = followed(&store, &file).await;
     store.tell(Err(down()));
     pass(3600).await;
@@ -117,7 +128,8 @@ async fn a_store_that_fails_displaces_nothing_while_what_it_brought_is_good() {
 async fn after_a_rejection_all_are_asked_and_each_with_what_is_its_own() {
     let (store, file) = (Told::new(Err(down())), Told::new(Ok(key("spare", None))));
     let source = first_of([store.clone() as _, file.clone() as _]);
-    let held = source.placed(0, CredentialSet { validator: Some("\"a/b\"".into()), ..key("k1", 1) });
+    let held =
+        source.placed(0, CredentialSet { validator: Some("\"a/b\"".into()), ..key("k1", 1) });
     assert_eq!(held.validator(), Some("0/\"a/b\""));
     assert!(source.ask(Some(&held)).await.is_err());
     assert_eq!(store.asked.lock().expect("asked")[..], [Some("\"a/b\"".to_owned())]);
@@ -129,6 +141,28 @@ async fn after_a_rejection_all_are_asked_and_each_with_what_is_its_own() {
     };
     assert_eq!(spare.primary().map(Credential::id), Some("spare"));
     assert_eq!(file.asked.lock().expect("asked")[..], [None]);
+}
+
+#[tokio::test]
+async fn nothing_stands_in_for_a_set_that_was_revoked() {
+    let file = Told::new(Ok(key("old", None)));
+    let revoked = Error::new(ErrorKind::SetRevoked, "revoked");
+    let emptied = CredentialSet { generation: Some(2), ..CredentialSet::default() };
+    for (answer, says) in [(Err(revoked), "revoked"), (Ok(emptied), "the store is down")] {
+        let store = Told::new(answer.clone());
+        let source = first_of([store.clone() as _, file.clone() as _]);
+        assert_eq!(source.ask(None).await.is_err(), answer.is_err());
+        store.tell(Err(if answer.is_err() { answer.expect_err("revoked") } else { down() }));
+        assert_eq!(source.ask(None).await.expect_err("nothing").to_string(), says);
+        store.tell(Err(down()));
+        assert_eq!(source.ask(None).await.expect_err("nothing").to_string(), "the store is down");
+        assert_eq!(file.asked(), 0);
+        store.tell(Ok(key("new", 3)));
+        assert!(source.ask(None).await.is_ok());
+        store.tell(Err(down()));
+        assert!(source.ask(None).await.is_ok(), "it works again, and may be stood in for");
+        file.asked.lock().expect("asked").clear();
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,6 +194,9 @@ async fn hints_name_no_number_and_minting_is_said() {
     let watch = source.watch(Hints::new(move |said| heard.send(said).expect("heard")));
     watch.expect("a watch").await;
     for _ in 0..2 {
-        assert!(matches!(hints.recv().await, Some(PushSignal::Hint(Hint { generation: None, .. }))));
+        assert!(matches!(
+            hints.recv().await,
+            Some(PushSignal::Hint(Hint { generation: None, .. }))
+        ));
     }
 }
