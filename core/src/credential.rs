@@ -274,6 +274,8 @@ pub struct CredentialSet {
     pub(crate) signed: bool,
     /// Whether the previous one is not named by the source, but was the last that the API accepted.
     pub(crate) implied: bool,
+    /// Which of several sources it is from, where there are several: each has generations of its own.
+    pub(crate) place: Option<u8>,
 }
 
 impl CredentialSet {

@@ -35,11 +35,18 @@ export interface NextHop {
 export class Patch {
   readonly #native: native.NativePatch
   readonly #raw: readonly string[]
+  readonly #names: readonly string[]
+  readonly #record: Readonly<Record<string, string>>
 
   /** @internal */
   constructor(from: native.NativePatch) {
+    const raw = from.reveal()
+    const record: Record<string, string> = {}
+    for (let at = 0; at + 1 < raw.length; at += 2) record[raw[at]!] = raw[at + 1]!
     this.#native = from
-    this.#raw = from.reveal()
+    this.#raw = raw
+    this.#names = namesOf(raw)
+    this.#record = record
   }
 
   /** @internal */
@@ -54,14 +61,12 @@ export class Patch {
 
   /** The names of its headers, in lower case. */
   get names(): readonly string[] {
-    return namesOf(this.#raw)
+    return this.#names
   }
 
   /** The headers, in the clear, their names as the program or the set spells them: for the request, and nothing else. */
   reveal(): Record<string, string> {
-    const record: Record<string, string> = {}
-    for (let at = 0; at + 1 < this.#raw.length; at += 2) record[this.#raw[at]!] = this.#raw[at + 1]!
-    return record
+    return { ...this.#record }
   }
 
   /** The URL with what goes into its query, in the clear; the same if nothing does. */

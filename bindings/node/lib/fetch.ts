@@ -1,7 +1,7 @@
 import { NOTHING, type Patch } from './attempt'
 import { bodyOf, isRepeatable, kindOf, readWithin } from './bodies'
 import type { KeyswapError } from './errors'
-import { type AdapterOptions, type Answer, BRIEF, type Hop, Keyed, MOST_HOPS, Patience, type Prepared, refuseQuery, type Sender, SMALL } from './flow'
+import { type AdapterOptions, type Answer, BRIEF, type Hop, Keyed, MOST_HOPS, type Next, Patience, type Prepared, refuseQuery, type Sender, SMALL } from './flow'
 import { unwrapped } from './here'
 import type { KeySwap } from './keys'
 import { bytesOf } from './options'
@@ -53,22 +53,30 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
   const send: typeof globalThis.fetch = options.fetch ?? ((...sent) => globalThis.fetch(...sent))
   limitOf(options.timeout)
 
+  const place = base === undefined || base.username !== '' || base.password !== '' ? undefined : new Place(base)
+
   return async function fetch(input, init) {
     let request: Request | undefined
-    let url: URL
-    if (isRequest(input)) {
-      request = new (input.constructor as typeof Request)(input, init)
-      url = new URL(request.url)
+    let url: string | URL
+    let origin: string
+    const known = typeof input === 'string' ? place?.of(input) : undefined
+    if (known !== undefined) {
+      url = known
+      origin = place!.origin
     } else {
-      const isPath = base !== undefined && typeof input === 'string' && input.startsWith('/')
-      url = isPath ? joined(base, input) : new URL(input, base)
+      if (isRequest(input)) request = new (input.constructor as typeof Request)(input, init)
+      const whole = request === undefined ? wholeURL(input as string | URL, base) : new URL(request.url)
+      url = whole
+      origin = whole.origin
     }
     const redirect = request?.redirect ?? init?.redirect ?? 'follow'
-    const patience = new Patience(limitOf(init?.timeout ?? options.timeout), request?.signal ?? init?.signal ?? undefined)
+    const limit = limitOf(init?.timeout ?? options.timeout)
+    const ended = request?.signal ?? init?.signal ?? undefined
+    const patience = limit === undefined && ended === undefined ? ENDLESS : new Patience(limit, ended)
     const { signal } = patience
     const body = request === undefined ? init?.body : request.body && (await bodyOf(request.body, BRIEF))
     const resends = keyed.resends(init?.resend)
-    const scopes = init?.scopes ?? []
+    const scopes = init?.scopes ?? NO_SCOPES
     let method = request?.method ?? init?.method ?? 'GET'
     // What the caller set, and what is the same on every hop.
     let plain: RequestInit =
@@ -79,16 +87,32 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
     let canRepeat = isRepeatable(body)
     let isAstray = false
     for (let hops = 0; ; hops += 1) {
-      const hop = new FetchHop(method.toUpperCase(), url, canRepeat && resends, scopes, patience, plain)
       // Behind a hop that must not carry a credential, none does.
-      isAstray ||= !keyed.lists(hop.origin)
-      const prepared: Prepared | undefined = isAstray ? undefined : keyed.prepared(hop.origin)
-      const sender = new Sending(send, url, plain)
-      const response = await keyed.send(isAstray ? undefined : hop, prepared, sender, hasHeader)
-      const next =
+      isAstray ||= !keyed.lists(origin)
+      const prepared: Prepared | undefined = isAstray ? undefined : keyed.prepared(origin)
+      let carried = NOTHING
+      let response: Response | undefined
+      // Most requests go with what is prepared, and nothing is made for an attempt that they do not need.
+      const isPlain = prepared !== undefined && scopes.length === 0 && !prepared.patch.names.some((name) => setsHeader(plain.headers, name))
+      if (isPlain) {
+        carried = prepared.patch
+        try {
+          response = await send(url, patched(plain, carried))
+        } catch (error) {
+          throw unwrapped(error)
+        }
+      }
+      if (response === undefined || attends(keyed, response)) {
+        const hop = new FetchHop(method.toUpperCase(), url, origin, canRepeat && resends, scopes, patience, plain)
+        const sender = new Sending(send, url, plain, carried)
+        if (response !== undefined) response = await keyed.conclude(prepared!, hop, sender, response)
+        else response = await keyed.send(isAstray ? undefined : hop, prepared, sender, hasHeader)
+        carried = sender.carried
+      }
+      const next: Next | undefined =
         redirect === 'manual' || response.status < 300 || response.status > 399
           ? undefined
-          : keyed.follow(hop, response.status, response.headers.get('location'), sender.carried)
+          : keyed.follow({ method: method.toUpperCase(), url: hrefOf(url), origin }, response.status, response.headers.get('location'), carried)
       if (next === undefined) {
         if (hops > 0) Object.defineProperty(response, 'redirected', { value: true })
         return response
@@ -99,11 +123,12 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
       if (!next.dropsBody && plain.body != null && !canRepeat) {
         throw new TypeError('a redirect of a body that can be sent only once')
       }
-      plain = patched({ ...plain, method: next.method }, [], next.drops)
+      plain = patched({ ...plain, method: next.method }, NOTHING, next.drops)
       if (next.dropsBody) delete plain.body
       canRepeat ||= next.dropsBody
       method = next.method
       url = next.url
+      origin = next.url.origin
     }
   }
 }
@@ -119,11 +144,11 @@ class FetchHop implements Hop {
   readonly #plain: RequestInit
 
   constructor(
-    method: string, url: URL, replayable: boolean, scopes: readonly string[], patience: Patience, plain: RequestInit,
+    method: string, url: string | URL, origin: string, replayable: boolean, scopes: readonly string[], patience: Patience, plain: RequestInit,
   ) {
     this.method = method
-    this.url = url.href
-    this.origin = url.origin
+    this.url = hrefOf(url)
+    this.origin = origin
     this.replayable = replayable
     this.scopes = scopes
     this.#patience = patience
@@ -139,8 +164,7 @@ class FetchHop implements Hop {
   }
 
   sets(name: string): boolean {
-    const { headers } = this.#plain
-    return headers != null && setsHeader(headers, name)
+    return setsHeader(this.#plain.headers, name)
   }
 
   async unsigned(): Promise<{ headers: readonly string[]; body: Uint8Array | undefined }> {
@@ -152,12 +176,13 @@ class FetchHop implements Hop {
 /** How one hop is sent. */
 class Sending implements Sender<Response> {
   readonly #send: typeof globalThis.fetch
-  readonly #url: URL
+  readonly #url: string | URL
   readonly #plain: RequestInit
   /** What the last send carried. */
-  carried = NOTHING
+  carried: Patch
 
-  constructor(send: typeof globalThis.fetch, url: URL, plain: RequestInit) {
+  constructor(send: typeof globalThis.fetch, url: string | URL, plain: RequestInit, carried: Patch) {
+    this.carried = carried
     this.#send = send
     this.#url = url
     this.#plain = plain
@@ -167,7 +192,7 @@ class Sending implements Sender<Response> {
     this.carried = patch
     const send = this.#send
     try {
-      return await send(this.#url, patch.raw.length === 0 ? this.#plain : patched(this.#plain, patch.raw))
+      return await send(this.#url, patch.raw.length === 0 ? this.#plain : patched(this.#plain, patch))
     } catch (error) {
       throw unwrapped(error)
     }
@@ -198,6 +223,15 @@ function hasHeader(response: Response, name: string): boolean {
   return response.headers.has(name)
 }
 
+function attends(keyed: Keyed, { status, headers }: Response): boolean {
+  return keyed.attends(status, (name) => headers.has(name))
+}
+
+/** Requests without a limit and without a signal have this one. */
+const ENDLESS = new Patience(undefined)
+
+const NO_SCOPES: readonly string[] = []
+
 function limitOf(timeout: number | undefined): number | undefined {
   if (timeout === undefined || (typeof timeout === 'number' && timeout > 0)) return timeout
   throw new RangeError('timeout is a number of milliseconds, more than zero')
@@ -213,7 +247,8 @@ function isHeaders(headers: HeadersInput): headers is Headers {
   return kindOf(headers) === 'Headers'
 }
 
-function setsHeader(headers: HeadersInput, name: string): boolean {
+function setsHeader(headers: RequestInit['headers'], name: string): boolean {
+  if (headers == null) return false
   if (isHeaders(headers)) return headers.has(name)
   return pairsOf(headers).some((pair) => pair[0].toLowerCase() === name)
 }
@@ -227,13 +262,11 @@ function pairsOf(headers: HeadersInput): [string, string][] {
  * With the credential, and without what is dropped. Names keep their case, so headers stay what they are: `Headers`, of
  * whatever make, pairs, or a record. Making `Headers` costs more than all else here, so it is left to a caller who has some.
  */
-function patched(plain: RequestInit, turns: readonly string[], drops: readonly string[] = []): RequestInit {
+function patched(plain: RequestInit, patch: Patch, drops: readonly string[] = []): RequestInit {
   const { headers } = plain
+  if (headers == null) return { ...plain, headers: patch.reveal() }
+  const turns = patch.raw
   const record: Record<string, string> = {}
-  if (headers == null) {
-    for (let at = 0; at + 1 < turns.length; at += 2) record[turns[at]!] = turns[at + 1]!
-    return { ...plain, headers: record }
-  }
   if (isHeaders(headers)) {
     const made = new (headers.constructor as typeof Headers)(headers)
     for (const name of drops) made.delete(name)
@@ -306,9 +339,35 @@ async function keep(response: Response): Promise<Response | undefined> {
   return undefined
 }
 
-/** A path below the base, whose own path is kept. */
-function joined(base: URL, path: string): URL {
-  return path.startsWith('//') ? new URL(path, base) : new URL(base.pathname.replace(/\/$/, '') + path, base)
+function hrefOf(url: string | URL): string {
+  return (typeof url === 'string' ? new URL(url) : url).href
+}
+
+/** The URLs below the base, which need not be read to know where they lead: most requests are for one of them. */
+class Place {
+  readonly origin: string
+  readonly #root: string
+  readonly #prefix: string
+
+  constructor({ origin, pathname }: URL) {
+    this.origin = origin
+    this.#root = `${origin}/`
+    this.#prefix = origin + pathname.replace(/\/$/, '')
+  }
+
+  /** The whole URL, if it is one of these. */
+  of(input: string): string | undefined {
+    if (input.startsWith(this.#root)) return input
+    return /^\/[^/\\]/.test(input) || input === '/' ? this.#prefix + input : undefined
+  }
+}
+
+/** Where an input leads. A path is one below the base, whose own path is kept. */
+function wholeURL(input: string | URL, base: URL | undefined): URL {
+  if (base === undefined || typeof input !== 'string' || !input.startsWith('/') || input.startsWith('//')) {
+    return new URL(input, base)
+  }
+  return new URL(base.pathname.replace(/\/$/, '') + input, base)
 }
 
 function partsOf(request: Request): RequestInit {

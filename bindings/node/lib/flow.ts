@@ -90,7 +90,7 @@ export class Keyed {
   }
 
   /** Where a response leads whose request carried this. Whether its body can be sent again is known to the library. */
-  follow(hop: Hop, status: number, location: unknown, carried: Patch): Next | undefined {
+  follow(hop: Pick<Hop, 'method' | 'url' | 'origin'>, status: number, location: unknown, carried: Patch): Next | undefined {
     if (typeof location !== 'string' || status < 300 || status > 399) return undefined
     const { method, url } = hop
     const next = carried.follow({ method, url }, status, location)

@@ -45,6 +45,8 @@ pub(super) struct Holdings {
     pub(super) generation: Option<u64>,
     /// The last one that a set named.
     lineage: Option<Box<str>>,
+    /// Which of several sources the set is from.
+    place: Option<u8>,
     /// The set's credentials in its order: the primary one is the first.
     pub(super) members: Vec<Member>,
     /// Ids that were held in this lineage, and those of them that were revoked, the newest first.
@@ -77,6 +79,7 @@ impl Holdings {
             set: None,
             generation: None,
             lineage: None,
+            place: None,
             members: Vec::new(),
             known: VecDeque::new(),
             revoked: VecDeque::new(),
@@ -126,6 +129,7 @@ impl Holdings {
         if is_back || set.lineage.is_some() {
             self.lineage.clone_from(&set.lineage);
         }
+        self.place = set.place;
         self.set = Some(set.clone());
         // Of ids that were never held, anybody could name as many as there are.
         let is_news = |id: &&CredentialId| self.known.contains(*id) && !self.revoked.contains(*id);

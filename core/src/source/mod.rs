@@ -5,6 +5,7 @@ mod endpoint;
 mod endpoint_client;
 mod env;
 mod file;
+mod first_of;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod http;
@@ -24,6 +25,7 @@ pub use self::{
     endpoint::Endpoint,
     env::Env,
     file::File,
+    first_of::{FirstOf, first_of},
     regions::{RegionHealth, Regions},
     wire::parse,
 };

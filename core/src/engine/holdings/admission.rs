@@ -152,6 +152,10 @@ impl Holdings {
             set.generation = Some(held.saturating_add(u64::from(!same)));
             return Ok(!same);
         };
+        // Nor can those of two sources. That which is asked for a set has chosen between them.
+        if set.place != self.place {
+            return Ok(true);
+        }
         // Generations of two lineages cannot be compared. An endpoint that lost its history says so with
         // a new lineage, and is believed where that can be no forgery, or by those with nothing to lose.
         if self.is_other_lineage(set) {

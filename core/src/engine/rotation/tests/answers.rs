@@ -201,6 +201,22 @@ fn a_lost_history_locks_nobody_out() {
 }
 
 #[test]
+fn numbers_of_two_sources_are_not_compared() {
+    let from = |place, set: CredentialSet| CredentialSet { place: Some(place), ..set };
+    let mut life = Life::begin();
+    life.fetched(from(0, set(40, "k2", &[])));
+    life.refresh(from(1, set(7, "k1", &[])));
+    assert_eq!(
+        (life.in_use(), life.rotation.snapshot().set().map(CredentialSet::generation)),
+        (Some("k1"), Some(7))
+    );
+    life.refresh(from(1, set(6, "k0", &[])));
+    assert_eq!(life.in_use(), Some("k1"), "those of one are");
+    life.refresh(from(0, set(40, "k2", &[])));
+    assert_eq!(life.in_use(), Some("k2"));
+}
+
+#[test]
 fn a_signed_answer_may_begin_a_new_lineage_at_once() {
     let mut life = Life::begin();
     life.fetched(born(set(40, "k1", &[]), "a"));

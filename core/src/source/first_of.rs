@@ -1,0 +1,212 @@
+//! Several sources of one set: a store, and what stands in for it where nothing else is left.
+//!
+//! # Theory of operation
+//!
+//! The sources need not know of each other: each has numbers, validators and a lineage of its own. So a set says which
+//! of them it is from, and the engine compares no numbers of two of them. Its validator has that place in front of the
+//! source's own: what the engine hands back says whose set is held, and, by having none, that nothing held is of use.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::{Instant, timeout_at};
+
+use super::{BoxFuture, Fetched, Hint, Hints, PushSignal, Report, Source, Terms};
+use crate::{
+    clock::Clock,
+    credential::CredentialSet,
+    error::{Error, ErrorKind},
+};
+
+/// How long what stands in is used until the first source is asked again.
+const RETURN_AFTER: SignedDuration = SignedDuration::from_secs(30);
+
+/// The first of several sources that works: a store, say, with a file as the last resort.
+///
+/// A source is asked only where those before it fail, and nothing that they brought is of use any more: at the start,
+/// when all that is held has ended, or when the API rejects it. A store that is down for a minute therefore never makes
+/// a program go back to an older key in a file. While a later source stands in, the ones before it are asked
+/// every 30 s, and what they have is taken as soon as they work. The log tells of each that failed. One that
+/// says that the set is revoked is believed: nothing stands in for it.
+///
+/// If one of them [mints](Source::mints), all are asked as if they did: by the life of what is held.
+///
+/// ```
+/// use std::sync::Arc;
+/// use keyswap::source::{self, Endpoint, File};
+/// let source = source::first_of([
+///     Arc::new(Endpoint::new("https://keys.example.com/v1/sets/trading")?),
+///     Arc::new(File::new("/var/lib/bot/trading.json")),
+/// ]);
+/// # Ok::<(), keyswap::Error>(())
+/// ```
+///
+/// # Errors of a fetch
+/// If none works, the error of the first in order that may go away soon, or else of the first; its text says how many
+/// were asked.
+pub fn first_of<const N: usize>(sources: [Arc<dyn Source>; N]) -> FirstOf {
+    const { assert!(N > 0 && N <= MOST, "one source at least, and not more than 16") };
+    FirstOf {
+        sources: sources.into(),
+        last: AtomicUsize::new(0),
+        revoked: AtomicUsize::new(usize::MAX),
+        terms: Mutex::default(),
+        clock: Clock::tokio(),
+    }
+}
+
+/// The most sources that one may stand in for.
+const MOST: usize = 16;
+
+/// What [`first_of`] makes.
+#[must_use = "a source does nothing until it is followed"]
+pub struct FirstOf {
+    sources: Box<[Arc<dyn Source>]>,
+    /// Which one brought something last.
+    last: AtomicUsize,
+    /// Which one said last that the set is revoked: those behind it stand in for nothing.
+    revoked: AtomicUsize,
+    terms: Mutex<Terms>,
+    clock: Clock,
+}
+
+impl FirstOf {
+    async fn ask(&self, known: Option<&CredentialSet>) -> Result<Fetched, Error> {
+        let held = known.and_then(|known| place_in(known.validator()?));
+        // Those behind the one whose set is of use are not needed.
+        let needed = held.map_or(self.sources.len(), |(holder, _)| holder + 1);
+        let asked =
+            &self.sources[..needed.min(self.revoked.load(Ordering::Relaxed).saturating_add(1))];
+        let holder = held.map_or(self.last.load(Ordering::Relaxed), |(holder, _)| holder);
+        let limit =
+            self.terms.lock().unwrap_or_else(PoisonError::into_inner).policy().fetch_timeout;
+        let end = Instant::now() + limit;
+        let mut errors = Vec::new();
+        for (place, source) in asked.iter().enumerate() {
+            let own = known.filter(|_| place == holder).map(|known| {
+                // One that stands in is asked for its whole set, which says anew how soon the first is asked again.
+                let validator =
+                    held.filter(|_| place == 0).and_then(|(_, own)| own).map(Into::into);
+                CredentialSet { validator, ..known.clone() }
+            });
+            let left = (asked.len() - place) as u32;
+            let until = Instant::now() + end.saturating_duration_since(Instant::now()) / left;
+            let fetched = match timeout_at(until, source.fetch(own.as_ref())).await {
+                Ok(fetched) => fetched,
+                Err(_) => Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!("{source:?} did not answer within its share of {limit:?}"),
+                )),
+            };
+            match fetched {
+                Ok(Fetched::NotModified) => return Ok(Fetched::NotModified),
+                Ok(Fetched::Set(set)) => {
+                    self.last.store(place, Ordering::Relaxed);
+                    let is_revoked = set.primary().is_none();
+                    self.revoked
+                        .store(if is_revoked { place } else { usize::MAX }, Ordering::Relaxed);
+                    return Ok(Fetched::Set(self.placed(place, set)));
+                }
+                Err(error) if error.kind() == ErrorKind::SetRevoked => {
+                    self.revoked.store(place, Ordering::Relaxed);
+                    return Err(error);
+                }
+                Err(error) => {
+                    tracing::warn!(target: "keyswap", place, code = error.code(), "{error}");
+                    errors.push(error);
+                }
+            }
+        }
+        let tried = errors.len();
+        let soon = errors.iter().position(Error::is_transient).unwrap_or(0);
+        let error = errors.swap_remove(soon);
+        Err(match tried {
+            1 => error,
+            _ => error.with_remark(&format!("; none of the {tried} sources works")),
+        })
+    }
+
+    /// A set that says which source it is from.
+    fn placed(&self, place: usize, mut set: CredentialSet) -> CredentialSet {
+        let own = set.validator.take();
+        set.validator = Some(match own {
+            Some(own) => format!("{place}/{own}").into(),
+            None => format!("{place}").into(),
+        });
+        set.place = Some(place as u8);
+        if place > 0 {
+            let now = set.as_of.map_or(self.clock.now().wall, Timestamp::as_millisecond);
+            let again = Timestamp::from_millisecond(now)
+                .ok()
+                .and_then(|now| now.checked_add(RETURN_AFTER).ok());
+            set.refresh_after = set.refresh_after.into_iter().chain(again).min();
+        }
+        set
+    }
+}
+
+/// Which source a validator is from, and that source's own.
+fn place_in(validator: &str) -> Option<(usize, Option<&str>)> {
+    let (place, own) = match validator.split_once('/') {
+        Some((place, own)) => (place, Some(own)),
+        None => (validator, None),
+    };
+    Some((place.parse().ok()?, own))
+}
+
+impl Source for FirstOf {
+    fn fetch<'a>(
+        &'a self,
+        known: Option<&'a CredentialSet>,
+    ) -> BoxFuture<'a, Result<Fetched, Error>> {
+        Box::pin(self.ask(known))
+    }
+
+    fn mints(&self) -> bool {
+        self.sources.iter().any(|source| source.mints())
+    }
+
+    fn begin(&self, terms: &Terms) -> Result<(), Error> {
+        *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = terms.clone();
+        self.sources.iter().try_for_each(|source| source.begin(terms))
+    }
+
+    /// All are heard, since any may be the one that has something newer. A generation is a number of its own source.
+    fn watch(&self, hints: Hints) -> Option<BoxFuture<'static, ()>> {
+        let hints = Hints::new(move |said| match said {
+            PushSignal::Hint(hint) => hints.send(Hint { generation: None, ..hint }),
+            PushSignal::Lost(silent) => hints.lost(silent),
+        });
+        let mut watched: Vec<_> =
+            self.sources.iter().filter_map(|source| source.watch(hints.clone())).collect();
+        (!watched.is_empty()).then(|| {
+            Box::pin(poll_fn(move |context| {
+                watched.retain_mut(|one| Pin::as_mut(one).poll(context).is_pending());
+                if watched.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+            })) as BoxFuture<'static, ()>
+        })
+    }
+
+    /// The one whose set is held is told.
+    fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {
+        self.sources[self.last.load(Ordering::Relaxed)].report(report)
+    }
+}
+
+impl fmt::Debug for FirstOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.sources).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;
