@@ -1,19 +1,17 @@
-// An SDK that takes a function gets each fresh key. Here it talks to a server of this program.
-import { createServer } from 'node:http'
-
-import { KeySwap } from 'keyswap'
+// The SDK of OpenAI, in two ways. A function for the key gives each request a fresh one; what the API rejects is not sent
+// again. With a fetch of keyswap beneath, it is.
+import { bearer, createFetch, KeySwap } from 'keyswap'
 import OpenAI from 'openai'
 
-const server = createServer((request, response) => {
-  const id = request.headers.authorization === `Bearer ${keys.key()}` ? 'the fresh key' : 'another one'
-  response.setHeader('content-type', 'application/json')
-  response.end(JSON.stringify({ object: 'list', data: [{ id }] }))
-}).listen(0, '127.0.0.1')
+const { KEYSWAP_SET_URL, API_URL } = process.env
+const keys = await KeySwap.follow(KEYSWAP_SET_URL)
 
-const keys = await KeySwap.follow(process.env.KEYSWAP_SET_URL)
-const openai = new OpenAI({ apiKey: keys.akey, baseURL: `http://127.0.0.1:${server.address().port}` })
+/** The id of the credential that the API saw. A program would ask for a completion here. */
+const who = async (openai) => (await openai.models.retrieve('any')).credential
 
-const models = await openai.models.list()
-console.log(`the server saw ${models.data[0].id}`)
-server.closeAllConnections()
-server.close()
+console.log(`a function for the key: ${await who(new OpenAI({ apiKey: keys.akey, baseURL: API_URL }))}`)
+
+const fetch = createFetch(keys, { scheme: bearer(), allowedOrigins: [API_URL] })
+// The header that the SDK would send is taken away: keyswap puts it on.
+const defaultHeaders = { authorization: null }
+console.log(`a fetch: ${await who(new OpenAI({ apiKey: 'none', baseURL: API_URL, fetch, defaultHeaders }))}`)

@@ -15,6 +15,8 @@ STORIES = ("stories",)
 WITH_OLDEST_PEERS = ("http", "libraries", "wire", "behaviours")
 WITH_UNDICI_8 = ("libraries", "wire", "behaviours", "realms")
 PEERS = ("--import", "./test/peers.mjs")
+NODE_22 = ("npx", "--yes", "--package", "node@22", "node")
+"""For peers that do not load in an older one."""
 OLD_ENOUGH = "process.exit(Number(process.versions.node.split('.')[0]) < 20 ? 1 : 0)"
 
 
@@ -23,9 +25,9 @@ def build() -> bool:
     return call("npm", "run", "--silent", "build", "--", host(), folder=FOLDER)
 
 
-def tests(files: tuple[str, ...], *options: str, **env: str) -> bool:
+def tests(files: tuple[str, ...], *options: str, node: tuple[str, ...] = ("node",), **env: str) -> bool:
     paths = [f"test/{name}.test.mjs" for name in files]
-    return call("node", *options, "--test", "--test-reporter=tap", *paths, folder=FOLDER, **env)
+    return call(*node, *options, "--test", "--test-reporter=tap", *paths, folder=FOLDER, **env)
 
 
 def tests_named(name: str) -> Step:
@@ -55,9 +57,15 @@ PART = Part(
             needs=BUILT,
         ),
         Step(
-            "node: tests, with undici 8",
+            "node: tests, with undici 8.0",
             lambda: tests(WITH_UNDICI_8, *PEERS, KEYSWAP_PEERS='{"undici": "undici-8"}'),
             needs=BUILT,
+        ),
+        Step(
+            "node: tests, with the newest undici, in Node 22",
+            lambda: tests(WITH_UNDICI_8, *PEERS, node=NODE_22, KEYSWAP_PEERS='{"undici": "undici-newest"}'),
+            needs=BUILT,
+            why_not=unless("Node 22 is not to be had from the registry of npm", *NODE_22, "-e", ""),
         ),
         Step("node: stories", lambda: tests(STORIES), needs=BUILT),
         Step(

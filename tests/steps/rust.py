@@ -15,7 +15,11 @@ FUZZED = 20
 
 def formatted() -> bool:
     check = ("cargo", "fmt", "--check")
-    return call(*check, "--all") and call(*check, "--manifest-path", "core/fuzz/Cargo.toml")
+    return (
+        call(*check, "--all")
+        and call(*check, "--manifest-path", "core/fuzz/Cargo.toml")
+        and call("rustfmt", "--check", "--edition", "2024", "examples/rust/prices.rs")
+    )
 
 
 def tests(*chosen: str) -> bool:

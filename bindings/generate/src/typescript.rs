@@ -1,4 +1,5 @@
-//! TypeScript: names in camel case, times in milliseconds, or a `Date`. The fields of events are named as data is.
+//! TypeScript: names in camel case, those of events too, and times in milliseconds, or a `Date`. Only codes of errors
+//! are as in all languages.
 
 use std::fmt::Write as _;
 
@@ -92,10 +93,10 @@ fn errors(model: &Model) -> String {
 fn events(model: &Model) -> String {
     let mut made = "import type { ErrorCode } from './errors'\n\n/** What each event tells beside its name. */\nexport interface EventFields {\n".to_owned();
     for event in &model.events {
-        made += &comment(&event.doc, model, Style::Camel, 2);
-        let _ = writeln!(made, "  {}: {{", event.name);
+        made += &comment(&event.doc, model, Style::CamelMillis, 2);
+        let _ = writeln!(made, "  {}: {{", camel(&event.name));
         for field in &event.fields {
-            made += &comment(&field.doc, model, Style::Camel, 4);
+            made += &comment(&field.doc, model, Style::CamelMillis, 4);
             let of = match field.kind {
                 Kind::Code => "ErrorCode",
                 Kind::Texts => "readonly string[]",
@@ -104,19 +105,19 @@ fn events(model: &Model) -> String {
                 _ => "number",
             };
             let mark = if field.optional { "?" } else { "" };
-            let _ = writeln!(made, "    {}{mark}: {of}", field.name);
+            let _ = writeln!(made, "    {}{mark}: {of}", event_field(field));
         }
         made += "  }\n";
     }
-    made += "}\n\n/** The stable name of an event, the same in every language. */\nexport type EventName =\n";
+    made += "}\n\n/** The stable name of an event. */\nexport type EventName =\n";
     for event in &model.events {
-        let _ = writeln!(made, "  | '{}'", event.name);
+        let _ = writeln!(made, "  | '{}'", camel(&event.name));
     }
     made + "
 /** The event of this name. */
 export type EventOf<N extends EventName> = N extends EventName
   ? Readonly<EventFields[N]> & {
-      /** Its stable name, the same in every language. */
+      /** Its stable name. */
       readonly name: N
       /** The same in a sentence. */
       readonly text: string
@@ -126,6 +127,11 @@ export type EventOf<N extends EventName> = N extends EventName
 /** Something that happened to the credentials: its `name` says which fields it has. */
 export type Event = EventOf<EventName>
 "
+}
+
+/// The name of a field of an event. What the core tells in seconds is milliseconds, as `lib/events.ts` has it.
+fn event_field(field: &Field) -> String {
+    if field.kind == Kind::WholeSeconds { "forMs".to_owned() } else { camel(&field.name) }
 }
 
 fn stats(model: &Model) -> String {

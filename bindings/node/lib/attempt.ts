@@ -14,12 +14,12 @@ import { type Classifier, judge, type SignFunction, signed } from './schemes'
 
 /**
  * What to do next. `send`: send the request with what `apply` adds, and tell `response` or `failed`. `wait`: call `wait`,
- * and keep the last response. `need_body`: call `response` again with the first `bodyLimit` bytes of the body. `return`: the
+ * and keep the last response. `needBody`: call `response` again with the first `bodyLimit` bytes of the body. `return`: the
  * last response, or the library's own error, is the answer. `fail`: there is none, `error` says why.
  */
-export type Step = 'send' | 'wait' | 'need_body' | 'return' | 'fail'
+export type Step = 'send' | 'wait' | 'needBody' | 'return' | 'fail'
 
-const STEPS = ['send', 'wait', 'need_body', 'return', 'fail'] as const
+const STEPS = ['send', 'wait', 'needBody', 'return', 'fail'] as const
 
 /** The hop that a redirect asks for. */
 export interface NextHop {
@@ -121,7 +121,7 @@ export class Attempt {
     return error == null ? undefined : fromNative(error)
   }
 
-  /** How many bytes `need_body` asks for. */
+  /** How many bytes `needBody` asks for. */
   get bodyLimit(): number {
     return this.#native.bodyLimit
   }
@@ -185,7 +185,7 @@ export class Attempt {
     }
   }
 
-  /** The response of this hop has come, with the body that `need_body` asked for. Returns what to do next. */
+  /** The response of this hop has come, with the body that `needBody` asked for. Returns what to do next. */
   response(status: number, headers: HeaderInput, body?: Uint8Array): Step {
     return this.show(status, rawOf(headers), body)
   }

@@ -13,7 +13,7 @@ import {
   type AdapterOptions, type Answer, type Hop, Keyed, MOST_HOPS, Patience, type Prepared, refuseQuery,
   type Sender,
 } from './flow'
-import { ended, telling, type Transport } from './heads'
+import { drained, ended, telling, type Transport } from './heads'
 import { isHere, unwrapped } from './here'
 import type { KeySwap } from './keys'
 import { bytesOf, rawOf } from './options'
@@ -275,14 +275,21 @@ async function kept({ message, whole }: Got): Promise<boolean> {
   if (message !== undefined && !(await ended(message))) return false
   const response = await whole.catch(() => undefined)
   if (response === undefined) return false
-  if (!isStream(response.data)) return true
+  const { data } = response as { data: unknown }
   // It was read, or else nobody will.
-  if (message === undefined) response.data.resume()
+  if (isOfFetch(data)) void data.cancel().catch(() => undefined)
+  else if (!isStream(data)) return true
+  else if (message === undefined) void drained(data)
   return false
 }
 
 function isStream(data: unknown): data is Readable {
   return typeof data === 'object' && data !== null && 'resume' in data && typeof data.resume === 'function'
+}
+
+/** Whether it is a stream as the adapter of fetch gives it, of whatever realm. */
+function isOfFetch(data: unknown): data is ReadableStream {
+  return typeof data === 'object' && data !== null && 'cancel' in data && typeof data.cancel === 'function'
 }
 
 /** The first bytes of a stream, and the stream; another one in its place if that was all. */

@@ -1,7 +1,20 @@
 import type { Event } from './generated/events'
+import { camel } from './options'
 
 /** How many events wait for a slow reader; it is told how many it missed. */
 const MOST = 1024
+
+/** What the core tells, with its name, its fields and its times as they are here. */
+export function eventOf(told: Record<string, unknown>): Event {
+  const event: Record<string, unknown> = {}
+  // The core writes what it is into `event`, too, with its own name.
+  const { event: _, ...fields } = told
+  for (const [key, value] of Object.entries(fields)) {
+    if (key === 'seconds') event['forMs'] = Number(value) * 1000
+    else event[camel(key)] = key === 'name' ? camel(String(value)) : value
+  }
+  return Object.freeze(event) as unknown as Event
+}
 
 /** What happens from now on. Reading it does not keep the process alive. */
 export class Events implements AsyncIterableIterator<Event> {

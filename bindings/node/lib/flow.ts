@@ -170,7 +170,7 @@ export class Keyed {
           step = shown(attempt, answer)
           // The program has the connection.
           if (answer.status === 101) return response
-        } else if (step === 'need_body' && response !== undefined) {
+        } else if (step === 'needBody' && response !== undefined) {
           const peeked = await sender.peek(response, attempt.bodyLimit)
           response = peeked.response
           step = shown(attempt, sender.answer(response), peeked.body)

@@ -3,6 +3,7 @@
  */
 import http from 'node:http'
 import https from 'node:https'
+import type { Readable } from 'node:stream'
 
 import { BRIEF, SMALL } from './flow'
 
@@ -38,15 +39,19 @@ export function telling(
 /** Waits until it has ended, for as long as it is small and soon there; then its connection is dropped. */
 export async function ended(message: http.IncomingMessage): Promise<boolean> {
   if (Number(message.headers['content-length'] ?? 0) > SMALL) message.destroy()
-  if (message.complete || message.destroyed) return message.complete
+  if (!message.complete && !message.destroyed) await drained(message)
+  return message.complete
+}
+
+/** Reads to the end, for as long as it is small and soon there; then it is dropped. */
+export async function drained(stream: Readable): Promise<void> {
   let size = 0
-  const drop = (): void => void message.destroy()
+  const drop = (): void => void stream.destroy()
   const late = setTimeout(drop, BRIEF)
-  message.on('data', (part: Buffer) => {
+  stream.on('data', (part: Buffer) => {
     size += part.length
     if (size > SMALL) drop()
   })
-  await new Promise<void>((resolve) => void message.once('close', resolve).once('end', resolve).on('error', resolve))
+  await new Promise<void>((resolve) => void stream.once('close', resolve).once('end', resolve).on('error', resolve))
   clearTimeout(late)
-  return message.complete
 }

@@ -3,7 +3,7 @@ import { inspect } from 'node:util'
 
 import * as native from '../native'
 import { givenUpBy, KeyswapError, settled, told } from './errors'
-import { Events } from './events'
+import { eventOf, Events } from './events'
 import type { Event, EventName, EventOf } from './generated/events'
 import type { KeySwapOptions } from './generated/options'
 import { POLICY_TIMES } from './generated/policy'
@@ -198,7 +198,7 @@ export class KeySwap implements AsyncDisposable, Disposable {
   /** What happens from now on: `for await (const event of keys.events())`. It does not keep the process alive. */
   events(): Events {
     const events = new Events()
-    this.native.onEvent((event) => events.take(event == null ? undefined : Object.freeze(event as Event)))
+    this.native.onEvent((told) => events.take(told == null ? undefined : eventOf(told as Record<string, unknown>)))
     return events
   }
 
@@ -267,9 +267,9 @@ export class KeySwap implements AsyncDisposable, Disposable {
   #emitting(): EventEmitter {
     if (this.#emitter === undefined) {
       const emitter = (this.#emitter = new EventEmitter())
-      this.native.onEvent((value) => {
-        if (value == null) return
-        const event = Object.freeze(value as Event)
+      this.native.onEvent((told) => {
+        if (told == null) return
+        const event = eventOf(told as Record<string, unknown>)
         emitter.emit(event.name, event)
         emitter.emit('event', event)
       })

@@ -24,11 +24,16 @@ export function seconds(millis: number | null | undefined): number | null {
   return millis == null ? null : millis / 1000
 }
 
+/** A name of the core as it is written here. */
+export function camel(name: string): string {
+  return name.replace(/_[a-z]/g, (part) => part.slice(1).toUpperCase())
+}
+
 /** A record of the core. A name that ends in `At` or `Success` is that of a time. */
 export function read(record: Record<string, unknown>): Record<string, unknown> {
   const made: Record<string, unknown> = {}
   for (const [key, value] of Object.entries(record)) {
-    const name = key.replace(/_[a-z]/g, (part) => part.slice(1).toUpperCase())
+    const name = camel(key)
     const time = /^(.*(?:At|Before|Success))Ms$/.exec(name)
     if (time === null) made[name] = value
     else made[time[1]!] = typeof value === 'number' ? new Date(value) : null

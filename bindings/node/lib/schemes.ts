@@ -111,8 +111,8 @@ export async function signed(
   return { headers: Object.entries(headers).flat(), query: Object.entries(query).flat(), failed: null }
 }
 
-/** What a response says of the credential; `need_body` asks to be asked again with the body. */
-export type Verdict = 'accepted' | 'rejected' | 'throttled' | 'other' | 'need_body'
+/** What a response says of the credential; `needBody` asks to be asked again with the body. */
+export type Verdict = 'accepted' | 'rejected' | 'throttled' | 'other' | 'needBody'
 
 /** A response as a classifier sees it: names of headers in lower case, and the body once it asked. */
 export interface Judged {
@@ -132,9 +132,11 @@ export interface Classifier {
   bodyLimit?: number
 }
 
-export function judge(classifier: Classifier, response: Judged): Verdict {
+/** The verdict of a classifier, in the word that the core has for it. */
+export function judge(classifier: Classifier, response: Judged): string {
   try {
-    return classifier(response)
+    const verdict = classifier(response)
+    return verdict === 'needBody' ? 'need_body' : verdict
   } catch (error) {
     process.emitWarning('a classifier threw: the response counts as "other"', {
       type: 'KeyswapWarning',

@@ -117,7 +117,7 @@ test('a classifier of a program judges what an attempt is shown', async (t) => {
   const keys = await followed(t, TWO)
   const classifier = ({ headers, body }) => {
     if (headers['x-bad'] !== undefined) throw new Error('s3cr3t')
-    if (body === undefined) return 'need_body'
+    if (body === undefined) return 'needBody'
     return Buffer.from(body).includes('bad key') ? 'rejected' : 'accepted'
   }
   Object.assign(classifier, { statuses: [200], bodyLimit: 9 })
@@ -128,7 +128,7 @@ test('a classifier of a program judges what an attempt is shown', async (t) => {
     return attempt
   }
   const attempt = await begin()
-  assert.deepEqual([attempt.response(200, {}), attempt.bodyLimit], ['need_body', 9])
+  assert.deepEqual([attempt.response(200, {}), attempt.bodyLimit], ['needBody', 9])
   assert.equal(attempt.response(200, {}, Buffer.from('bad key')), 'send')
   const warned = new Promise((resolve) => process.once('warning', resolve))
   assert.equal((await begin()).response(200, { 'x-bad': '1' }), 'return')

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
+import { hereOf, livesThroughARotation, PRICES } from './prices.mjs'
 import { program, ROOT, worldOf } from './world.mjs'
 
 const PACKAGE = join(import.meta.dirname, '..')
@@ -32,7 +33,8 @@ function compiled(cwd, file, kind) {
   writeFileSync(join(cwd, 'out/package.json'), JSON.stringify({ type: kind }))
 }
 
-const files = readdirSync(EXAMPLES)
+// The README's first one names its URLs, and goes through a rotation: see below.
+const files = readdirSync(EXAMPLES).filter((file) => !file.startsWith('prices'))
 
 test('there are examples, in both languages', () => {
   assert.ok(files.length >= 6 && files.some((file) => file.endsWith('.ts')))
@@ -85,30 +87,24 @@ test('the packed package: the README runs unchanged as both kinds of module, and
   assert.ok(!readdirSync(join(app, 'node_modules/keyswap')).some((name) => name.endsWith('.node')))
 
   const readme = readFileSync(join(PACKAGE, 'README.md'), 'utf8')
-  const example = /```js\n(import[^]*?)```/.exec(readme)[1]
-  assert.ok(example.includes('createFetch'))
-  const here = example
-    .replace('https://keys.example.com/keyswap/v1/sets/trading', world.setUrl)
-    .replace('https://api.example.com', world.apiUrl)
-  const said = '\nconsole.log(price.credential)\n'
-  const required = here.replace(/import (\{.*\}) from '(\w+)'/, "const $1 = require('$2')")
-  writeFileSync(join(app, 'esm.mjs'), here + said)
-  writeFileSync(join(app, 'cjs.cjs'), `async function main() {${required}${said}}\nmain()`)
-  const env = { KEYSWAP_BOOTSTRAP: world.bootstrap }
-  for (const main of ['esm.mjs', 'cjs.cjs']) assert.equal(run(process.execPath, [main], app, env), 'k1\n')
+  const example = /```js\n([^]*?)```/.exec(readme)[1]
+  assert.equal(example, readFileSync(PRICES, 'utf8'))
+  const here = hereOf(example, world)
+  const required = here.replace(/import (\{.*\}) from '(.*)'/g, "const $1 = require('$2')")
+  writeFileSync(join(app, 'esm.mjs'), here)
+  writeFileSync(join(app, 'cjs.cjs'), `async function main() {${required}}\nmain()`)
+  await livesThroughARotation(world, process.execPath, ['esm.mjs'], app)
+  await livesThroughARotation(world, process.execPath, ['cjs.cjs'], app)
 
   const [, own] = /```js\n(import \{ Authorizer[^]*?)```/.exec(readme)
-  const ownHere = own
-    .replace('https://keys.example.com/keyswap/v1/sets/trading', world.setUrl)
-    .replaceAll('https://api.example.com', world.apiUrl)
-  writeFileSync(join(app, 'own.mjs'), ownHere + said)
-  assert.equal(run(process.execPath, ['own.mjs'], app, env), 'k1\n')
+  writeFileSync(join(app, 'own.mjs'), `${hereOf(own, world)}\nconsole.log(price.credential)\n`)
+  assert.match(run(process.execPath, ['own.mjs'], app, { KEYSWAP_BOOTSTRAP: world.bootstrap }), /^k\d\n$/)
 
   mkdirSync(join(app, 'node_modules/@types'))
   symlinkSync(join(PACKAGE, 'node_modules/@types/node'), join(app, 'node_modules/@types/node'))
   symlinkSync(join(PACKAGE, 'node_modules/undici-types'), join(app, 'node_modules/undici-types'))
   const event = "keys.on('swapped', ({ to }) => { const id: string = to })\n"
-  const typed = `${example}const id: string = keys.current.id\n${event}export { id, price }\n`
+  const typed = example.replace('for (;;)', `const id: string = keys.current.id\n${event}export { id }\nfor (;;)`)
   writeFileSync(join(app, 'typed.mts'), typed)
   compiled(app, 'typed.mts', 'commonjs')
   writeFileSync(join(app, 'wrong.mts'), typed.replace('const id: string', 'const id: number'))

@@ -109,7 +109,7 @@ for (const [name, way] of Object.entries(WAYS)) {
     const keys = await world.ready()
     const classifier = ({ status, body }) => {
       if (status !== 200) return 'other'
-      return body === undefined ? 'need_body' : Buffer.from(body).includes('bad_key') ? 'rejected' : 'accepted'
+      return body === undefined ? 'needBody' : Buffer.from(body).includes('bad_key') ? 'rejected' : 'accepted'
     }
     classifier.statuses = [200, 401]
     const send = way(world, keys, { classifier })

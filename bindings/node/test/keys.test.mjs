@@ -229,36 +229,65 @@ test('nothing that can be printed shows a key', async (t) => {
 
 test('codes and names are those of the core', async () => {
   const { readFileSync } = await import('node:fs')
+  const snake = (name) => name.replace(/[A-Z]/g, '_$&').toLowerCase()
   const listed = (name) => {
     const text = readFileSync(new URL(`../lib/generated/${name}.ts`, import.meta.url), 'utf8')
-    return [...text.matchAll(/^ {2}\| '([a-z_]+)'/gm)].map((found) => found[1])
+    return [...text.matchAll(/^ {2}\| '(\w+)'/gm)].map((found) => found[1])
   }
   assert.deepEqual(listed('errors').sort(), [...new Set(native.errorCodes())].sort())
-  assert.deepEqual(listed('events').sort(), [...native.eventNames()].sort())
+  assert.ok(!listed('events').some((name) => name.includes('_')))
+  assert.deepEqual(listed('events').map(snake).sort(), [...native.eventNames()].sort())
   // Each event has its fields, and they are those of the record that it comes from.
   const told = readFileSync(new URL('../lib/generated/events.ts', import.meta.url), 'utf8')
   const [fields] = /^export interface EventFields \{.*?^\}/ms.exec(told)
-  const events = [...fields.matchAll(/^ {2}([a-z_]+): \{\n(.*?)^ {2}\}/gms)]
-  assert.deepEqual(events.map(([, name]) => name).sort(), [...native.eventNames()].sort())
-  const shown = events.flatMap(([, , each]) => [...each.matchAll(/^ {4}([a-z_]+)\??:/gm)].map((found) => found[1]))
+  const events = [...fields.matchAll(/^ {2}([a-zA-Z]+): \{\n(.*?)^ {2}\}/gms)]
+  assert.deepEqual(events.map(([, name]) => snake(name)).sort(), [...native.eventNames()].sort())
+  const shown = events.flatMap(([, , each]) => [...each.matchAll(/^ {4}([a-zA-Z]+)\??:/gm)].map((found) => snake(found[1])))
   const records = readFileSync(join(ROOT, 'bindings/host/src/records.rs'), 'utf8')
   const [record] = /^pub struct EventRecord \{.*?^\}/ms.exec(records)
   const recorded = [...record.matchAll(/^ {4}pub ([a-z_]+):/gm)].map((found) => found[1])
-  assert.deepEqual([...new Set(shown), 'name', 'text'].sort(), recorded.sort())
+  // What is told in seconds is `forMs` here.
+  assert.deepEqual([...new Set(shown), 'name', 'seconds', 'text'].sort(), recorded.sort())
   const policy = readFileSync(join(ROOT, 'core/src/policy.rs'), 'utf8')
   const [struct] = /^pub struct Policy \{.*?^\}/ms.exec(policy)
   const numbers = [...struct.matchAll(/^ {4}pub ([a-z_]+):/gm)].map((found) => found[1])
   const typed = readFileSync(new URL('../lib/generated/policy.ts', import.meta.url), 'utf8')
   const [written] = /^export interface Policy \{.*?^\}/ms.exec(typed)
-  const names = [...written.matchAll(/^ {2}([a-zA-Z]+)\?:/gm)].map((found) => found[1].replace(/[A-Z]/g, '_$&').toLowerCase())
+  const names = [...written.matchAll(/^ {2}([a-zA-Z]+)\?:/gm)].map((found) => snake(found[1]))
   assert.deepEqual(names.sort(), numbers.sort())
+})
+
+test('an event is an object: its names in camel case, its times in milliseconds', async (t) => {
+  let reads = 0
+  const source = () => {
+    reads += 1
+    if (reads === 2) throw new Error('not now')
+    const old = { id: 'k1', key: 'x' }
+    return reads === 1 ? { current: old } : { current: { id: 'k2', key: 'y' }, previous: [old] }
+  }
+  // To wait for an event keeps no process alive.
+  const alive = setInterval(() => undefined, 1000)
+  t.after(() => clearInterval(alive))
+  const keys = opened(t, source, { policy: { ...FAST, lagging: 1000 } })
+  const events = keys.events()
+  await keys.ready()
+  await assert.rejects(keys.refresh(), coded('source_failed'))
+  const { retryInMs, text, ...failed } = await waitFor(events, 'fetchFailed')
+  assert.deepEqual(failed, { name: 'fetchFailed', error: 'source_failed' })
+  assert.ok(retryInMs >= 0 && text.length > 0)
+  await keys.refresh()
+  const candidate = await waitFor(events, 'candidate')
+  assert.deepEqual([candidate.credential, candidate.inUse], ['k2', 'k1'])
+  const lagging = await waitFor(events, 'lagging')
+  assert.deepEqual([lagging.credential, lagging.forMs, 'seconds' in lagging], ['k2', 1000, false])
+  assert.ok(Object.isFrozen(lagging))
 })
 
 test('an observer that is slow is told what it missed', async (t) => {
   const keys = opened(t, () => ({ current: { id: 'k1', key: 'x' } }), { policy: FAST })
   await keys.ready()
   const events = keys.events()
-  for (let nth = 0; nth < 1030; nth += 1) events.take({ name: 'not_modified', text: '' })
+  for (let nth = 0; nth < 1030; nth += 1) events.take({ name: 'notModified', text: '' })
   const { value } = await events.next()
   assert.equal(value.name, 'lagged')
   assert.ok(value.missed >= 6)

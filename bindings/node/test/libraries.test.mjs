@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { subscribe } from 'node:diagnostics_channel'
 import http from 'node:http'
+import http2 from 'node:http2'
 import { test } from 'node:test'
 import { inspect } from 'node:util'
 
@@ -159,6 +160,39 @@ test('a rejection says why no fresh credential came', async (t) => {
   assert.equal(answer.cause?.code, 'source_failed')
   assert.throws(() => answer.raiseForStatus(), (error) => error.cause?.code === 'source_failed')
 })
+
+const ENDLESS = {
+  'over HTTP/2': { httpVersion: 2 },
+  'through its adapter of fetch': { adapter: 'fetch' },
+}
+for (const [how, { adapter, ...config }] of Object.entries(ENDLESS)) {
+  test(`axios ${how}: a rejected stream that does not end is given up`, async (t) => {
+    let asked = 0
+    let dropped = 0
+    const server = (adapter === undefined ? http2 : http).createServer((message, response) => {
+      if (message.headers['x-api-key'] === 'fresh') return response.end('taken')
+      const drip = setInterval(() => response.write('no'), 5)
+      response.on('close', () => (clearInterval(drip), (dropped += 1)))
+      response.writeHead(401)
+    })
+    const sessions = []
+    server.on('session', (session) => sessions.push(session))
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.after(() => (sessions.forEach((session) => session.destroy()), server.closeAllConnections?.(), server.close()))
+    const url = `http://127.0.0.1:${server.address().port}`
+    const source = () => ({ current: { id: `k${(asked += 1)}`, key: asked === 1 ? 'stale' : 'fresh' } })
+    const keys = await KeySwap.follow(source, { policy: FAST })
+    t.after(() => keys.close())
+    const keyed = keyswapAdapter(keys, { scheme: KEY, allowedOrigins: [url], adapter })
+    const { status, data } = await axios.get(url, { adapter: keyed, responseType: 'stream', ...config })
+    const parts = []
+    for await (const part of data) parts.push(part)
+    assert.deepEqual([status, Buffer.concat(parts).toString()], [200, 'taken'])
+    for (let waited = 0; waited < 5000 && dropped === 0; waited += 5) await new Promise((resolve) => setTimeout(resolve, 5))
+    assert.equal(dropped, 1)
+  })
+}
 
 test('undici: a rejection whose connection breaks while a fresh credential is waited for is no end', async (t) => {
   const held = []

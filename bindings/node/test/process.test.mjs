@@ -58,7 +58,7 @@ test('a rejection that nobody waited for is not made up', async (t) => {
   const code = `${OPEN}
     const api = createFetch(keys, { baseURL: apiUrl, scheme: header('x-api-key') })
     const alive = setInterval(() => {}, 1000)
-    keys.on('fetch_failed', () => { console.log('told'); keys.close(); clearInterval(alive) })`
+    keys.on('fetchFailed', () => { console.log('told'); keys.close(); clearInterval(alive) })`
   const { status, stdout, stderr } = await program(code, world.setUrl, world.bootstrap, world.apiUrl)
   assert.deepEqual([status, stdout, stderr], [0, 'told\n', ''])
 })

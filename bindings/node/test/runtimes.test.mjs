@@ -1,12 +1,15 @@
 // The package in Bun and in Deno: a rotation through each library, and the examples.
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
 
+import { hereOf, livesThroughARotation, PRICES } from './prices.mjs'
 import { ROOT, worldOf } from './world.mjs'
 
 const PACKAGE = join(import.meta.dirname, '..')
@@ -49,7 +52,8 @@ for (const [name, { args, lacks }] of Object.entries(RUNTIMES)) {
     }
     symlinkSync(PACKAGE, join(cwd, 'node_modules/keyswap'))
     writeFileSync(join(cwd, 'package.json'), '{"type": "module"}')
-    const files = readdirSync(EXAMPLES).filter((file) => !lacks.some((library) => file.startsWith(library)))
+    const others = [...lacks, 'prices']
+    const files = readdirSync(EXAMPLES).filter((file) => !others.some((name) => file.startsWith(name)))
     for (const file of files) {
       const world = await worldOf(t)
       cpSync(join(EXAMPLES, file), join(cwd, file))
@@ -57,6 +61,10 @@ for (const [name, { args, lacks }] of Object.entries(RUNTIMES)) {
       const said = await inside(cwd, file, env)
       assert.ok(said.length > 0 && !said.includes('ks_'), `${file}: ${said}`)
     }
+    // The first one of the README.
+    const world = await worldOf(t)
+    writeFileSync(join(cwd, 'prices.mjs'), hereOf(readFileSync(PRICES, 'utf8'), world))
+    await livesThroughARotation(world, binary, [...args, 'prices.mjs'], cwd)
   })
 }
 

@@ -39,7 +39,7 @@ export function notRun(through) {
 
 function codeInBody({ status, body }) {
   if (status === 200) {
-    if (body === undefined) return 'need_body'
+    if (body === undefined) return 'needBody'
     return Buffer.from(body).includes('"bad_key"') ? 'rejected' : 'accepted'
   }
   return status === 401 ? 'rejected' : status < 400 ? 'accepted' : 'other'
@@ -187,7 +187,7 @@ class Play {
   }
 
   async listen(events) {
-    for await (const event of events) this.add(`event.${event.name}`)
+    for await (const event of events) this.add(`event.${event.name.replace(/[A-Z]/g, '_$&').toLowerCase()}`)
   }
 
   /** What the story expects to be told may be on its way yet. */

@@ -2,10 +2,13 @@
 
 import random
 import traceback
+from datetime import timedelta
+from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import World
 
 import keyswap
 
@@ -14,7 +17,7 @@ import keyswap
 def test_a_body_that_is_no_json_is_not_quoted(body: bytes) -> None:
     native: Any = SimpleNamespace(status=200, headers=[], content=body)
     with pytest.raises(ValueError) as caught:
-        keyswap.Response(native).json()
+        keyswap.Response(native, 0).json()
     told = f"{caught.value!r} {vars(caught.value)} {caught.value.__cause__!r} {caught.value.__context__!r}"
     for frame, _ in traceback.walk_tb(caught.tb):
         if frame.f_code.co_filename != __file__:
@@ -26,7 +29,7 @@ class Parts(keyswap.Response):
     """One that comes in these parts."""
 
     def __init__(self, parts: list[bytes], kind: str = "text/plain") -> None:
-        super().__init__(SimpleNamespace(status=200, headers=[("Content-Type", kind)], content=None))  # type: ignore[arg-type]
+        super().__init__(SimpleNamespace(status=200, headers=[("Content-Type", kind)], content=None), 0)  # type: ignore[arg-type]
         self.parts = parts
 
     def iter_bytes(self) -> Any:
@@ -59,21 +62,42 @@ async def test_lines_are_those_of_the_whole_text() -> None:
 def test_the_charset_is_what_the_response_names(kind: str, encoding: str) -> None:
     response = Parts(["\u00e9".encode(encoding)], kind)
     assert response.encoding == encoding and list(response.iter_text()) == ["\u00e9", ""]
+    assert (response.charset_encoding is None) == ("charset" not in kind)
+    response.encoding = "cp1252"
+    assert response.encoding == "cp1252"
 
 
 @pytest.mark.parametrize(
     ("status", "said", "phrase"),
     [
-        (200, {"is_success"}, "OK"), (302, {"is_redirect"}, "Found"), (404, {"is_error", "is_client_error"}, "Not Found"),
+        (102, {"is_informational"}, "Processing"), (200, {"is_success"}, "OK"),
+        (302, {"is_redirect", "has_redirect_location"}, "Found"), (304, {"is_redirect"}, "Not Modified"),
+        (404, {"is_error", "is_client_error"}, "Not Found"),
         (503, {"is_error", "is_server_error"}, "Service Unavailable"), (299, {"is_success"}, ""),
     ],
 )
 def test_what_a_status_says(status: int, said: set[str], phrase: str) -> None:
     native: Any = SimpleNamespace(status=status, headers=[("location", "/")], content=b"")
-    response = keyswap.Response(native)
-    names = ("is_success", "is_redirect", "is_error", "is_client_error", "is_server_error")
+    response = keyswap.Response(native, 0)
+    names = [name for name in dir(response) if name.startswith(("is_", "has_"))]
     assert {name for name in names if getattr(response, name)} == said
     assert response.reason_phrase == phrase
+
+
+async def test_what_it_took_is_told(world: World) -> None:
+    keys, began = world.ready(), perf_counter()
+    with world.client(keys) as api, api.stream("GET", "/v1/price") as streamed:
+        pass
+    async with world.async_client(keys) as api:
+        response = await api.get("/v1/price")
+    for took in (streamed.elapsed, response.elapsed):
+        assert timedelta(0) < took < timedelta(seconds=perf_counter() - began)
+
+
+def test_a_header_that_stands_twice_is_both() -> None:
+    headers = keyswap.Headers([("Via", "a"), ("X-Id", "1"), ("via", "b")])
+    assert headers["VIA"] == "a, b" and headers.get_list("Via") == ["a", "b"]
+    assert headers.multi_items() == [("via", "a"), ("x-id", "1"), ("via", "b")]
 
 
 def test_the_star_leaves_the_builtin_alone() -> None:

@@ -12,16 +12,16 @@ export interface EventFields {
     primary: string
   }
   /** The source has nothing newer. */
-  not_modified: {
+  notModified: {
     /** The number of the generation. */
     generation: number
   }
   /** A fetch failed. What is held stays in use; it is tried again by itself. */
-  fetch_failed: {
+  fetchFailed: {
     /** What went wrong; as data, its code. */
     error: ErrorCode
     /** When the next fetch is due, in milliseconds. */
-    retry_in_ms: number
+    retryInMs: number
   }
   /** A newer credential was taken into use at once, because the one before is gone or about to end. */
   swapped: {
@@ -37,7 +37,7 @@ export interface EventFields {
     /** The id of the credential that this is about. */
     credential: string
     /** The id that stays in use. */
-    in_use: string
+    inUse: string
   }
   /** The candidate is now in use. */
   promoted: {
@@ -55,7 +55,7 @@ export interface EventFields {
     /** Whether it is the candidate, which nobody depends on yet. */
     candidate: boolean
     /** When the candidate is tried again, in milliseconds. */
-    probe_in_ms?: number
+    probeInMs?: number
     /** Why the credential could not be put on a request; none if it was sent, and the API rejected it. */
     reason?: string
   }
@@ -63,14 +63,14 @@ export interface EventFields {
    * The credential in use was rejected again and again while an older one was accepted, or no request
    * could carry it.
    */
-  fell_back: {
+  fellBack: {
     /** The id that was in use before. */
     from: string
     /** The id that is in use now. */
     to: string
   }
   /** The provider went back to a credential that was in use before. */
-  rolled_back: {
+  rolledBack: {
     /** The id that was in use before. */
     from: string
     /** The id that is in use now. */
@@ -93,41 +93,41 @@ export interface EventFields {
     /** The id of the credential that this is about. */
     credential: string
     /** How long requests fail fast, in milliseconds. */
-    for_ms: number
+    forMs: number
     /**
      * Whether the API never accepted anything of this handle. Then look at the key, at the set that the
      * source was asked for, and at the scheme and the header that the API wants.
      */
-    never_accepted: boolean
+    neverAccepted: boolean
   }
   /** Fetching works again, or the API accepts a credential again, or an older answer was believed. */
   recovered: {
     /** The id of the credential that this is about. */
     credential?: string
     /** The generation that was held before an older answer was believed. */
-    from_generation?: number
+    fromGeneration?: number
     /** The older generation that is held now. */
-    to_generation?: number
+    toGeneration?: number
   }
   /** The newest credential has been there for this long, and is still not in use. */
   lagging: {
     /** The id of the credential that this is about. */
     credential: string
-    /** For how long this is so, in seconds. */
-    seconds: number
+    /** For how long this is so, in milliseconds. */
+    forMs: number
   }
   /**
    * The push channel was silent for longer than its heartbeat, or was closed because it sent far more
    * than there can be to tell. Polling goes on.
    */
-  push_lost: {
-    /** For how long this is so, in seconds: zero if it sent too much. */
-    seconds: number
+  pushLost: {
+    /** For how long this is so, in milliseconds: zero if it sent too much. */
+    forMs: number
   }
   /** The machine slept, or its wall clock was set. Everything was looked at again. */
-  clock_jumped: {
+  clockJumped: {
     /** How far the wall clock moved against the boot clock, in milliseconds. */
-    by_ms: number
+    byMs: number
   }
   /** This observer was too slow and missed so many events. */
   lagged: {
@@ -136,30 +136,30 @@ export interface EventFields {
   }
 }
 
-/** The stable name of an event, the same in every language. */
+/** The stable name of an event. */
 export type EventName =
   | 'fetched'
-  | 'not_modified'
-  | 'fetch_failed'
+  | 'notModified'
+  | 'fetchFailed'
   | 'swapped'
   | 'candidate'
   | 'promoted'
   | 'rejected'
-  | 'fell_back'
-  | 'rolled_back'
+  | 'fellBack'
+  | 'rolledBack'
   | 'expired'
   | 'revoked'
   | 'exhausted'
   | 'recovered'
   | 'lagging'
-  | 'push_lost'
-  | 'clock_jumped'
+  | 'pushLost'
+  | 'clockJumped'
   | 'lagged'
 
 /** The event of this name. */
 export type EventOf<N extends EventName> = N extends EventName
   ? Readonly<EventFields[N]> & {
-      /** Its stable name, the same in every language. */
+      /** Its stable name. */
       readonly name: N
       /** The same in a sentence. */
       readonly text: string

@@ -15,6 +15,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager, contextmanager
 from io import BytesIO
+from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -193,10 +194,11 @@ class Client(_Base):
         be sent only once: if its credential is rejected, the API's response is returned; so it is for
         `resend=False`, which sends the request once, whatever happens. `timeout` is in seconds.
         """
+        began = perf_counter()
         client, order, body = self._order(
             method, url, params, headers, content, json, timeout, keys, scopes, resend, False
         )
-        return Response(_send(client, order, body))
+        return Response(_send(client, order, body), began)
 
     @contextmanager
     def stream(
@@ -214,10 +216,11 @@ class Client(_Base):
         resend: bool = True,
     ) -> Generator[Response]:
         """`request`, whose body is read as it arrives: `with api.stream("GET", url) as response`."""
+        began = perf_counter()
         client, order, body = self._order(
             method, url, params, headers, content, json, timeout, keys, scopes, resend, True
         )
-        response = Response(_send(client, order, body))
+        response = Response(_send(client, order, body), began)
         try:
             yield response
         finally:
@@ -295,10 +298,11 @@ class AsyncClient(_Base):
         be sent only once: if its credential is rejected, the API's response is returned; so it is for
         `resend=False`, which sends the request once, whatever happens. `timeout` is in seconds.
         """
+        began = perf_counter()
         client, order, body = self._order(
             method, url, params, headers, content, json, timeout, keys, scopes, resend, False
         )
-        return Response(await _asend(client, order, body))
+        return Response(await _asend(client, order, body), began)
 
     @asynccontextmanager
     async def stream(
@@ -316,10 +320,11 @@ class AsyncClient(_Base):
         resend: bool = True,
     ) -> AsyncGenerator[Response]:
         """`request`, whose body is read as it arrives: `async with api.stream("GET", url) as response`."""
+        began = perf_counter()
         client, order, body = self._order(
             method, url, params, headers, content, json, timeout, keys, scopes, resend, True
         )
-        response = Response(await _asend(client, order, body))
+        response = Response(await _asend(client, order, body), began)
         try:
             yield response
         finally:

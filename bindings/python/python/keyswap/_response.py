@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import json as _json
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from datetime import timedelta
 from http import HTTPStatus
+from time import perf_counter
 from traceback import clear_frames
 from typing import Any
 
@@ -41,6 +43,10 @@ class Headers(Mapping[str, str]):
         """Each value of this name, for headers that stand several times."""
         return [value for known, value in self._pairs if known == name.lower()]
 
+    def multi_items(self) -> list[tuple[str, str]]:
+        """Each name with each of its values, as they came."""
+        return list(self._pairs)
+
     def __repr__(self) -> str:
         return f"<keyswap.Headers {', '.join(self._known)}>"
 
@@ -48,12 +54,14 @@ class Headers(Mapping[str, str]):
 class Response:
     """What the API answered: whole, or on its way if it comes from `stream`."""
 
-    __slots__ = ("_native", "_headers", "_content")
+    __slots__ = ("_native", "_headers", "_content", "_encoding", "_took")
 
-    def __init__(self, native: _native.Reply) -> None:
+    def __init__(self, native: _native.Reply, began: float) -> None:
         self._native = native
         self._headers: Headers | None = None
         self._content: bytes | None = native.content
+        self._encoding: str | None = None
+        self._took = perf_counter() - began
 
     @property
     def status_code(self) -> int:
@@ -73,14 +81,30 @@ class Response:
         return self._native.url
 
     @property
+    def elapsed(self) -> timedelta:
+        """How long it took from the call until all of it was there, or its head, if it comes from `stream`: with each resend
+        and each wait for a fresh credential."""
+        return timedelta(seconds=self._took)
+
+    @property
+    def is_informational(self) -> bool:
+        """Whether the status is from 100 to 199."""
+        return 100 <= self._native.status < 200
+
+    @property
     def is_success(self) -> bool:
         """Whether the status is from 200 to 299."""
         return 200 <= self._native.status < 300
 
     @property
     def is_redirect(self) -> bool:
+        """Whether the status is from 300 to 399."""
+        return 300 <= self._native.status < 400
+
+    @property
+    def has_redirect_location(self) -> bool:
         """Whether it leads elsewhere: the client follows only so many redirects, and none that shows a key."""
-        return 300 <= self._native.status < 400 and "location" in self.headers
+        return self._native.status in (301, 302, 303, 307, 308) and "location" in self.headers
 
     @property
     def is_client_error(self) -> bool:
@@ -106,15 +130,24 @@ class Response:
             return ""
 
     @property
-    def encoding(self) -> str:
-        """The charset that the response names, else UTF-8."""
+    def charset_encoding(self) -> str | None:
+        """The charset that the response names; None if it names none."""
         kind = self.headers.get("content-type", "")
-        charset = kind.partition("charset=")[2].partition(";")[0].strip(" \"'") or "utf-8"
+        return kind.partition("charset=")[2].partition(";")[0].strip(" \"'") or None
+
+    @property
+    def encoding(self) -> str:
+        """The charset that the response names, else UTF-8. One that is set is used instead."""
+        charset = self._encoding or self.charset_encoding or "utf-8"
         try:
             "".encode(charset)  # some codecs are not of text
         except LookupError:
             return "utf-8"
         return codecs.lookup(charset).name
+
+    @encoding.setter
+    def encoding(self, charset: str) -> None:
+        self._encoding = charset
 
     @property
     def content(self) -> bytes:
@@ -125,7 +158,7 @@ class Response:
 
     @property
     def text(self) -> str:
-        """The body as text, in the charset that the response names, else UTF-8."""
+        """The body as text, in the charset of `encoding`."""
         return self.content.decode(self.encoding, "replace")
 
     def json(self, **kwargs: Any) -> Any:
