@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+from . import behaviours
 from .step import ROOT, Part, Step, call, command, endpoint, host, unless
 
 FOLDER = "bindings/node"
@@ -14,6 +16,8 @@ TESTS = (
 STORIES = ("stories",)
 WITH_OLDEST_PEERS = ("http", "libraries", "wire", "behaviours")
 WITH_UNDICI_8 = ("libraries", "wire", "behaviours", "realms")
+UNDICI_8 = {"KEYSWAP_PEERS": '{"undici": "undici-8"}'}
+NOTING = ("node: tests", "node: tests, with the oldest peers", "node: tests, with undici 8")
 PEERS = ("--import", "./test/peers.mjs")
 OLD_ENOUGH = "process.exit(Number(process.versions.node.split('.')[0]) < 20 ? 1 : 0)"
 
@@ -23,7 +27,7 @@ def build() -> bool:
     return call("npm", "run", "--silent", "build", "--", host(), folder=FOLDER)
 
 
-def tests(files: tuple[str, ...], *options: str, **env: str) -> bool:
+def tests(files: tuple[str, ...], *options: str, **env: str | Path) -> bool:
     paths = [f"test/{name}.test.mjs" for name in files]
     return call("node", *options, "--test", "--test-reporter=tap", *paths, folder=FOLDER, **env)
 
@@ -48,17 +52,18 @@ PART = Part(
         Step("node: packages", command("npm", "ci", "--loglevel=error", folder=FOLDER), prepares=True),
         Step("node: endpoint", endpoint, prepares=True),
         Step("node: build", build, needs=("node: packages",), prepares=True),
-        Step("node: tests", lambda: tests(TESTS), needs=BUILT),
+        Step("node: tests", lambda: tests(TESTS, KEYSWAP_BEHAVIOURS=behaviours.noting("node")), needs=BUILT),
         Step(
             "node: tests, with the oldest peers",
-            lambda: tests(WITH_OLDEST_PEERS, *PEERS),
+            lambda: tests(WITH_OLDEST_PEERS, *PEERS, KEYSWAP_BEHAVIOURS=behaviours.noting("node", "oldest")),
             needs=BUILT,
         ),
         Step(
             "node: tests, with undici 8",
-            lambda: tests(WITH_UNDICI_8, *PEERS, KEYSWAP_PEERS='{"undici": "undici-8"}'),
+            lambda: tests(WITH_UNDICI_8, *PEERS, **UNDICI_8, KEYSWAP_BEHAVIOURS=behaviours.noting("node", "8")),
             needs=BUILT,
         ),
+        behaviours.step("node", needs=(*BUILT, *NOTING)),
         Step("node: stories", lambda: tests(STORIES), needs=BUILT),
         Step(
             "node: types of the package",
