@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 from . import behaviours
 from .step import ROOT, TARGET, Part, Step, command, endpoint, host, said
@@ -46,7 +45,8 @@ def tests(*options: str, **env: str) -> bool:
 def every_test() -> bool:
     """They note behaviours in the target folder, which stands elsewhere for a Swift in a folder of its own."""
     path = behaviours.noting("swift")
-    return tests(KEYSWAP_BEHAVIOURS=str(path if is_installed() else Path("/cargo") / path.relative_to(TARGET)))
+    seen = str(path) if is_installed() else f"/cargo/{path.relative_to(TARGET)}"
+    return tests(KEYSWAP_BEHAVIOURS=seen)
 
 
 def tests_named(name: str) -> Step:
