@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from . import behaviours
 from .step import ROOT, Part, Step, call, command, endpoint, host, unless
@@ -16,8 +15,6 @@ TESTS = (
 STORIES = ("stories",)
 WITH_OLDEST_PEERS = ("http", "libraries", "wire", "behaviours")
 WITH_UNDICI_8 = ("libraries", "wire", "behaviours", "realms")
-UNDICI_8 = {"KEYSWAP_PEERS": '{"undici": "undici-8"}'}
-NOTING = ("node: tests", "node: tests, with the oldest peers", "node: tests, with undici 8")
 PEERS = ("--import", "./test/peers.mjs")
 OLD_ENOUGH = "process.exit(Number(process.versions.node.split('.')[0]) < 20 ? 1 : 0)"
 
@@ -27,9 +24,17 @@ def build() -> bool:
     return call("npm", "run", "--silent", "build", "--", host(), folder=FOLDER)
 
 
-def tests(files: tuple[str, ...], *options: str, **env: str | Path) -> bool:
+def tests(files: tuple[str, ...], *options: str, **env: str) -> bool:
     paths = [f"test/{name}.test.mjs" for name in files]
-    return call("node", *options, "--test", "--test-reporter=tap", *paths, folder=FOLDER, **env)
+    return call("node", *options, "--test", "--test-reporter=tap", *paths, folder=FOLDER, **noting(files, options, env))
+
+
+def noting(files: tuple[str, ...], options: tuple[str, ...], env: dict[str, str]) -> dict[str, str]:
+    """Each choice of peers notes its behaviours by itself; tests of some name are not all, and note none."""
+    if "behaviours" not in files or any(option.startswith("--test-name-pattern") for option in options):
+        return env
+    peers = "-".join(re.findall(r"[\w-]+", env.get("KEYSWAP_PEERS", "oldest" if options else "")))
+    return env | {"KEYSWAP_BEHAVIOURS": str(behaviours.noting("node", peers))}
 
 
 def tests_named(name: str) -> Step:
@@ -46,21 +51,22 @@ def tests_named(name: str) -> Step:
 
 
 BUILT = ("node: packages", "node: endpoint", "node: build")
+NOTING = ("node: tests", "node: tests, with the oldest peers", "node: tests, with undici 8")
 PART = Part(
     "node",
     [
         Step("node: packages", command("npm", "ci", "--loglevel=error", folder=FOLDER), prepares=True),
         Step("node: endpoint", endpoint, prepares=True),
         Step("node: build", build, needs=("node: packages",), prepares=True),
-        Step("node: tests", lambda: tests(TESTS, KEYSWAP_BEHAVIOURS=behaviours.noting("node")), needs=BUILT),
+        Step("node: tests", lambda: tests(TESTS), needs=BUILT),
         Step(
             "node: tests, with the oldest peers",
-            lambda: tests(WITH_OLDEST_PEERS, *PEERS, KEYSWAP_BEHAVIOURS=behaviours.noting("node", "oldest")),
+            lambda: tests(WITH_OLDEST_PEERS, *PEERS),
             needs=BUILT,
         ),
         Step(
             "node: tests, with undici 8",
-            lambda: tests(WITH_UNDICI_8, *PEERS, **UNDICI_8, KEYSWAP_BEHAVIOURS=behaviours.noting("node", "8")),
+            lambda: tests(WITH_UNDICI_8, *PEERS, KEYSWAP_PEERS='{"undici": "undici-8"}'),
             needs=BUILT,
         ),
         behaviours.step("node", needs=(*BUILT, *NOTING)),

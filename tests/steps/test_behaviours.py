@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from . import behaviours
+from . import behaviours, kotlin, node, python, rust, swift
 
 FIRST, SECOND = "it is quick", "it is kind"
 
@@ -52,6 +52,27 @@ class Table(unittest.TestCase):
     def test_a_limit_excuses_no_failure(self) -> None:
         told = [line("a", FIRST, "failed", "it cannot"), line("a", SECOND)]
         self.assertEqual(self.rows(*told)[2], f"| {FIRST} | NO |")
+
+
+class Steps(unittest.TestCase):
+    def test_what_a_page_needs_is_there_and_comes_before_it(self) -> None:
+        for part in (rust.PART, python.PART, node.PART, kotlin.PART, swift.PART):
+            names = [step.name for step in part.steps]
+            at = names.index(f"{part.name}: page of behaviours")
+            # Where Swift is installed, no toolchain is made.
+            missing = {*part.steps[at].needs} - {*names[:at]} - {"swift: toolchain"}
+            self.assertEqual(missing, set(), part.name)
+
+    def test_each_choice_of_peers_notes_by_itself_and_a_choice_of_tests_notes_nothing(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            with mock.patch.object(behaviours, "NOTED", Path(name)):
+                all_of_it = node.noting(node.TESTS, (), {})
+                oldest = node.noting(node.WITH_OLDEST_PEERS, node.PEERS, {})
+                newer = node.noting(node.WITH_UNDICI_8, node.PEERS, {"KEYSWAP_PEERS": '{"undici": "undici-8"}'})
+                chosen = node.noting(node.TESTS, ("--test-name-pattern=x",), {})
+        paths = [Path(env["KEYSWAP_BEHAVIOURS"]).name for env in (all_of_it, oldest, newer)]
+        self.assertEqual(paths, ["node.jsonl", "node-oldest.jsonl", "node-undici-undici-8.jsonl"])
+        self.assertEqual((chosen, node.noting(node.STORIES, (), {})), ({}, {}))
 
 
 @mock.patch.object(behaviours, "ROWS", (FIRST,))
