@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+from . import behaviours
 from .step import ROOT, TARGET, Part, Step, call, command, endpoint, host, said
 
 FOLDER = "bindings/kotlin"
@@ -76,9 +77,10 @@ PART = Part(
         Step("kotlin: endpoint", endpoint, prepares=True),
         Step(
             "kotlin: build and tests",
-            lambda: call(*MAVEN, "package", folder=FOLDER),
+            lambda: call(*MAVEN, "package", folder=FOLDER, KEYSWAP_BEHAVIOURS=behaviours.noting("kotlin")),
             needs=("kotlin: endpoint",),
         ),
+        behaviours.step("kotlin", needs=("kotlin: endpoint", "kotlin: build and tests")),
         Step(
             "kotlin: android sources",
             command(*MAVEN, "-Dtest=!ShrunkTest", "test", folder=ANDROID),

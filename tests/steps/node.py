@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from . import behaviours
 from .step import ROOT, Part, Step, call, command, endpoint, host, unless
 
 FOLDER = "bindings/node"
@@ -27,7 +28,15 @@ def build() -> bool:
 
 def tests(files: tuple[str, ...], *options: str, node: tuple[str, ...] = ("node",), **env: str) -> bool:
     paths = [f"test/{name}.test.mjs" for name in files]
-    return call(*node, *options, "--test", "--test-reporter=tap", *paths, folder=FOLDER, **env)
+    return call(*node, *options, "--test", "--test-reporter=tap", *paths, folder=FOLDER, **noting(files, options, env))
+
+
+def noting(files: tuple[str, ...], options: tuple[str, ...], env: dict[str, str]) -> dict[str, str]:
+    """Each choice of peers notes its behaviours by itself; tests of some name are not all, and note none."""
+    if "behaviours" not in files or any(option.startswith("--test-name-pattern") for option in options):
+        return env
+    peers = "-".join(re.findall(r"[\w-]+", env.get("KEYSWAP_PEERS", "oldest" if options else "")))
+    return env | {"KEYSWAP_BEHAVIOURS": str(behaviours.noting("node", peers))}
 
 
 def tests_named(name: str) -> Step:
@@ -44,6 +53,7 @@ def tests_named(name: str) -> Step:
 
 
 BUILT = ("node: packages", "node: endpoint", "node: build")
+NOTING = ("node: tests", "node: tests, with the oldest peers", "node: tests, with undici 8")
 PART = Part(
     "node",
     [
@@ -67,6 +77,7 @@ PART = Part(
             needs=BUILT,
             why_not=unless("Node 22 is not to be had from the registry of npm", *NODE_22, "-e", ""),
         ),
+        behaviours.step("node", needs=(*BUILT, *NOTING)),
         Step("node: stories", lambda: tests(STORIES), needs=BUILT),
         Step(
             "node: types of the package",

@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from . import behaviours
 from .step import TARGET, Part, Step, call, endpoint, host, said, status, works
 
 FOLDER = "bindings/python"
@@ -54,8 +55,12 @@ def install() -> bool:
     return call(PYTHON, *PIP_INSTALL, "--no-deps", "--force-reinstall", *wheels())
 
 
-def module(*words: str) -> bool:
-    return call(PYTHON, "-m", *words, folder=FOLDER)
+def module(*words: str, **env: str | Path) -> bool:
+    return call(PYTHON, "-m", *words, folder=FOLDER, **env)
+
+
+def tests() -> bool:
+    return module("pytest", "-q", KEYSWAP_BEHAVIOURS=behaviours.noting("python"))
 
 
 def tests_named(name: str) -> Step:
@@ -121,7 +126,8 @@ PART = Part(
         Step("python: endpoint", endpoint, prepares=True),
         Step("python: wheel", wheel, needs=("python: tools",), prepares=True),
         Step("python: install", install, needs=("python: wheel",), prepares=True),
-        Step("python: tests", lambda: module("pytest", "-q"), needs=INSTALLED),
+        Step("python: tests", tests, needs=INSTALLED),
+        behaviours.step("python", needs=(*INSTALLED, "python: tests")),
         Step("python: stubs", lambda: module("mypy.stubtest", "keyswap._native"), needs=INSTALLED),
         Step("python: types, mypy", lambda: module("mypy", "python/keyswap"), needs=INSTALLED),
         Step(

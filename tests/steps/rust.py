@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from typing import Any
 
+from . import behaviours
 from .step import LOGS, ROOT, TARGET, Part, Step, call, command, said, unless
 
 FUZZED = 20
@@ -26,6 +27,8 @@ def tests(*chosen: str) -> bool:
     """More than a `cargo test` does: 5 million steps of the simulation, a fleet of 30,000, and five times as
     many interleavings. As a whole, since each other choice of packages is another build of what they share."""
     more = {"KEYSWAP_SIM_STEPS": "5000000", "KEYSWAP_FLEET": "30000", "KEYSWAP_SCHEDULES": "5"}
+    if not chosen:
+        more["KEYSWAP_BEHAVIOURS"] = str(behaviours.noting("rust"))
     return call("cargo", "test", "--workspace", "--all-features", "--no-fail-fast", *chosen, **more)
 
 
@@ -138,6 +141,7 @@ PART = Part(
             why_not=unless(cargo_install("cargo-public-api", "@0.52.0"), "cargo", "public-api", "--version"),
         ),
         Step("rust: tests", tests),
+        behaviours.step("rust", needs=("rust: tests",)),
         Step("rust: examples", examples),
         Step(
             "rust: example with the crate backoff",

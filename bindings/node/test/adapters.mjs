@@ -20,14 +20,18 @@ function aloneOver(send, own, key) {
 export const NAME = 'X-MEXC-APIKEY'
 const scheme = header(NAME)
 
-async function whole(response) {
-  return { status: response.status, text: await response.text() }
+/** All of a response, or each part as it comes. */
+async function whole(response, onPart) {
+  const { status, headers } = response
+  if (onPart === undefined) return { status, text: await response.text(), headers }
+  for await (const part of response.body) onPart(Buffer.from(part).toString())
+  return { status, headers }
 }
 
 function overFetch(send, own) {
-  return async (url, { body, ...options }) => {
-    if (body instanceof own.Request) return whole(await send(body, options))
-    return whole(await send(url, { ...options, body, ...(isStream(body) && { duplex: 'half' }) }))
+  return async (url, { body, onPart, ...options }) => {
+    if (body instanceof own.Request) return whole(await send(body, options), onPart)
+    return whole(await send(url, { ...options, body, ...(isStream(body) && { duplex: 'half' }) }), onPart)
   }
 }
 
@@ -35,20 +39,46 @@ function isStream(body) {
   return typeof body?.getReader === 'function' || typeof body?.next === 'function'
 }
 
-async function overUndici(url, { statusCode, body }) {
-  return { status: statusCode, text: await body.text() }
+async function overUndici({ statusCode, headers, body }, onPart) {
+  if (onPart === undefined) return { status: statusCode, text: await body.text(), headers }
+  for await (const part of body) onPart(part.toString())
+  return { status: statusCode, headers }
 }
 
 function overAxios(api, responseType = 'text') {
-  return async (url, { body, ...options }) => {
+  return async (url, { body, onPart, ...options }) => {
     const config = { url, responseType, validateStatus: null, ...options }
-    const { status, data } = body?.postForm === undefined ? await api.request({ ...config, data: body }) : await api.postForm(url, body.postForm, config)
-    return { status, text: Buffer.isBuffer(data) || typeof data === 'string' ? String(data) : await textOf(data) }
+    const { status, headers, data } =
+      body?.postForm === undefined ? await api.request({ ...config, data: body }) : await api.postForm(url, body.postForm, config)
+    if (onPart === undefined) return { status, headers, text: responseType === 'stream' ? await textOf(data) : data }
+    for await (const part of responseType === 'stream' ? data : [data]) onPart(part.toString())
+    return { status, headers }
   }
 }
 
-function axiosWith(keys, url, more) {
-  return axios.create({ proxy: false, adapter: keyswapAdapter(keys, { allowedOrigins: [url], scheme, ...more }) })
+function axiosWith(keys, url, { proxy = false, ...more } = {}) {
+  return axios.create({ proxy, adapter: keyswapAdapter(keys, { allowedOrigins: [url], scheme, ...more }) })
+}
+
+/** A dispatcher of the program's own, `base`, with what it composes outside of the keys. */
+function composed({ base = new Agent(), outer = [] }, ...keyed) {
+  const interceptors = [...keyed, ...outer]
+  return interceptors.length === 0 ? base : base.compose(...interceptors)
+}
+
+function keyedDispatcher(keys, url, { base, outer, ...more } = {}) {
+  return composed({ base, outer }, keyswapInterceptor(keys, { allowedOrigins: [url], scheme, ...more }))
+}
+
+function throughUndici(dispatcher) {
+  return (url, options) => undiciFetch(url, { ...options, dispatcher })
+}
+
+/** What Node has built in speaks as undici 7 does. */
+function throughGlobal(dispatcher) {
+  const { Dispatcher1Wrapper: Wrapper } = undiciPackage
+  const spoken = Wrapper === undefined ? dispatcher : new Wrapper(dispatcher)
+  return (url, options) => fetch(url, { ...options, dispatcher: spoken })
 }
 
 async function textOf(stream) {
@@ -66,8 +96,8 @@ export const ADAPTERS = {
   client: {
     makes: own,
     keyed(keys, url, more) {
-      const api = new Client(keys, { baseURL: url, scheme, ...more })
-      return async (url, { method, ...options }) => whole(await api.request(method, url, options))
+      const api = new Client(keys, { baseURL: url, scheme, retries: 0, ...more })
+      return async (url, { method, onPart, ...options }) => whole(await api.request(method, url, options), onPart)
     },
   },
   fetch: {
@@ -77,45 +107,40 @@ export const ADAPTERS = {
   },
   "fetch, undici's": {
     makes: undici,
-    keyed: (keys, url, more) => overFetch(createFetch(keys, { baseURL: url, scheme, fetch: undiciFetch, ...more }), undici),
-    alone: (key) => aloneOver(undiciFetch, undici, key),
+    keyed: (keys, url, { base, ...more } = {}) => overFetch(createFetch(keys, { baseURL: url, scheme, fetch: throughUndici(base), ...more }), undici),
+    alone: (key, { base } = {}) => aloneOver(throughUndici(base), undici, key),
   },
   undici: {
     makes: undici,
     keyed(keys, url, more) {
-      const dispatcher = new Agent().compose(keyswapInterceptor(keys, { allowedOrigins: [url], scheme, ...more }))
-      return async (url, options) => overUndici(url, await request(url, { ...options, dispatcher }))
+      const dispatcher = keyedDispatcher(keys, url, more)
+      return async (url, { onPart, ...options }) => overUndici(await request(url, { ...options, dispatcher }), onPart)
     },
-    alone: (key) => async (url, { headers, ...options }) => overUndici(url, await request(url, { ...options, headers: { ...headers, ...keyOf(key) } })),
+    alone(key, more = {}) {
+      const dispatcher = composed(more)
+      return async (url, { headers, onPart, ...options }) =>
+        overUndici(await request(url, { ...options, headers: { ...headers, ...keyOf(key) }, dispatcher }), onPart)
+    },
   },
   'fetch through undici': {
     makes: undici,
-    keyed(keys, url, more) {
-      const dispatcher = new Agent().compose(keyswapInterceptor(keys, { allowedOrigins: [url], scheme, ...more }))
-      return overFetch((url, options) => undiciFetch(url, { ...options, dispatcher }), undici)
-    },
-    alone: (key) => aloneOver(undiciFetch, undici, key),
+    keyed: (keys, url, more) => overFetch(throughUndici(keyedDispatcher(keys, url, more)), undici),
+    alone: (key, more = {}) => aloneOver(throughUndici(composed(more)), undici, key),
   },
   'global fetch through undici': {
     makes: own,
-    keyed(keys, url, more) {
-      const dispatcher = new Agent().compose(keyswapInterceptor(keys, { allowedOrigins: [url], scheme, ...more }))
-      // What Node has built in speaks as undici 7 does.
-      const { Dispatcher1Wrapper: Wrapper } = undiciPackage
-      const spoken = Wrapper === undefined ? dispatcher : new Wrapper(dispatcher)
-      return overFetch((url, options) => fetch(url, { ...options, dispatcher: spoken }), own)
-    },
-    alone: (key) => aloneOver(fetch, own, key),
+    keyed: (keys, url, more) => overFetch(throughGlobal(keyedDispatcher(keys, url, more)), own),
+    alone: (key, more = {}) => aloneOver(throughGlobal(composed(more)), own, key),
   },
   axios: {
     makes: own,
     keyed: (keys, url, more) => overAxios(axiosWith(keys, url, more)),
-    alone: (key) => overAxios(axios.create({ proxy: false, headers: keyOf(key) })),
+    alone: (key, { proxy = false } = {}) => overAxios(axios.create({ proxy, headers: keyOf(key) })),
   },
   'axios, as a stream': {
     makes: own,
     keyed: (keys, url, more) => overAxios(axiosWith(keys, url, more), 'stream'),
-    alone: (key) => overAxios(axios.create({ proxy: false, headers: keyOf(key) }), 'stream'),
+    alone: (key, { proxy = false } = {}) => overAxios(axios.create({ proxy, headers: keyOf(key) }), 'stream'),
   },
 }
 

@@ -2,11 +2,12 @@
 where it makes sense beside the library alone.
 
 `KEYSWAP_BEHAVIOURS=FILE` writes what came of it, one line of JSON for each behaviour and adapter. What a library
-cannot do is named in LIMITS, and shown by the library alone failing in the same way.
+cannot do is named as a limit, and shown by the library alone failing in the same way.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import random
 import threading
@@ -267,6 +268,147 @@ def test_case(library: Tested) -> None:
             alone.get(f"{api.url}/", headers={"X-Of-The-Program": "1"})
     assert "X-MEXC-APIKEY" in api.heard[0].names and "X-SIGN" in api.heard[1].names
     assert [name for name in api.heard[0].names if name != "X-MEXC-APIKEY"] == api.heard[2].names
+
+
+@behaviour("headers of the program's own are sent as they are")
+def test_own_headers(library: Tested) -> None:
+    own = {"User-Agent": "own/1", "Accept": "text/own", "Authorization": "Bearer own", "X-Own": 'a, b;c="d"'}
+    with followed(SECRET, NEW) as keys, Wire(lambda heard, to: answer(to, 200 if is_new(heard) else 401)) as api:
+        for held in alone_too(library, keys):
+            with library(held, api.url, **keyed(held)) as http:
+                http.send("POST", f"{api.url}/", headers=own, content=b"text")
+    seen = [{name: it for name, it in each.headers.items() if name != "x-mexc-apikey"} for each in api.heard]
+    assert all(each == seen[0] for each in seen) and len(seen) >= 2
+    assert {name: seen[0][name.lower()] for name in own} == own
+
+
+def alone_too(library: Tested, keys: keyswap.KeySwap) -> list[keyswap.KeySwap | None]:
+    """With the keys, and then the library alone; the package's own client has none beneath it."""
+    return [keys] if library in OWN else [keys, None]
+
+
+def keyed(held: keyswap.KeySwap | None) -> dict[str, Any]:
+    return {} if held is None else {"scheme": KEY}
+
+
+@behaviour("redirects are followed as the library follows them")
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+def test_redirects(library: Tested, method: str) -> None:
+    def say(heard: Heard, connection: Any) -> None:
+        _, path, _ = heard.line.split()
+        if path == "/there":
+            answer(connection, body=b"there")
+        else:
+            answer(connection, int(path[1:]), location="/there")
+
+    body = {} if method == "GET" else {"content": b"text"}
+    with followed(SECRET) as keys, Wire(say) as api:
+        for status in (301, 302, 303, 307, 308):
+            hops: list[list[tuple[str, bytes, str | None]]] = []
+            for held in alone_too(library, keys):
+                with library(held, api.url, **keyed(held)) as http:
+                    api.heard.clear()
+                    assert content(http.send(method, f"{api.url}/{status}", **body)) == b"there"
+                hops.append([(it.line, it.body, it.headers.get("content-type")) for it in api.heard])
+            assert len(hops[0]) == 2 and all(each == hops[0] for each in hops), hops
+            if library in OWN:
+                kept = method == "GET" or status > 303 or (method == "PUT" and status != 303)
+                assert hops[0][1][0].startswith(method if kept else "GET ")
+
+
+@behaviour("cookies are kept as the library keeps them")
+def test_cookies(library: Tested) -> None:
+    sent: list[list[str | None]] = []
+    with followed(SECRET) as keys, Wire(lambda _, to: answer(to, set_cookie="a=1")) as api:
+        # A jar of aiohttp's takes none from an address.
+        url = api.url.replace("127.0.0.1", "localhost")
+        for held in alone_too(library, keys):
+            with library(held, url, **keyed(held)) as http:
+                api.heard.clear()
+                response = http.get(f"{url}/")
+                http.get(f"{url}/")
+                http.get(f"{url}/", headers={"Cookie": "own=1"})
+            assert response.headers["set-cookie"] == "a=1"
+            sent.append([heard.headers.get("cookie") for heard in api.heard])
+    assert all(each == sent[0] for each in sent), sent
+    assert sent[0][:2] == [None, None if library in OWN else "a=1"], "the package's own client has no jar"
+    assert "own=1" in str(sent[0][2])
+
+
+def gone(connection: Any, ended: threading.Semaphore) -> None:
+    """Waits until the other side ends the connection."""
+    connection.settimeout(10)
+    try:
+        is_over = connection.recv(1) == b""
+    except ConnectionResetError:
+        is_over = True
+    if is_over:
+        ended.release()
+
+
+@behaviour("a timeout ends the request")
+def test_timeout(library: Tested) -> None:
+    ended = threading.Semaphore(0)
+    raised: list[type[BaseException]] = []
+    with followed(SECRET) as keys, Wire(lambda _, to: gone(to, ended)) as api:
+        for held in alone_too(library, keys):
+            with library(held, api.url, **keyed(held)) as http:
+                began = time.monotonic()
+                with pytest.raises(Exception) as caught:
+                    http.get(f"{api.url}/", timeout=0.2)
+                assert 0.15 < time.monotonic() - began < 2
+                raised.append(caught.type)
+                settled(http, ended)
+    assert all(each is raised[0] for each in raised), raised
+    assert library not in OWN or raised == [keyswap.TimeoutError]
+
+
+def settled(http: Library, ended: threading.Semaphore) -> None:
+    """The connection has ended. A library with a loop ends it there."""
+    if isinstance(http, AsyncLibrary):
+        assert http.loop.run_until_complete(asyncio.to_thread(ended.acquire, timeout=5))
+    else:
+        assert ended.acquire(timeout=5)
+
+
+class Enough(Exception):
+    """Of a program that does not want the rest."""
+
+
+@behaviour("a request that is given up ends its connection")
+def test_given_back(library: Tested) -> None:
+    ended = threading.Semaphore(0)
+
+    def say(heard: Heard, connection: Any) -> None:
+        if " /begin " in heard.line:
+            connection.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegin\r\n")
+        if " /done " in heard.line:
+            answer(connection)
+        else:
+            gone(connection, ended)
+
+    def enough(_: bytes) -> None:
+        raise Enough
+
+    async def cancelled(http: AsyncLibrary) -> None:
+        before = len(api.heard)
+        task = asyncio.ensure_future(http.asend("GET", f"{api.url}/hang"))
+        while len(api.heard) == before:
+            await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with followed(SECRET) as keys, Wire(say) as api:
+        for held in alone_too(library, keys):
+            with library(held, api.url, **keyed(held)) as http:
+                with pytest.raises(Enough):
+                    streamed(http, f"{api.url}/begin", enough)
+                settled(http, ended)
+                if isinstance(http, AsyncLibrary):
+                    http.loop.run_until_complete(cancelled(http))
+                    settled(http, ended)
+                assert http.get(f"{api.url}/done").status_code == 200
 
 
 @behaviour("the proxies of the environment are used, and NO_PROXY counts")

@@ -49,6 +49,11 @@ fn builder(tls: ClientConfig) -> ClientBuilder {
         .pool_max_idle_per_host(0)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
+        // A program may build reqwest so that it decodes by itself; but what is signed is what was sent.
+        .no_gzip()
+        .no_brotli()
+        .no_deflate()
+        .no_zstd()
         .referer(false)
 }
 
