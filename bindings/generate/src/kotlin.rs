@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     Files, Result,
     model::{Field, Kind, Model},
-    text::{Style, Text, camel},
+    text::{Style, Text, camel, capital},
 };
 
 const FOLDER: &str = "bindings/kotlin/src/main/kotlin/dev/keyswap";
@@ -188,27 +188,56 @@ import kotlin.time.Duration.Companion.seconds
 import kotlin.time.toJavaDuration
 
 /**
- * Something that happened to the credentials: a name, the same in every language, and ids and numbers. What
- * this kind of event does not have is null. It prints as one line for people.
+ * Something that happened to the credentials: a class for each kind, and ids and numbers in it. It prints as one line for
+ * people. Kinds may be added, so end a `when` with `else`.
+ *
+ * ```kotlin
+ * keys.events.collect { event ->
+ *     when (event) {
+ *         is Event.Swapped -> println(\"${event.to} is in use\")
+ *         is Event.FetchFailed -> println(\"${event.error}; next in ${event.retryIn}\")
+ *         else -> println(event)
+ *     }
+ * }
+ * ```
  */
-public class Event internal constructor(private val native: NativeEvent) {
+public sealed interface Event {
 ";
 
 fn event(model: &Model) -> String {
     let mut made = EVENT.to_owned();
     let names: Vec<_> = model.events.iter().map(|event| format!("`{}`", event.name)).collect();
     let doc = Text::new("Its stable name, the same in every language:");
-    made += &indented(&format!(
-        "{}public val name: String get() = native.name\n",
-        comment(&doc.and(&format!("{}.", names.join(", "))), model)
-    ));
-    for field in &model.event_fields {
-        let names: Vec<_> =
-            model.events_with(&field.name).iter().map(|name| format!("`{name}`")).collect();
-        let doc = comment(&field.doc.clone().and(&format!("Of {}.", names.join(", "))), model);
-        made += &indented(&format!("\n{doc}{}", getter(field)));
+    let doc = comment(&doc.and(&format!("{}.", names.join(", "))), model);
+    made += &indented(&format!("{doc}public val name: String\n"));
+    let mut kinds = String::new();
+    for event in &model.events {
+        let (class, doc) = (kind(&event.name), comment(&event.doc, model));
+        made += &indented(&format!("\n{doc}{}", one_kind(&class, &event.fields, model)));
+        let _ = writeln!(kinds, "    \"{}\" -> Event.{class}(native)", event.name);
     }
-    made + "\n    override fun toString(): String = native.text\n}\n\n"
+    let doc = Text::new("Something that this version does not know.");
+    made += &indented(&format!("\n{}{}", comment(&doc, model), one_kind("Unknown", &[], model)));
+    let _ = write!(
+        made,
+        "}}\n\ninternal fun eventOf(native: NativeEvent): Event = when (native.name) {{\n{kinds}    else -> Event.Unknown(native)\n}}\n\n"
+    );
+    made
+}
+
+/// The name of the class of an event.
+pub(crate) fn kind(name: &str) -> String {
+    capital(&camel(name))
+}
+
+fn one_kind(class: &str, fields: &[Field], model: &Model) -> String {
+    let mut made = format!(
+        "public class {class} internal constructor(private val native: NativeEvent) : Event {{\n"
+    );
+    for field in fields {
+        made += &indented(&(comment(&field.doc, model) + &getter(field, true) + "\n"));
+    }
+    made + "    override val name: String get() = native.name\n\n    override fun toString(): String = native.text\n}\n"
 }
 
 fn stats(model: &Model) -> String {
@@ -218,7 +247,7 @@ fn stats(model: &Model) -> String {
     );
     for (nth, field) in model.stats.fields.iter().enumerate() {
         let gap = if nth == 0 { "" } else { "\n" };
-        made += &indented(&format!("{gap}{}{}", comment(&field.doc, model), getter(field)));
+        made += &indented(&format!("{gap}{}{}", comment(&field.doc, model), getter(field, false)));
     }
     made + "
     override fun toString(): String =
@@ -228,9 +257,10 @@ fn stats(model: &Model) -> String {
 "
 }
 
-/// A property that reads the native record.
-fn getter(field: &Field) -> String {
-    let native = format!("native.{}", camel(&field.name));
+/// A property that reads the native record, which may hold what other kinds have.
+fn getter(field: &Field, is_of_kind: bool) -> String {
+    let sure = if is_of_kind && !field.optional { "!!" } else { "" };
+    let native = format!("native.{}{sure}", camel(&field.name));
     let q = if field.optional { "?" } else { "" };
     let (of, read) = match field.kind {
         Kind::Text | Kind::Code => ("String", native),

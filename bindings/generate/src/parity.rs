@@ -194,6 +194,11 @@ fn type_of(common: &str) -> Option<String> {
 /// Whether the generator writes it, or its members are not compared.
 fn is_described(model: &Model, name: &Name, of: &str) -> bool {
     let is_error = |error: &str| name.name == format!("KeySwapException.{}", kotlin::class(error));
+    let is_event = |event: &str| {
+        let class = format!("Event.{}", kotlin::kind(event));
+        name.name == class || of == class
+    };
     name.kind == Kind::Member && MEMBERS_APART.contains(&of)
         || model.errors.iter().any(|error| is_error(&error.name))
+        || model.events.iter().any(|event| is_event(&event.name))
 }

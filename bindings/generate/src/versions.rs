@@ -17,6 +17,8 @@ const PLACES: &[(&str, &str, char)] = &[
         '"',
     ),
     ("bindings/kotlin/pom.xml", "<artifactId>keyswap</artifactId>\n  <version>", '<'),
+    ("bindings/kotlin/README.md", "\"dev.keyswap:keyswap:", '"'),
+    ("bindings/kotlin/README.md", "<artifactId>keyswap</artifactId>\n  <version>", '<'),
     ("bindings/kotlin/android/build.gradle.kts", "\nversion = \"", '"'),
     ("examples/android/build.gradle.kts", "\"dev.keyswap:keyswap-android:", '"'),
     ("examples/backoff/Cargo.toml", "\nversion = \"", '"'),

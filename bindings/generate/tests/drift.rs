@@ -118,8 +118,8 @@ const DRIFTS: &[Drift] = &[
         name: "event",
         edits: &[(EVENT, "    /// The candidate is now in use.", "    /// It rests.\n    Resting {\n        /// The id.\n        credential: CredentialId,\n    },\n    /// The candidate is now in use.")],
         stale: &[
-            "bindings/node/lib/generated/events.ts", "bindings/python/python/keyswap/_event_names.py",
-            "bindings/python/python/keyswap/events.py",
+            "bindings/kotlin/src/main/kotlin/dev/keyswap/Event.kt", "bindings/node/lib/generated/events.ts",
+            "bindings/python/python/keyswap/_event_names.py", "bindings/python/python/keyswap/events.py",
         ],
     },
     Drift {
@@ -143,7 +143,7 @@ const DRIFTS: &[Drift] = &[
         name: "version",
         edits: &[("Cargo.toml", "[workspace.package]\nversion = \"", "[workspace.package]\nversion = \"9")],
         stale: &[
-            "Cargo.toml", "bindings/host/Cargo.toml", "bindings/kotlin/android/build.gradle.kts", "bindings/kotlin/pom.xml",
+            "Cargo.toml", "bindings/host/Cargo.toml", "bindings/kotlin/README.md", "bindings/kotlin/android/build.gradle.kts", "bindings/kotlin/pom.xml",
             "bindings/node/package-lock.json", "bindings/node/package.json", "examples/android/build.gradle.kts",
         ],
     },

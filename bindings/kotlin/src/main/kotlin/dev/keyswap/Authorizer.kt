@@ -33,7 +33,7 @@ import kotlin.time.toKotlinDuration
  * and [Patch.follow] says where a response leads. No rule of rotation is here: the core's attempt says what is next.
  * Programs that send much ask for what is [prepared] first, which calls nothing while nothing changes.
  *
- * Throws [KeySwapException.InvalidConfig] and [KeySwapException.InsecureUrl].
+ * Throws [IllegalArgumentException] for an origin or a scheme that is not valid.
  *
  * @param keys Whose credentials.
  * @param scheme How credentials go onto requests; without it, as the set says.
@@ -45,7 +45,7 @@ import kotlin.time.toKotlinDuration
  * @param ownHeaderWins A request that sets the header of the scheme itself goes as it is, and what the API says of
  *   it is no evidence about the credential. By default such a request is an error.
  */
-public class Authorizer @JvmOverloads @Throws(KeySwapException::class) constructor(
+public class Authorizer @JvmOverloads constructor(
     private val keys: KeySwap,
     private val scheme: Scheme?,
     allowedOrigins: List<String>,
@@ -53,7 +53,7 @@ public class Authorizer @JvmOverloads @Throws(KeySwapException::class) construct
     plainHttpAllowed: Boolean = false,
     ownHeaderWins: Boolean = false,
 ) {
-    private val native = calling {
+    private val native = configuring {
         val options = NativeAuthorizerOptions(
             scheme = scheme?.native,
             allowedOrigins = allowedOrigins,
@@ -72,6 +72,9 @@ public class Authorizer @JvmOverloads @Throws(KeySwapException::class) construct
     @Volatile private var mayBeThrottled = false
 
     internal val signs: Boolean get() = scheme?.sign != null
+
+    /** A trial of a key is free for its caller: what failed is sent again with the one in use. */
+    private val mayRepeat = { status: Int, has: (String) -> Boolean -> status >= 400 || attends(status, has) }
 
     /**
      * What a request to an allowed origin is sent with, without an attempt. Null where it takes one: while the API is
@@ -157,7 +160,7 @@ public class Authorizer @JvmOverloads @Throws(KeySwapException::class) construct
 
     /** The patch on its way, for a request as its caller made it; null if the caller's own header wins. */
     internal fun trip(patch: Patch, origin: String, has: (String) -> Boolean): Trip? =
-        if (yields(patch, has)) null else Trip(patch, origin, signs)
+        if (yields(patch, has)) null else Trip(patch, origin, signs, mayRepeat)
 
     private inline fun attempt(begin: () -> dev.keyswap.internal.NativeAttempt): Attempt =
         Attempt(calling(begin), classifier, scheme?.sign) { mayBeThrottled = true }

@@ -1,7 +1,13 @@
 package dev.keyswap
 
 /** A patch on its way to the wire, for one send. Whoever keeps it holds nothing once that is over. */
-internal class Trip(patch: Patch, private val origin: String, private val replaces: Boolean) {
+internal class Trip(
+    patch: Patch,
+    private val origin: String,
+    private val replaces: Boolean,
+    /** Whether a response may make that the request is sent again. */
+    val attends: (status: Int, has: (String) -> Boolean) -> Boolean,
+) {
     private var patch: Patch? = patch
 
     /** Of the headers that it puts on a request. */
@@ -51,8 +57,9 @@ internal inline fun <R : Any> Attempt.drive(
     // The beginning of the body; the same response, or another one in its place.
     peek: (R, Int) -> Pair<R, ByteArray>,
     await: () -> Step,
-    // What can be returned later in place of this response; null if that costs too much.
-    keep: (R) -> R?,
+    // Reads a rejection to its end, within bounds, and returns what can be returned later in its place; null if it is too
+    // long, too slow or broken. Its connection is free then, or dropped.
+    giveUp: (R) -> R?,
     discard: (R) -> Unit,
 ): R {
     var response = first
@@ -64,9 +71,10 @@ internal inline fun <R : Any> Attempt.drive(
             when (step) {
                 Step.SEND -> {
                     response?.let { earlier ->
-                        if (rejected == null && isRejected) rejected = keep(earlier)
+                        val isFirst = rejected == null && isRejected
                         response = null
-                        discard(earlier)
+                        val kept = giveUp(earlier)
+                        if (isFirst) rejected = kept
                     }
                     val outcome = send()
                     response = outcome.response
@@ -93,6 +101,12 @@ internal inline fun <R : Any> Attempt.drive(
         throw thrown
     }
 }
+
+/** How long a rejection may take to end, until its connection is dropped. */
+internal const val PATIENCE_MS = 100L
+
+/** The longest body of a rejection that is read to its end, and kept for the case that all is in vain. */
+internal const val SMALL = 64 * 1024
 
 /** The error of an attempt that has no response to return. */
 internal fun Attempt.failure(): KeySwapException = error ?: KeySwapException.of("transport", "there is no response")

@@ -11,110 +11,311 @@ import kotlin.time.Duration.Companion.seconds
 import kotlin.time.toJavaDuration
 
 /**
- * Something that happened to the credentials: a name, the same in every language, and ids and numbers. What
- * this kind of event does not have is null. It prints as one line for people.
+ * Something that happened to the credentials: a class for each kind, and ids and numbers in it. It prints as one line for
+ * people. Kinds may be added, so end a `when` with `else`.
+ *
+ * ```kotlin
+ * keys.events.collect { event ->
+ *     when (event) {
+ *         is Event.Swapped -> println("${event.to} is in use")
+ *         is Event.FetchFailed -> println("${event.error}; next in ${event.retryIn}")
+ *         else -> println(event)
+ *     }
+ * }
+ * ```
  */
-public class Event internal constructor(private val native: NativeEvent) {
+public sealed interface Event {
     /**
      * Its stable name, the same in every language: `fetched`, `not_modified`, `fetch_failed`, `swapped`,
      * `candidate`, `promoted`, `rejected`, `fell_back`, `rolled_back`, `expired`, `revoked`, `exhausted`,
      * `recovered`, `lagging`, `push_lost`, `clock_jumped`, `lagged`.
      */
-    public val name: String get() = native.name
+    public val name: String
 
-    /** The number of the generation. Of `fetched`, `not_modified`, `swapped`. */
-    public val generation: Long? get() = native.generation?.toLong()
+    /** A new generation arrived. */
+    public class Fetched internal constructor(private val native: NativeEvent) : Event {
+        /** The number of the generation. */
+        public val generation: Long get() = native.generation!!.toLong()
 
-    /** The id of the newest credential. Of `fetched`. */
-    public val primary: String? get() = native.primary
+        /** The id of the newest credential. */
+        public val primary: String get() = native.primary!!
 
-    /** What went wrong; as data, its code. Of `fetch_failed`. */
-    public val error: String? get() = native.error
+        override val name: String get() = native.name
 
-    /** When the next fetch is due. Of `fetch_failed`. */
-    public val retryIn: Duration? get() = native.retryInMs?.toLong()?.milliseconds
+        override fun toString(): String = native.text
+    }
 
-    /** [retryIn], for Java: `getRetryIn`. */
-    @get:JvmName("getRetryIn")
-    public val retryInTime: java.time.Duration? get() = retryIn?.toJavaDuration()
+    /** The source has nothing newer. */
+    public class NotModified internal constructor(private val native: NativeEvent) : Event {
+        /** The number of the generation. */
+        public val generation: Long get() = native.generation!!.toLong()
 
-    /** The id that was in use before. Of `swapped`, `promoted`, `fell_back`, `rolled_back`. */
-    public val from: String? get() = native.from
+        override val name: String get() = native.name
 
-    /** The id that is in use now. Of `swapped`, `promoted`, `fell_back`, `rolled_back`. */
-    public val to: String? get() = native.to
+        override fun toString(): String = native.text
+    }
+
+    /** A fetch failed. What is held stays in use; it is tried again by itself. */
+    public class FetchFailed internal constructor(private val native: NativeEvent) : Event {
+        /** What went wrong; as data, its code. */
+        public val error: String get() = native.error!!
+
+        /** When the next fetch is due. */
+        public val retryIn: Duration get() = native.retryInMs!!.toLong().milliseconds
+
+        /** [retryIn], for Java: `getRetryIn`. */
+        @get:JvmName("getRetryIn")
+        public val retryInTime: java.time.Duration get() = retryIn.toJavaDuration()
+
+        override val name: String get() = native.name
+
+        override fun toString(): String = native.text
+    }
+
+    /** A newer credential was taken into use at once, because the one before is gone or about to end. */
+    public class Swapped internal constructor(private val native: NativeEvent) : Event {
+        /** The id that was in use before; none at the start. */
+        public val from: String? get() = native.from
+
+        /** The id that is in use now. */
+        public val to: String get() = native.to!!
+
+        /** The number of the generation. */
+        public val generation: Long get() = native.generation!!.toLong()
+
+        override val name: String get() = native.name
+
+        override fun toString(): String = native.text
+    }
+
+    /** A newer credential is there and is tried by one request at a time. */
+    public class Candidate internal constructor(private val native: NativeEvent) : Event {
+        /** The id of the credential that this is about. */
+        public val credential: String get() = native.credential!!
+
+        /** The id that stays in use. */
+        public val inUse: String get() = native.inUse!!
+
+        override val name: String get() = native.name
+
+        override fun toString(): String = native.text
+    }
+
+    /** The candidate is now in use. */
+    public class Promoted internal constructor(private val native: NativeEvent) : Event {
+        /** The id that was in use before. */
+        public val from: String get() = native.from!!
+
+        /** The id that is in use now. */
+        public val to: String get() = native.to!!
+
+        /** Whether the API was seen to accept it. */
+        public val proven: Boolean get() = native.proven!!
+
+        override val name: String get() = native.name
+
+        override fun toString(): String = native.text
+    }
+
+    /** The API rejected a credential of the set, or it could not be put on a request. */
+    public class Rejected internal constructor(private val native: NativeEvent) : Event {
+        /** The id of the credential that this is about. */
+        public val credential: String get() = native.credential!!
+
+        /** Whether it is the candidate, which nobody depends on yet. */
+        public val candidate: Boolean get() = native.candidate!!
+
+        /** When the candidate is tried again. */
+        public val probeIn: Duration? get() = native.probeInMs?.toLong()?.milliseconds
+
+        /** [probeIn], for Java: `getProbeIn`. */
+        @get:JvmName("getProbeIn")
+        public val probeInTime: java.time.Duration? get() = probeIn?.toJavaDuration()
+
+        /** Why the credential could not be put on a request; none if it was sent, and the API rejected it. */
+        public val reason: String? get() = native.reason
+
+        override val name: String get() = native.name
+
+        override fun toString(): String = native.text
+    }
 
     /**
-     * The id of the credential that this is about. Of `candidate`, `rejected`, `expired`, `exhausted`, `recovered`,
-     * `lagging`.
+     * The credential in use was rejected again and again while an older one was accepted, or no request could carry
+     * it.
      */
-    public val credential: String? get() = native.credential
+    public class FellBack internal constructor(private val native: NativeEvent) : Event {
+        /** The id that was in use before. */
+        public val from: String get() = native.from!!
 
-    /** The id that stays in use. Of `candidate`. */
-    public val inUse: String? get() = native.inUse
+        /** The id that is in use now. */
+        public val to: String get() = native.to!!
 
-    /** Whether the API was seen to accept it. Of `promoted`. */
-    public val proven: Boolean? get() = native.proven
+        override val name: String get() = native.name
 
-    /** Whether it is the candidate, which nobody depends on yet. Of `rejected`. */
-    public val candidate: Boolean? get() = native.candidate
+        override fun toString(): String = native.text
+    }
 
-    /** When the candidate is tried again. Of `rejected`. */
-    public val probeIn: Duration? get() = native.probeInMs?.toLong()?.milliseconds
+    /** The provider went back to a credential that was in use before. */
+    public class RolledBack internal constructor(private val native: NativeEvent) : Event {
+        /** The id that was in use before. */
+        public val from: String get() = native.from!!
 
-    /** [probeIn], for Java: `getProbeIn`. */
-    @get:JvmName("getProbeIn")
-    public val probeInTime: java.time.Duration? get() = probeIn?.toJavaDuration()
+        /** The id that is in use now. */
+        public val to: String get() = native.to!!
+
+        override val name: String get() = native.name
+
+        override fun toString(): String = native.text
+    }
+
+    /** The credential in use ended and nothing else is usable. */
+    public class Expired internal constructor(private val native: NativeEvent) : Event {
+        /** The id of the credential that this is about. */
+        public val credential: String get() = native.credential!!
+
+        override val name: String get() = native.name
+
+        override fun toString(): String = native.text
+    }
+
+    /** The provider revoked credentials; they are never used again. */
+    public class Revoked internal constructor(private val native: NativeEvent) : Event {
+        /** The ids of the credentials that this is about. */
+        public val credentials: List<String> get() = native.credentials!!
+
+        /** Whether the whole set was revoked. */
+        public val set: Boolean get() = native.set!!
+
+        override val name: String get() = native.name
+
+        override fun toString(): String = native.text
+    }
+
+    /** Every credential was rejected and nothing newer could be had: requests fail fast for a while. */
+    public class Exhausted internal constructor(private val native: NativeEvent) : Event {
+        /** The id of the credential that this is about. */
+        public val credential: String get() = native.credential!!
+
+        /** How long requests fail fast. */
+        public val cooldown: Duration get() = native.forMs!!.toLong().milliseconds
+
+        /** [cooldown], for Java: `getCooldown`. */
+        @get:JvmName("getCooldown")
+        public val cooldownTime: java.time.Duration get() = cooldown.toJavaDuration()
+
+        /**
+         * Whether the API never accepted anything of this handle. Then look at the key, at the set that the source was
+         * asked for, and at the scheme and the header that the API wants.
+         */
+        public val neverAccepted: Boolean get() = native.neverAccepted!!
+
+        override val name: String get() = native.name
+
+        override fun toString(): String = native.text
+    }
+
+    /** Fetching works again, or the API accepts a credential again, or an older answer was believed. */
+    public class Recovered internal constructor(private val native: NativeEvent) : Event {
+        /** The id of the credential that this is about. */
+        public val credential: String? get() = native.credential
+
+        /** The generation that was held before an older answer was believed. */
+        public val fromGeneration: Long? get() = native.fromGeneration?.toLong()
+
+        /** The older generation that is held now. */
+        public val toGeneration: Long? get() = native.toGeneration?.toLong()
+
+        override val name: String get() = native.name
+
+        override fun toString(): String = native.text
+    }
+
+    /** The newest credential has been there for this long, and is still not in use. */
+    public class Lagging internal constructor(private val native: NativeEvent) : Event {
+        /** The id of the credential that this is about. */
+        public val credential: String get() = native.credential!!
+
+        /** For how long this is so. */
+        public val since: Duration get() = native.seconds!!.toLong().seconds
+
+        /** [since], for Java: `getSince`. */
+        @get:JvmName("getSince")
+        public val sinceTime: java.time.Duration get() = since.toJavaDuration()
+
+        override val name: String get() = native.name
+
+        override fun toString(): String = native.text
+    }
 
     /**
-     * Why the credential could not be put on a request; none if it was sent, and the API rejected it. Of
-     * `rejected`.
+     * The push channel was silent for longer than its heartbeat, or was closed because it sent far more than there
+     * can be to tell. Polling goes on.
      */
-    public val reason: String? get() = native.reason
+    public class PushLost internal constructor(private val native: NativeEvent) : Event {
+        /** For how long this is so: zero if it sent too much. */
+        public val since: Duration get() = native.seconds!!.toLong().seconds
 
-    /** The ids of the credentials that this is about. Of `revoked`. */
-    public val credentials: List<String>? get() = native.credentials
+        /** [since], for Java: `getSince`. */
+        @get:JvmName("getSince")
+        public val sinceTime: java.time.Duration get() = since.toJavaDuration()
 
-    /** Whether the whole set was revoked. Of `revoked`. */
-    public val set: Boolean? get() = native.set
+        override val name: String get() = native.name
 
-    /** How long requests fail fast. Of `exhausted`. */
-    public val cooldown: Duration? get() = native.forMs?.toLong()?.milliseconds
+        override fun toString(): String = native.text
+    }
 
-    /** [cooldown], for Java: `getCooldown`. */
-    @get:JvmName("getCooldown")
-    public val cooldownTime: java.time.Duration? get() = cooldown?.toJavaDuration()
+    /** The machine slept, or its wall clock was set. Everything was looked at again. */
+    public class ClockJumped internal constructor(private val native: NativeEvent) : Event {
+        /** How far the wall clock moved against the boot clock. */
+        public val by: Duration get() = native.byMs!!.milliseconds
 
-    /**
-     * Whether the API never accepted anything of this handle. Then look at the key, at the set that the source was
-     * asked for, and at the scheme and the header that the API wants. Of `exhausted`.
-     */
-    public val neverAccepted: Boolean? get() = native.neverAccepted
+        /** [by], for Java: `getBy`. */
+        @get:JvmName("getBy")
+        public val byTime: java.time.Duration get() = by.toJavaDuration()
 
-    /** The generation that was held before an older answer was believed. Of `recovered`. */
-    public val fromGeneration: Long? get() = native.fromGeneration?.toLong()
+        override val name: String get() = native.name
 
-    /** The older generation that is held now. Of `recovered`. */
-    public val toGeneration: Long? get() = native.toGeneration?.toLong()
+        override fun toString(): String = native.text
+    }
 
-    /** For how long this is so. Of `lagging`, `push_lost`. */
-    public val since: Duration? get() = native.seconds?.toLong()?.seconds
+    /** This observer was too slow and missed so many events. */
+    public class Lagged internal constructor(private val native: NativeEvent) : Event {
+        /** How many events were missed. */
+        public val missed: Long get() = native.missed!!.toLong()
 
-    /** [since], for Java: `getSince`. */
-    @get:JvmName("getSince")
-    public val sinceTime: java.time.Duration? get() = since?.toJavaDuration()
+        override val name: String get() = native.name
 
-    /** How far the wall clock moved against the boot clock. Of `clock_jumped`. */
-    public val by: Duration? get() = native.byMs?.milliseconds
+        override fun toString(): String = native.text
+    }
 
-    /** [by], for Java: `getBy`. */
-    @get:JvmName("getBy")
-    public val byTime: java.time.Duration? get() = by?.toJavaDuration()
+    /** Something that this version does not know. */
+    public class Unknown internal constructor(private val native: NativeEvent) : Event {
+        override val name: String get() = native.name
 
-    /** How many events were missed. Of `lagged`. */
-    public val missed: Long? get() = native.missed?.toLong()
+        override fun toString(): String = native.text
+    }
+}
 
-    override fun toString(): String = native.text
+internal fun eventOf(native: NativeEvent): Event = when (native.name) {
+    "fetched" -> Event.Fetched(native)
+    "not_modified" -> Event.NotModified(native)
+    "fetch_failed" -> Event.FetchFailed(native)
+    "swapped" -> Event.Swapped(native)
+    "candidate" -> Event.Candidate(native)
+    "promoted" -> Event.Promoted(native)
+    "rejected" -> Event.Rejected(native)
+    "fell_back" -> Event.FellBack(native)
+    "rolled_back" -> Event.RolledBack(native)
+    "expired" -> Event.Expired(native)
+    "revoked" -> Event.Revoked(native)
+    "exhausted" -> Event.Exhausted(native)
+    "recovered" -> Event.Recovered(native)
+    "lagging" -> Event.Lagging(native)
+    "push_lost" -> Event.PushLost(native)
+    "clock_jumped" -> Event.ClockJumped(native)
+    "lagged" -> Event.Lagged(native)
+    else -> Event.Unknown(native)
 }
 
 /** What was counted so far. */

@@ -61,7 +61,7 @@ public class KeySwap private constructor(
             return flow {
                 val stream = handle.get()?.events() ?: return@flow
                 stream.use {
-                    while (true) emit(Event(calling { stream.next(NativeJob()) } ?: break))
+                    while (true) emit(eventOf(calling { stream.next(NativeJob()) } ?: break))
                 }
             }
         }
@@ -180,13 +180,13 @@ public class KeySwap private constructor(
     }
 
     public companion object {
-        /** Begins to follow, and does not wait. Throws [KeySwapException] for what is not valid. */
+        /** Begins to follow, and does not wait. Throws [IllegalArgumentException] for what is not valid. */
         @JvmStatic
         @JvmOverloads
         @Throws(KeySwapException::class)
         public fun start(source: Source, policy: Policy? = null, name: String? = null): KeySwap {
             val published = Published()
-            val native = calling { NativeKeySwap.start(source.make(), policy?.json(), name, published) }
+            val native = configuring { NativeKeySwap.start(source.make(), policy?.json(), name, published) }
             return KeySwap(native, published, name)
         }
 

@@ -170,3 +170,12 @@ internal inline fun <T> calling(run: () -> T): T =
     } catch (failed: NativeException) {
         throw KeySwapException.of(failed)
     }
+
+/** The same where a program says what it wants: what is not valid of that is a mistake in the program. */
+internal inline fun <T> configuring(run: () -> T): T =
+    try {
+        calling(run)
+    } catch (wrong: KeySwapException) {
+        if (wrong !is KeySwapException.InvalidConfig && wrong !is KeySwapException.InsecureUrl) throw wrong
+        throw IllegalArgumentException(wrong.message, wrong)
+    }

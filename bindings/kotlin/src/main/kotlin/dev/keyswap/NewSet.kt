@@ -2,13 +2,25 @@ package dev.keyswap
 
 import java.time.Instant
 
-/** A credential as a program's own source has it. It never prints its material. */
+/**
+ * A credential as a program's own source has it. It never prints its material.
+ *
+ * @param key The key. It, the secret and the passphrase are pieces of [material] that have names of their own.
+ * @param material Further pieces, by name.
+ * @param version Its version at the provider, where the id stays the same.
+ * @param scopes What it may be used for.
+ * @param createdAt When it was made.
+ * @param notBefore When it begins to be valid.
+ * @param activateAt When a staged one is to be used.
+ * @param expiresAt When it ends.
+ * @param graceExpiresAt When its use as a fallback ends.
+ */
 public class NewCredential @JvmOverloads constructor(
+    /** Its id: another credential has another one. */
     public val id: String,
     private val key: String? = null,
     private val secret: String? = null,
     private val passphrase: String? = null,
-    /** Further pieces, by name. */
     private val material: Map<String, String> = emptyMap(),
     private val version: String? = null,
     private val scopes: List<String>? = null,
@@ -46,10 +58,19 @@ public class NewCredential @JvmOverloads constructor(
     }
 }
 
-/** A set as a program's own source returns it: `NewSet(NewCredential("k2", key = read()))`. */
+/**
+ * A set as a program's own source returns it: `NewSet(NewCredential("k2", key = read()))`.
+ *
+ * @param revoked Ids that must never be used again.
+ * @param generation The number of this state, where the source numbers them: a lower one than before is refused.
+ * @param refreshAfter When to ask again.
+ */
 public class NewSet @JvmOverloads constructor(
+    /** The newest credential. */
     public val current: NewCredential,
+    /** Older ones that are still valid, newest first. */
     public val previous: List<NewCredential> = emptyList(),
+    /** A staged one. */
     public val next: NewCredential? = null,
     private val revoked: List<String> = emptyList(),
     private val generation: Long? = null,

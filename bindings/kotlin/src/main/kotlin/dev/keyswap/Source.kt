@@ -38,15 +38,13 @@ public class Source private constructor(private val shown: String, internal val 
          * A rotation endpoint, by the URL of its set. Without more, its bootstrap credential is the environment
          * variable `KEYSWAP_BOOTSTRAP`.
          *
-         * Throws [KeySwapException.InvalidConfig] and [KeySwapException.InsecureUrl].
+         * Throws [IllegalArgumentException] for what is not valid.
          */
         @JvmStatic
-        @Throws(KeySwapException::class)
         public fun endpoint(url: String): Source = endpoint(url) {}
 
         /** The same for Java, where there is more to say: `endpoint(url, it -> it.bootstrap(...))`. */
         @JvmStatic
-        @Throws(KeySwapException::class)
         public fun endpoint(url: String, configure: Consumer<Endpoint>): Source = endpoint(url) { configure.accept(this) }
 
         /** The same, where there is more to say: `endpoint(url) { bootstrap(...) }`. */
@@ -54,7 +52,7 @@ public class Source private constructor(private val shown: String, internal val 
         public fun endpoint(url: String, configure: Endpoint.() -> Unit): Source {
             val described = Endpoint().apply(configure)
             // What is wrong is told here, and not when it is followed.
-            calling { described.make(url) }.destroy()
+            configuring { described.make(url) }.destroy()
             return Source("endpoint") { described.make(url) }
         }
 

@@ -121,7 +121,7 @@ class JavaTest {
     void whatIsOptionalMayBeLeftOut() throws Exception {
         Source.endpoint("https://keys.example.com/sets/a");
         assertThrows(
-            KeySwapException.InvalidConfig.class,
+            IllegalArgumentException.class,
             () -> Source.endpoint("https://keys.example.com/sets/a", endpoint -> endpoint.clientCertificate("not a certificate")));
         Source.file("/var/run/secrets/trading");
         Source.storage(() -> null);

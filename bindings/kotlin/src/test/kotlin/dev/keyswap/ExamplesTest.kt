@@ -9,24 +9,35 @@ import org.junit.jupiter.api.Test
 /** The examples, each as a program of its own, against a real endpoint and API. */
 class ExamplesTest {
     @Test
-    fun `a program that lives through a rotation`() = World.start().use { world ->
-        val running = program("LivesThroughARotationKt", world)
-        while (world.count("api.accepted") < 4 && running.isAlive) Thread.onSpinWait()
-        world.step("cut")
-        val said = running.said()
-        assertTrue("from k1 to k2" in said && "ks_" !in said, said)
-        assertEquals(0, world.count("leaks"))
+    fun `a program that lives through a rotation`() {
+        livesThroughARotation("LivesThroughARotationKt")
     }
 
     @Test
-    fun `a program that lives through a rotation, in Java`() = World.start().use { world ->
+    fun `a program that lives through a rotation, in Java`() {
         // As its source, which `java` compiles.
-        val running = program(File(ROOT, "examples/java/LivesThroughARotation.java").path, world)
+        livesThroughARotation(File(ROOT, "examples/java/LivesThroughARotation.java").path)
+    }
+
+    @Test
+    fun `a program that lives through a rotation with Ktor, and is told of it`() {
+        val told = livesThroughARotation("WithKtorKt")
+        assertTrue("k2 instead of k1" in told, "$told")
+    }
+
+    /** The key is cut while the program sends, and it does not notice. Returns what else it said. */
+    private fun livesThroughARotation(name: String): List<String> = World.start().use { world ->
+        val running = program(name, world)
         while (world.count("api.accepted") < 4 && running.isAlive) Thread.onSpinWait()
         world.step("cut")
         val said = running.said()
-        assertTrue("from k1 to k2" in said && "k2 replaces k1" in said && "ks_" !in said, said)
+        val (answers, rest) = said.trim().lines().partition { Regex("k[12]: .*").matches(it) }
+        assertEquals(100, answers.size, said)
+        assertTrue(answers.all { ": 200 {" in it }, said)
+        assertTrue(answers.first().startsWith("k1") && answers.last().startsWith("k2") && "ks_" !in said, said)
+        assertTrue(world.count("api.rejected") > 0, "no key was rejected")
         assertEquals(0, world.count("leaks"))
+        rest
     }
 
     @Test
@@ -38,16 +49,26 @@ class ExamplesTest {
     }
 
     @Test
-    fun `what the README shows of an attempt is in that program`() {
-        val program = File(ROOT, "examples/kotlin/OwnHttpLibrary.kt").readText()
-        val readme = File(ROOT, "bindings/kotlin/README.md").readText()
-        val shown = Regex("```kotlin\n(.*?)```", RegexOption.DOT_MATCHES_ALL).findAll(readme).map { it.groupValues[1] }
-            .filter { "attempt.step" in it || "Signature(" in it }.toList()
-        assertEquals(2, shown.size)
-        for (block in shown) assertTrue(block in program, block)
-        val java = File(ROOT, "examples/java/LivesThroughARotation.java").readText()
-        assertTrue(readme.substringAfter("```java\n").substringBefore("```").prependIndent("        ") in java, "Java")
+    fun `what the README shows first is the program that runs here`() {
+        assertEquals(text("examples/kotlin/LivesThroughARotation.kt"), shown("kotlin").first())
+        assertEquals(text("examples/java/LivesThroughARotation.java"), shown("java").first())
     }
+
+    @Test
+    fun `what the README shows of other programs is in them`() {
+        val ktor = shown("kotlin").filter { "KeySwapAuth" in it || "event ->" in it }
+        assertEquals(2, ktor.size)
+        for (block in ktor) assertTrue(block.prependIndent("    ").trimEnd() in text("examples/kotlin/WithKtor.kt"), block)
+        val own = shown("kotlin").filter { "attempt.step" in it || "Signature(" in it }
+        assertEquals(2, own.size)
+        for (block in own) assertTrue(block in text("examples/kotlin/OwnHttpLibrary.kt"), block)
+    }
+
+    private fun text(path: String): String = File(ROOT, path).readText()
+
+    private fun shown(language: String): List<String> =
+        Regex("```$language\n(.*?)```", RegexOption.DOT_MATCHES_ALL).findAll(text("bindings/kotlin/README.md"))
+            .map { it.groupValues[1] }.toList()
 
     private fun program(name: String, world: World): Process {
         val java = "${System.getProperty("java.home")}/bin/java"

@@ -2,6 +2,8 @@ package dev.keyswap
 
 import dev.keyswap.internal.NativeEvent
 import dev.keyswap.internal.NativeStats
+import dev.keyswap.okhttp.keyswap
+import java.io.File
 import java.lang.ref.WeakReference
 import java.time.Instant
 import java.util.concurrent.LinkedBlockingQueue
@@ -15,11 +17,13 @@ import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.async
 import kotlinx.coroutines.awaitCancellation
 import kotlinx.coroutines.cancelAndJoin
+import kotlinx.coroutines.flow.filterIsInstance
 import kotlinx.coroutines.flow.first
 import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withTimeout
+import okhttp3.OkHttpClient
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertNull
@@ -41,7 +45,7 @@ class KeySwapTest {
             assertEquals("k1", keys.current.id)
             assertSame(keys.current, keys.current, "reading again makes nothing new")
             kotlinx.coroutines.coroutineScope {
-                val swapped = async(start = CoroutineStart.UNDISPATCHED) { keys.events.first { it.name == "fetched" } }
+                val swapped = async(start = CoroutineStart.UNDISPATCHED) { keys.events.filterIsInstance<Event.Fetched>().first() }
                 world.step("rotate")
                 keys.refresh(10.seconds)
                 val event = swapped.await()
@@ -146,8 +150,8 @@ class KeySwapTest {
                     val told = async(start = CoroutineStart.UNDISPATCHED) { keys.events.first { it.name == name } }
                     Way.of("kotlin", keys, world.apiUrl).use { way -> runCatching { way.send(Sent("${world.apiUrl}/always-401")) } }
                     val event = told.await()
-                    if (name == "rejected") assertFalse(event.reason.isNullOrEmpty()) else assertEquals(true, event.neverAccepted)
-                    assertNull(event.fromGeneration)
+                    if (event is Event.Rejected) assertFalse(event.reason.isNullOrEmpty())
+                    else assertTrue((event as Event.Exhausted).neverAccepted)
                 }
                 keys.close()
             }
@@ -200,28 +204,24 @@ class KeySwapTest {
     }
 
     @Test
-    fun `bad input is told at once, and typed`() {
-        assertThrows(KeySwapException.InvalidConfig::class.java) { Source.endpoint("not a url") }
+    fun `what a program says wrongly is told at once, and typed`() {
+        fun wrong(code: String, run: () -> Unit) {
+            val cause = assertThrows(IllegalArgumentException::class.java, run).cause as KeySwapException
+            assertEquals(code to true, cause.code to cause.isLasting)
+        }
+        wrong("invalid_config") { Source.endpoint("not a url") }
+        // The source says so when it is asked.
         assertThrows(KeySwapException.InsecureUrl::class.java) {
             runBlocking { KeySwap.follow(Source.endpoint("http://keys.example.com/sets/a")) }
         }
-        assertThrows(KeySwapException.InvalidConfig::class.java) {
-            Source.endpoint("https://keys.example.com/sets/a") { clientCertificate("s3cr3t") }
-        }
-        assertThrows(KeySwapException.InvalidConfig::class.java) {
-            KeySwap.start(Source.env("NOWHERE"), Policy { pollSpread = -3.0 })
-        }
+        wrong("invalid_config") { Source.endpoint("https://keys.example.com/sets/a") { clientCertificate("s3cr3t") } }
+        wrong("invalid_config") { KeySwap.start(Source.env("NOWHERE"), Policy { pollSpread = -3.0 }) }
         val keys = KeySwap.start(Source.env("KEYSWAP_TEST_THAT_IS_NOT_SET"))
         keys.use {
-            for (origins in listOf(emptyList(), listOf("not a url"))) {
-                assertThrows(KeySwapException.InvalidConfig::class.java) { Authorizer(keys, HEADER, origins) }
-            }
-            assertThrows(KeySwapException.InsecureUrl::class.java) {
-                Authorizer(keys, HEADER, listOf("http://api.example.com"))
-            }
-            assertThrows(KeySwapException.InvalidConfig::class.java) {
-                Authorizer(keys, Scheme.header("no header"), listOf("https://api.example.com"))
-            }
+            for (origins in listOf(emptyList(), listOf("not a url"))) wrong("invalid_config") { Authorizer(keys, HEADER, origins) }
+            wrong("insecure_url") { Authorizer(keys, HEADER, listOf("http://api.example.com")) }
+            wrong("invalid_config") { Authorizer(keys, Scheme.header("no header"), listOf("https://api.example.com")) }
+            wrong("invalid_config") { OkHttpClient.Builder().keyswap(keys, HEADER, emptyList()) }
         }
     }
 
@@ -242,20 +242,32 @@ class KeySwapTest {
             val thrown = runCatching { KeySwap.follow(world.source(), fast()) }.exceptionOrNull() as KeySwapException
             assertEquals(listOf("throttled", 429, 7.seconds, false), with(thrown) { listOf(code, status, retryAfter, isLasting) })
         }
-        assertTrue(assertThrows(KeySwapException::class.java) { Source.endpoint("not a url") }.isLasting)
     }
 
     @Test
     fun `events and statistics show every field of the core's`() {
         // What has a form for Java as well is one property.
         fun properties(type: Class<*>) = type.methods.filter { it.declaringClass == type && it.name.startsWith("get") }
-            .map { it.name.substringBefore('-') }.distinct()
-        for ((shown, native) in listOf(Event::class.java to NativeEvent::class.java, Stats::class.java to NativeStats::class.java)) {
-            // The text of an event is what it prints.
-            val known = properties(native) - "getText"
-            assertTrue(known.size > 10)
-            assertEquals(known.size, properties(shown).size, "$known ${properties(shown)}")
+            .map { it.name.substringBefore('-') }.toSet()
+        val kinds = Event::class.java.permitted()
+        // The text of an event is what it prints.
+        assertEquals(properties(NativeEvent::class.java).size - 1, kinds.flatMap(::properties).toSet().size)
+        assertEquals(properties(NativeStats::class.java).size, properties(Stats::class.java).size)
+        assertTrue(kinds.size > 15)
+    }
+
+    /** The classes within. */
+    private fun Class<*>.permitted() = declaredClasses.filter { isAssignableFrom(it) }
+
+    @Test
+    fun `each public name has a comment`() {
+        val bare = File(ROOT, "bindings/kotlin").walk().filter { it.extension == "kt" && "/main/" in it.path }.flatMap { file ->
+            val lines = file.readLines().map(String::trim).filterNot { it.startsWith("@") && " public " !in it }
+            lines.zipWithNext().filter { (before, line) ->
+                Regex("(@\\S+ )?public (?!companion)").matchesAt(line, 0) && !before.endsWith("*/")
+            }.map { "${file.name}: ${it.second}" }
         }
+        assertEquals(emptyList<String>(), bare.toList())
     }
 
     @Test

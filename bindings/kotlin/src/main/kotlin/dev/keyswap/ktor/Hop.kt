@@ -13,19 +13,17 @@ import dev.keyswap.drive
 import dev.keyswap.internal.NativeJob
 import io.ktor.client.HttpClient
 import io.ktor.client.call.HttpClientCall
-import io.ktor.client.call.save
+import io.ktor.client.content.LocalFileContent
 import io.ktor.client.plugins.HttpTimeoutCapability
 import io.ktor.client.plugins.HttpTimeoutConfig
 import io.ktor.client.request.HttpRequestBuilder
-import io.ktor.client.statement.bodyAsChannel
-import io.ktor.client.statement.readRawBytes
 import io.ktor.client.utils.unwrapCancellationException
 import io.ktor.http.Headers
 import io.ktor.http.HttpHeaders
 import io.ktor.http.content.OutgoingContent
+import io.ktor.http.content.URIFileContent
 import io.ktor.util.AttributeKey
 import io.ktor.util.toMap
-import io.ktor.utils.io.cancel
 import java.net.InetAddress
 import java.net.Proxy
 import java.net.ProxySelector
@@ -48,7 +46,10 @@ internal class Hop(
     private val origin = request.origin()
     private val url by lazy { origin + request.url.build().encodedPathAndQuery }
 
-    suspend fun send(): HttpClientCall {
+    suspend fun send(): HttpClientCall = sendOpen().withBody()
+
+    /** The body may have been left where it is, so that a rejection need not be read to its end. */
+    private suspend fun sendOpen(): HttpClientCall {
         forgetOwn()
         val place = authorizer.place(origin)
         // An origin that is not allowed has no say in what keys are used for, not even by a redirect.
@@ -72,14 +73,10 @@ internal class Hop(
             // What came from a cache, or carried another key, says nothing of the credential.
             if (trip == null) Outcome(proceed(request), false) else Outcome(send(attempt, trip), trip.hasCarried)
         },
-        peek = { call, limit ->
-            val saved = call.save()
-            val body = saved.response.readRawBytes()
-            saved to body.copyOf(minOf(body.size, limit))
-        },
+        peek = { call, limit -> Opened(call).let { it to it.peek(limit) } },
         await = { wait(attempt) },
-        keep = { it.save() },
-        discard = { it.response.bodyAsChannel().cancel() },
+        giveUp = { it.givenUp() },
+        discard = { it.cancelBody() },
     )
 
     private fun apply(attempt: Attempt): Patch {
@@ -169,6 +166,10 @@ internal class Hop(
 
     private fun isReplayable(body: Any): Boolean = when (body) {
         is OutgoingContent.ByteArrayContent, is OutgoingContent.NoContent -> true
+        // A form of several parts, or what a converter writes: it is asked to write, each time.
+        is OutgoingContent.WriteChannelContent -> true
+        // Others may be around a channel that is read once.
+        is LocalFileContent, is URIFileContent -> true
         is OutgoingContent.ContentWrapper -> isReplayable(body.delegate())
         else -> false
     }

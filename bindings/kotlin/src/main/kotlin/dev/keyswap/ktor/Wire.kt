@@ -7,20 +7,14 @@ import io.ktor.client.call.HttpClientCall
 import io.ktor.client.request.HttpRequest
 import io.ktor.client.request.HttpRequestBuilder
 import io.ktor.client.request.HttpSendPipeline
-import io.ktor.client.statement.HttpResponse
 import io.ktor.http.Headers
 import io.ktor.http.HttpHeaders
 import io.ktor.http.HttpMethod
-import io.ktor.http.HttpProtocolVersion
-import io.ktor.http.HttpStatusCode
 import io.ktor.http.Url
 import io.ktor.http.content.OutgoingContent
 import io.ktor.util.Attributes
-import io.ktor.util.date.GMTDate
 import io.ktor.util.pipeline.PipelinePhase
-import io.ktor.utils.io.ByteReadChannel
 import io.ktor.utils.io.InternalAPI
-import kotlin.coroutines.CoroutineContext
 
 /**
  * Puts the key of a [Trip] on the request that the engine gets, and on nothing else: what other plugins did is done
@@ -47,7 +41,10 @@ internal fun HttpClient.putKeysOnTheWire() {
         if (call !is HttpClientCall) return@intercept
         // The engine made a copy of what was on the request.
         call.attributes.remove(TRIP)
-        if (trip.hasCarried) proceedWith(Shown(call, trip))
+        if (trip.hasCarried) {
+            if (trip.attends(call.response.status.value) { it in call.response.headers }) call.leaveBody()
+            proceedWith(Shown(call, trip))
+        }
     }
 }
 
@@ -67,11 +64,10 @@ private fun HttpRequestBuilder.put(trip: Trip): Map<String, List<String>?> {
 }
 
 /** A call whose request never had these headers. It keeps nothing of the one that had. */
-@OptIn(InternalAPI::class)
 private class Shown(sent: HttpClientCall, trip: Trip) : HttpClientCall(sent.client) {
     init {
         request = ShownRequest(this, sent.request, trip.names)
-        response = ShownResponse(this, sent.response, trip.shown(sent))
+        response = OpenedResponse(this, sent.response, trip.shown(sent))
     }
 }
 
@@ -93,18 +89,4 @@ private class ShownRequest(override val call: HttpClientCall, sent: HttpRequest,
     override val headers: Headers = Headers.build {
         sent.headers.forEach { name, values -> if (names.none { it.equals(name, ignoreCase = true) }) appendAll(name, values) }
     }
-}
-
-@OptIn(InternalAPI::class)
-private class ShownResponse(
-    override val call: HttpClientCall,
-    sent: HttpResponse,
-    override val headers: Headers,
-) : HttpResponse() {
-    override val status: HttpStatusCode = sent.status
-    override val version: HttpProtocolVersion = sent.version
-    override val requestTime: GMTDate = sent.requestTime
-    override val responseTime: GMTDate = sent.responseTime
-    override val rawContent: ByteReadChannel = sent.rawContent
-    override val coroutineContext: CoroutineContext = sent.coroutineContext
 }

@@ -5,13 +5,16 @@ import dev.keyswap.Attempt
 import dev.keyswap.Authorizer
 import dev.keyswap.KeySwapException
 import dev.keyswap.Outcome
+import dev.keyswap.PATIENCE_MS
 import dev.keyswap.Patch
 import dev.keyswap.Place
+import dev.keyswap.SMALL
 import dev.keyswap.Trip
 import dev.keyswap.drive
 import java.io.IOException
 import java.net.InetAddress
 import java.net.Proxy
+import java.util.concurrent.TimeUnit
 import kotlin.time.Duration
 import kotlin.time.Duration.Companion.nanoseconds
 import okhttp3.Dns
@@ -19,9 +22,6 @@ import okhttp3.Interceptor
 import okhttp3.Request
 import okhttp3.Response
 import okio.Buffer
-
-/** The longest body of a rejection that is kept for the case that all is in vain. */
-private const val MOST_KEPT = 64L * 1024
 
 /** One request of a chain of redirects: what is rejected here is sent again from here. */
 internal class Hop(
@@ -61,7 +61,10 @@ internal class Hop(
     fun next(response: Response): Request? {
         // A place that held the key was hidden on the wire, and is none to go to.
         val location = response.header("Location")?.takeIf { response.isRedirect && !it.endsWith(HIDDEN) } ?: return null
-        val next = patch.follow(request.method, url, canRepeat, response.code, location) ?: return null
+        // Which method comes next is OkHttp's own rule, and not that of browsers.
+        val isKept = response.code == 307 || response.code == 308 || request.method in KEPT
+        val (method, status) = if (isKept) request.method to 307 else "POST" to 302
+        val next = patch.follow(method, url, canRepeat, status, location) ?: return null
         val builder = request.newBuilder().url(next.url)
         if (next.dropsBody) builder.method(next.method, null)
         return next.drops.fold(builder) { it, name -> it.removeHeader(name) }.build()
@@ -77,10 +80,7 @@ internal class Hop(
         },
         peek = { response, limit -> response to response.peekBody(limit.toLong()).bytes() },
         await = { attempt.awaitBlocking { if (chain.call().isCanceled()) throw IOException("Canceled") } },
-        keep = { response ->
-            val kept = response.peekBody(MOST_KEPT + 1)
-            if (kept.contentLength() <= MOST_KEPT) response.newBuilder().body(kept).build() else null
-        },
+        giveUp = Response::givenUp,
         discard = Response::close,
     )
 
@@ -129,6 +129,9 @@ internal class Hop(
     }
 }
 
+/** What is a GET behind a 302, too, or has a body all the same. */
+private val KEPT = setOf("GET", "HEAD", "PROPFIND")
+
 /** What stands in a `Location` in the place of a key. */
 private const val HIDDEN = "/***"
 
@@ -171,6 +174,19 @@ private object Loopback : Dns {
 private class OkHttpAnswer(private val response: Response) : Answer {
     override val status: Int get() = response.code
     override val headers: Map<String, List<String>> get() = response.headers.toMultimap()
+}
+
+private fun Response.givenUp(): Response? = use {
+    val timeout = body.source().timeout().deadline(PATIENCE_MS, TimeUnit.MILLISECONDS)
+    try {
+        val kept = peekBody(SMALL + 1L)
+        if (kept.contentLength() <= SMALL) return newBuilder().body(kept).build()
+    } catch (_: IOException) {
+        // It came too slowly, or broke off.
+    }
+    // OkHttp would read on for a while, for the sake of the connection.
+    timeout.deadlineNanoTime(System.nanoTime())
+    null
 }
 
 private inline fun closingIfThrown(response: Response, run: () -> Response): Response =

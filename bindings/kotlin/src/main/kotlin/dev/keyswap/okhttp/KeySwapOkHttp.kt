@@ -10,6 +10,7 @@ import dev.keyswap.Scheme
 import dev.keyswap.internal.constants
 import java.io.IOException
 import java.net.ProtocolException
+import okhttp3.CompressionInterceptor
 import okhttp3.HttpUrl
 import okhttp3.Interceptor
 import okhttp3.OkHttpClient
@@ -28,7 +29,10 @@ import okhttp3.ResponseBody.Companion.toResponseBody
  *
  * Plain HTTP on this machine goes through no proxy, and `localhost` is a loopback address whatever a resolver says.
  *
- * Throws `KeySwapException.InvalidConfig` and `KeySwapException.InsecureUrl`.
+ * What unpacks bodies, a [CompressionInterceptor], is moved behind it where there is a [classifier], which sees them then
+ * as the program does.
+ *
+ * Throws [IllegalArgumentException] for an origin or a scheme that is not valid.
  *
  * @param keys Whose credentials.
  * @param scheme How credentials go onto requests; without it, as the set says.
@@ -41,7 +45,6 @@ import okhttp3.ResponseBody.Companion.toResponseBody
  *   it is no evidence about the credential. By default such a request is an error.
  */
 @JvmOverloads
-@Throws(KeySwapException::class)
 public fun OkHttpClient.Builder.keyswap(
     keys: KeySwap,
     scheme: Scheme? = null,
@@ -52,7 +55,11 @@ public fun OkHttpClient.Builder.keyswap(
 ): OkHttpClient.Builder {
     val authorizer = Authorizer(keys, scheme, allowedOrigins, classifier, plainHttpAllowed, ownHeaderWins)
     val isFollowing = build().followRedirects
-    return followRedirects(false).addInterceptor(Following(authorizer, isFollowing)).addNetworkInterceptor(Applying)
+    val unpacking = if (classifier == null) emptyList() else interceptors().filterIsInstance<CompressionInterceptor>()
+    interceptors().removeAll(unpacking)
+    interceptors() += Following(authorizer, isFollowing)
+    interceptors() += unpacking
+    return followRedirects(false).addNetworkInterceptor(Applying)
 }
 
 /** Whether this request may be sent again with another key; if not, the API's answer is returned. */

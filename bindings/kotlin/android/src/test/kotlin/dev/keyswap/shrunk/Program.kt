@@ -1,6 +1,7 @@
 package dev.keyswap.shrunk
 
 import dev.keyswap.Classifier
+import dev.keyswap.Event
 import dev.keyswap.KeySwap
 import dev.keyswap.KeySwapException
 import dev.keyswap.Logger
@@ -20,6 +21,7 @@ import kotlin.time.Duration.Companion.seconds
 import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.async
+import kotlinx.coroutines.flow.filterIsInstance
 import kotlinx.coroutines.flow.first
 import kotlinx.coroutines.runBlocking
 import okhttp3.OkHttpClient
@@ -46,7 +48,7 @@ fun main(): Unit = runBlocking(Dispatchers.IO) {
     fun ask() = http.newCall(price).execute().use { println("${it.code} with ${keys.current.id}") }
 
     ask()
-    val event = async(start = CoroutineStart.UNDISPATCHED) { keys.events.first { it.name == "fetched" } }
+    val event = async(start = CoroutineStart.UNDISPATCHED) { keys.events.filterIsInstance<Event.Fetched>().first() }
     println("cut")
     readln()
     ask()
