@@ -10,6 +10,7 @@ use crate::{
     Files, Result, kotlin,
     model::Model,
     names::{Kind, LANGUAGES, Name, Names},
+    text::{camel, capital},
 };
 
 const FILE: &str = "bindings/PARITY.md";
@@ -194,6 +195,9 @@ fn type_of(common: &str) -> Option<String> {
 /// Whether the generator writes it, or its members are not compared.
 fn is_described(model: &Model, name: &Name, of: &str) -> bool {
     let is_error = |error: &str| name.name == format!("KeySwapException.{}", kotlin::class(error));
+    let is_event = |event: &str| name.name == format!("Event.{}", capital(&camel(event)));
     name.kind == Kind::Member && MEMBERS_APART.contains(&of)
+        || name.name == "Event.Unknown"
+        || model.events.iter().any(|event| is_event(&event.name))
         || model.errors.iter().any(|error| is_error(&error.name))
 }
