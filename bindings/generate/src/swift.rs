@@ -136,11 +136,20 @@ fn errors(model: &Model) -> String {
 
 /// Between cases and their words.
 fn codes(model: &Model) -> String {
-    let mut made = "/// All that this version knows.\npublic static let allCases: [Code] = [\n".to_owned();
+    let mut made = "\
+/// All that this version knows.
+public static let allCases: [Code] = [
+"
+    .to_owned();
     for error in &model.errors {
         let _ = writeln!(made, "    .{},", case(&error.name));
     }
-    made += "]\n\n/// The stable word, the same in every language.\npublic var rawValue: String {\n    switch self {\n";
+    made += "]
+
+/// The stable word, the same in every language.
+public var rawValue: String {
+    switch self {
+";
     for error in &model.errors {
         let _ = writeln!(made, "    case .{}: \"{}\"", case(&error.name), error.code);
     }
@@ -169,7 +178,12 @@ fn json(model: &Model) -> String {
     for field in fields {
         made += &format!("    {}", named(&camel(&field.name), &field.name));
     }
-    made += "}\n\n/// From numbers by the names that all languages share.\npublic init(from decoder: any Decoder) throws {\n    let values = try decoder.container(keyedBy: Name.self)\n";
+    made += "}
+
+/// From numbers by the names that all languages share.
+public init(from decoder: any Decoder) throws {
+    let values = try decoder.container(keyedBy: Name.self)
+";
     for field in fields {
         let name = camel(&field.name);
         let (of, more) = match field.kind {
@@ -183,7 +197,12 @@ fn json(model: &Model) -> String {
             "    {name} = try values.decodeIfPresent({of}.self, forKey: .{name}){more}"
         );
     }
-    made += "}\n\n/// To numbers by the names that all languages share.\npublic func encode(to encoder: any Encoder) throws {\n    var values = encoder.container(keyedBy: Name.self)\n";
+    made += "}
+
+/// To numbers by the names that all languages share.
+public func encode(to encoder: any Encoder) throws {
+    var values = encoder.container(keyedBy: Name.self)
+";
     for field in fields {
         let name = camel(&field.name);
         let more = match field.kind {
@@ -222,9 +241,14 @@ fn event(model: &Model) -> String {
         made += &indented(&comment(&event.doc, model, 8));
         let _ = writeln!(made, "    case {name}({})", capital(&name));
     }
-    made += "    /// One that this version does not know.\n    case unknown(Unknown)\n\n";
-    made += "    /// Its stable name, the same in every language.\n    public var name: String { told.name }\n";
-    made += "    /// The same in a sentence.\n    public var description: String { told.text }\n";
+    made += "    /// One that this version does not know.
+    case unknown(Unknown)
+
+    /// Its stable name, the same in every language.
+    public var name: String { told.name }
+    /// The same in a sentence.
+    public var description: String { told.text }
+";
     model.events.iter().for_each(|event| made += &indented(&payload(event, model)));
     made += "
     /// An event that this version does not know.
@@ -241,10 +265,10 @@ fn event(model: &Model) -> String {
 ";
     for event in &model.events {
         let name = camel(&event.name);
-        let (word, said) = (&event.name, "event.text");
+        let word = &event.name;
         let _ = writeln!(
             made,
-            "        case .{name}(let event): Unknown(name: \"{word}\", text: {said})"
+            "        case .{name}(let event): Unknown(name: \"{word}\", text: event.text)"
         );
     }
     made += "        case .unknown(let event): event
@@ -286,12 +310,9 @@ fn payload(event: &Event, model: &Model) -> String {
         let _ = writeln!(made, "    public let {}: {of}{mark}", property(field));
     }
     made += "    fileprivate let text: String\n\n    fileprivate init?(_ native: NativeEvent) {\n";
-    let needed = event.fields.iter().filter(|field| !field.optional);
-    let bound = needed.map(|field| {
-        let name = camel(&field.name);
-        format!("let {name} = native.{name}")
-    });
-    let bound: Vec<_> = bound.collect();
+    let needed =
+        event.fields.iter().filter(|field| !field.optional).map(|field| camel(&field.name));
+    let bound: Vec<_> = needed.map(|name| format!("let {name} = native.{name}")).collect();
     if !bound.is_empty() {
         let _ = writeln!(made, "        guard {} else {{ return nil }}", bound.join(", "));
     }
