@@ -74,7 +74,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_rule_is_that_of_the_core() {
-        let keys = KeySwap::follow(source::from_fn(|| std::future::pending()));
+        let keys = KeySwap::follow(source::from_fn(std::future::pending));
         let keys = keys.start().expect("a handle");
         let authorizer = keyswap::Authorizer::builder(&keys);
         let authorizer = authorizer.allow_origin("https://api.example.com").expect("an origin");

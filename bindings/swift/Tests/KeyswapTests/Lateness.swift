@@ -65,7 +65,7 @@ struct Played: Sendable {
 
 /// Adds a line of JSON to the file that a variable of the environment names; nothing if it names none.
 func append(_ line: [String: Any], toFileOf variable: String) throws {
-    guard let path = ProcessInfo.processInfo.environment[variable] else { return }
+    guard let path = ProcessInfo.processInfo.environment[variable], !path.isEmpty else { return }
     let url = URL(fileURLWithPath: path)
     try FileManager.default.createDirectory(at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
     if !FileManager.default.fileExists(atPath: path) { try Data().write(to: url) }
