@@ -20,6 +20,7 @@ use crate::{
     error::Error,
     event::{self, Event},
     keyswap::{Follow, KeySwap},
+    net,
     response_view::ResponseView,
     scheme::Patch,
     secret::Secret,
@@ -114,6 +115,20 @@ pub fn response_judged<'a>(
     verdict: Verdict,
 ) -> &'a Step {
     attempt.response_judged(status, headers, body, verdict)
+}
+
+/// How a client of the host's own retries the API's passing failures, as [`Client`](crate::Client) does: at most
+/// so many times a request, within a budget that all requests share.
+pub use crate::engine::retry::{RetryRule, Tried};
+
+/// That rule, with the longest wait that the policy of these keys allows.
+pub fn retry_rule(authorizer: &Authorizer, limit: u32) -> RetryRule {
+    RetryRule::new(limit, authorizer.policy())
+}
+
+/// How long an API asks to stay away.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    net::retry_after(headers)
 }
 
 /// The verdict of this name: `accepted`, `rejected`, `throttled`, `other` or `need_body`, as functions in

@@ -30,7 +30,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
         "credential driver engine error keyswap moment net policy response_view scheme structured_fields",
     ),
     ("integrations", "client engine error moment net scheme"),
-    ("host", "client credential engine error event keyswap response_view scheme secret source"),
+    ("host", "client credential engine error event keyswap net response_view scheme secret source"),
     ("fuzzing", "client source"),
     ("guide", ""),
 ];

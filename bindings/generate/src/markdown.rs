@@ -44,7 +44,7 @@ const LANGUAGES: &[Language] = &[
     },
     Language {
         path: "bindings/swift/README.md",
-        style: Style::Camel,
+        style: Style::CamelTyped,
         error: swift::case,
         option: swift::option,
         merged: &[],

@@ -223,5 +223,6 @@ fn swift(model: &Model, files: &Files<'_>) -> Result<Names> {
 const BESIDE: &[(&str, &str)] = &[
     ("configuration", "That of the session which sends."),
     ("keys", "Whose credentials."),
+    ("named", "Further keys, for requests that name them."),
     ("source", "What is followed."),
 ];

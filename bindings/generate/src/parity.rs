@@ -199,6 +199,7 @@ fn is_described(model: &Model, name: &Name, of: &str) -> bool {
         name.name == class || of == class
     };
     name.kind == Kind::Member && MEMBERS_APART.contains(&of)
-        || model.errors.iter().any(|error| is_error(&error.name))
+        || name.name == "Event.Unknown"
         || model.events.iter().any(|event| is_event(&event.name))
+        || model.errors.iter().any(|error| is_error(&error.name))
 }

@@ -75,7 +75,7 @@ const DRIFTS: &[Drift] = &[
             (PUBLIC, "pub fn keyswap::ClientBuilder::retries(", "pub fn keyswap::ClientBuilder::quota(self, u32) -> Self\npub fn keyswap::ClientBuilder::retries("),
             // Those that write it by hand have it, or say why not.
             ("bindings/python/python/keyswap/_client.py", "        max_redirects: int", "        quota: int | None = None,\n        max_redirects: int"),
-            (PARITY, "| `Client(timeout)` |", "| `Client(quota)` |  |  |  |  | – | Not there. |\n| `Client(timeout)` |"),
+            (PARITY, "| `Client(no_timeout)` |", "| `Client(quota)` |  |  |  |  | – | Not there. |\n| `Client(no_timeout)` |"),
         ],
         stale: &["bindings/README.md", "bindings/node/lib/generated/options.ts", "bindings/python/python/keyswap/_client.py"],
     },
@@ -120,6 +120,7 @@ const DRIFTS: &[Drift] = &[
         stale: &[
             "bindings/kotlin/src/main/kotlin/dev/keyswap/Event.kt", "bindings/node/lib/generated/events.ts",
             "bindings/python/python/keyswap/_event_names.py", "bindings/python/python/keyswap/events.py",
+            "bindings/swift/Sources/Keyswap/Event.swift",
         ],
     },
     Drift {

@@ -6,7 +6,7 @@
 //!
 //! - [`options`] describes sources, schemes, authorizers, clients and handles as plain data. Each field has
 //!   its documentation there, and nowhere else.
-//! - [`Source`], [`Keys`], [`Authorizer`], [`Attempt`] and [`Client`] are what is made of them. A [`Source`]
+//! - [`Source`], [`Keys`], [`Authorizer`], [`Attempt`], [`Retries`] and [`Client`] are what is made of them. A [`Source`]
 //!   is a recipe, so a forked process can make its own from it.
 //! - [`ForeignFunction`], [`ForeignSign`], [`ForeignClassifier`] and [`Logger`] are what a program brings in
 //!   its own language.
@@ -28,6 +28,7 @@ mod log;
 pub mod options;
 mod patch;
 mod records;
+mod retry;
 mod secret;
 mod sign;
 mod source;
@@ -45,6 +46,7 @@ pub use keys::{Keys, Place, within};
 pub use log::{Courier, LogLevel, LogRecord, Logger, LoggerGuard, add_logger, forward};
 pub use patch::{NextHop, Patch};
 pub use records::{CredentialRecord, EventRecord, SetRecord, StatsRecord, event_names};
+pub use retry::Retries;
 pub use secret::SecretText;
 pub use sign::{ForeignSign, Signature, UnsignedRequest, signing};
 pub use source::{Endpoint, Source, seconds};

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use keyswap_host::{Authorizer, Foreign, Prepared, header_map};
+use keyswap_host::{
+    Authorizer, Foreign, Prepared, Retries, failure_named, header_map, header_pairs,
+};
 
 use crate::{
     attempt::NativeAttempt,
@@ -97,5 +99,43 @@ impl NativeSnapshot {
 
     pub fn patch(&self) -> Option<Arc<NativePatch>> {
         self.0.patch().map(|patch| Arc::new(NativePatch(patch.clone())))
+    }
+}
+
+#[derive(Debug, uniffi::Object)]
+pub struct NativeRetries(Retries);
+
+#[uniffi::export]
+impl NativeRetries {
+    #[uniffi::constructor]
+    pub fn new(authorizer: &NativeAuthorizer, limit: u32) -> Arc<Self> {
+        Arc::new(Self(Retries::new(&authorizer.0, limit)))
+    }
+
+    pub fn succeeded(&self) {
+        self.0.succeeded();
+    }
+
+    /// The headers by turns.
+    pub fn answered(
+        &self,
+        method: String,
+        retried: u32,
+        left: Option<f64>,
+        status: u32,
+        headers: Vec<String>,
+    ) -> Result<Option<f64>, NativeError> {
+        let headers = header_map(header_pairs(&headers));
+        Ok(self.0.answered(&method, retried, left, status, &headers)?)
+    }
+
+    pub fn failed(
+        &self,
+        method: String,
+        retried: u32,
+        left: Option<f64>,
+        failure: String,
+    ) -> Result<Option<f64>, NativeError> {
+        Ok(self.0.failed(&method, retried, left, failure_named(&failure))?)
     }
 }

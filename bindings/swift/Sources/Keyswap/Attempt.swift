@@ -26,7 +26,9 @@ public final class Attempt: Sendable {
     public enum Failure: String, Sendable {
         /// No connection was made: the request has not left.
         case connect
+        /// The request took too long; it may have arrived.
         case timeout
+        /// Anything else; it may have arrived.
         case other
     }
 
@@ -230,13 +232,17 @@ public struct Patch: Sendable, CustomStringConvertible, CustomReflectable {
         try calling { try native.masked(url: url.absoluteString, location: location) }
     }
 
+    /// The names of its headers.
     public var description: String { "Patch(\(names.joined(separator: ", ")))" }
+    /// These names alone.
     public var customMirror: Mirror { Mirror(self, children: ["names": names]) }
 }
 
 /// The hop that a redirect asks for.
 public struct NextHop: Sendable, Equatable {
+    /// Its method.
     public let method: String
+    /// Where it goes.
     public let url: URL
     /// Whether the body stays behind.
     public let dropsBody: Bool

@@ -106,18 +106,18 @@ public final class Authorizer: Sendable {
 
     /// A request is about to be sent: one hop of it.
     ///
-    /// `isReplayable` says whether it may be sent again: not if its body is a stream. `patience` is for how many
-    /// seconds its caller waits at most, from now on, for a fresh credential or an API that asked for fewer requests.
+    /// `isReplayable` says whether it may be sent again: not if its body is a stream. `timeout` is how long its
+    /// caller waits at most, from now on, for a fresh credential or an API that asked for fewer requests.
     /// Without all of the `scopes` it fails with the code `missing_scope`, and nothing is sent.
     ///
     /// - Throws: `KeyswapError` with the code `origin_not_allowed`.
     public func begin(
-        _ url: URL, isReplayable: Bool = true, patience: TimeInterval? = nil, scopes: [String] = []
+        _ url: URL, isReplayable: Bool = true, timeout: Duration? = nil, scopes: [String] = []
     ) throws -> Attempt {
         attempt(
             try calling {
                 try native.begin(
-                    url: url.absoluteString, replayable: isReplayable, deadline: patience, scopes: scopes)
+                    url: url.absoluteString, replayable: isReplayable, deadline: timeout?.inSeconds, scopes: scopes)
             })
     }
 
@@ -126,14 +126,14 @@ public final class Authorizer: Sendable {
     ///
     /// - Throws: `KeyswapError`.
     public func begin(
-        after prepared: Prepared, _ url: URL, isReplayable: Bool = true, patience: TimeInterval? = nil,
+        after prepared: Prepared, _ url: URL, isReplayable: Bool = true, timeout: Duration? = nil,
         method: String = "POST"
     ) throws -> Attempt {
         attempt(
             try calling {
                 try native.beginAfter(
                     snapshot: prepared.snapshot, method: method, url: url.absoluteString,
-                    replayable: isReplayable, deadline: patience)
+                    replayable: isReplayable, deadline: timeout?.inSeconds)
             })
     }
 

@@ -23,6 +23,9 @@ import FoundationNetworking
 public final class Client: Sendable {
     private let base: URL
     private let authorizer: Authorizer
+    private let named: [String: Authorizer]
+    private let timeout: Duration?
+    private let retries: Retries
     private let outer: Exchange
     private let direct: Exchange
 
@@ -39,16 +42,28 @@ public final class Client: Sendable {
     ///   - plainHTTPAllowed: Allows plain HTTP to other machines. Everybody on the way can read the keys.
     ///   - ownHeaderWins: A request that sets the header of the scheme itself goes as it is, and what the API
     ///     says of it is no evidence about the credential. By default such a request is an error.
+    ///   - named: Further keys, for requests that name them.
+    ///   - timeout: How long a request may take until the head of its response is there, with all resends, and
+    ///     then each part of the body. 30 s by default.
+    ///   - retries: How often 429, 502, 503, 504 and failed connections are retried, within a budget. 2 by
+    ///     default.
     ///   - configuration: That of the session which sends.
     /// - Throws: `KeyswapError` with the code `invalid_config` or `insecure_url`.
     public init(
         _ keys: KeySwap, baseURL: URL, scheme: Scheme? = nil, allowedOrigins: [URL] = [],
         classifier: Classifier? = nil, plainHTTPAllowed: Bool = false, ownHeaderWins: Bool = false,
+        named: [String: KeySwap] = [:], timeout: Duration? = .seconds(30), retries: Int = 2,
         configuration: URLSessionConfiguration = .ephemeral
     ) throws {
-        authorizer = try Authorizer(
-            keys, scheme: scheme, allowedOrigins: [baseURL] + allowedOrigins, classifier: classifier,
-            plainHTTPAllowed: plainHTTPAllowed, ownHeaderWins: ownHeaderWins)
+        func authorizer(_ keys: KeySwap) throws -> Authorizer {
+            try Authorizer(
+                keys, scheme: scheme, allowedOrigins: [baseURL] + allowedOrigins, classifier: classifier,
+                plainHTTPAllowed: plainHTTPAllowed, ownHeaderWins: ownHeaderWins)
+        }
+        self.authorizer = try authorizer(keys)
+        self.named = try named.mapValues(authorizer)
+        self.timeout = timeout
+        self.retries = Retries(self.authorizer, limit: retries)
         base = baseURL
         outer = Exchange(configuration)
         direct = Exchange.direct(configuration)
@@ -59,34 +74,110 @@ public final class Client: Sendable {
         direct.end()
     }
 
-    /// GETs a path below the base, or a whole URL.
-    public func data(from path: String) async throws -> (Data, HTTPURLResponse) {
-        guard let url = joined(path) else {
-            throw KeyswapError(.invalidConfig, "not a path, and not a URL")
-        }
-        return try await data(for: URLRequest(url: url))
-    }
+    // MARK: - Whole responses
 
-    /// Sends a request. A response of any status is not an error.
+    /// GETs a path below the base, or a whole URL.
+    ///
+    /// - Throws: As `data(for:)`.
+    public func data(from path: String) async throws -> (Data, HTTPURLResponse) { try await data(for: get(path)) }
+
+    /// Sends a request, and waits for the whole response. One of any status is not an error.
     ///
     /// A body in `httpBody` is sent again with another credential if need be. `bodyStream` can be sent only once: if
     /// its credential is rejected, the API's response is returned, and so it is for every request with `resend: false`.
-    /// A fresh credential, or an API that asked for fewer requests, is waited for until `patience` seconds have passed,
-    /// which are the request's `timeoutInterval` unless said otherwise: then the response in hand is returned. Ten
-    /// redirects are followed; each hop is a request of its own, and what was answered is never sent again. Without all
-    /// of the `scopes` nothing is sent.
+    /// Ten redirects are followed; each hop is a request of its own, and what was answered is never sent again.
     ///
-    /// - Throws: `KeyswapError` if there is nothing to send with; what `URLSession` throws; `CancellationError`.
+    /// - Parameters:
+    ///   - request: What is sent. Its `timeoutInterval`, where it is not 60, stands for the client's `timeout`.
+    ///   - bodyStream: A body that can be had once, in place of the request's own.
+    ///   - resend: Whether it may be sent more than once.
+    ///   - timeout: In place of the client's: how long it may take until the head of the response is there, with all
+    ///     resends. A fresh credential, or an API that asked for fewer requests, is waited for no longer, and the
+    ///     response in hand is then returned.
+    ///   - scopes: Without all of these, nothing is sent.
+    ///   - keys: The name of the further keys, among `named`, that it is sent with.
+    /// - Throws: `KeyswapError` if there is nothing to send with; what `URLSession` throws, such as
+    ///   `URLError(.timedOut)` if no response came in time, and `URLError(.cancelled)` in a task that is cancelled.
     public func data(
-        for request: URLRequest, bodyStream: InputStream? = nil, resend: Bool = true, patience: TimeInterval? = nil,
-        scopes: [String] = []
+        for request: URLRequest, bodyStream: InputStream? = nil, resend: Bool = true, timeout: Duration? = nil,
+        scopes: [String] = [], keys: String? = nil
+    ) async throws -> (Data, HTTPURLResponse) {
+        let call = call(request, nil, resend, timeout, scopes, isWhole: true)
+        return try await whole(call, with(bodyStream, request), keys)
+    }
+
+    /// Sends a request with this body, which is sent again if need be.
+    ///
+    /// - Throws: As `data(for:)`.
+    public func upload(
+        for request: URLRequest, from body: Data, resend: Bool = true, timeout: Duration? = nil, scopes: [String] = [],
+        keys: String? = nil
     ) async throws -> (Data, HTTPURLResponse) {
         var request = request
-        // A stream in the request is one, too.
-        let stream = bodyStream ?? request.httpBodyStream
-        // Setting it takes the other kind of body away, also when it is set to nothing.
-        if let stream { request.httpBodyStream = stream }
-        let until = ContinuousClock.now + .seconds(min(max(patience ?? request.timeoutInterval, 0), 1e9))
+        request.httpBody = body
+        return try await data(for: request, resend: resend, timeout: timeout, scopes: scopes, keys: keys)
+    }
+
+    /// Sends a request with a file as its body, which is read for each send. It is never held whole.
+    ///
+    /// - Throws: As `data(for:)`.
+    public func upload(
+        for request: URLRequest, fromFile file: URL, resend: Bool = true, timeout: Duration? = nil,
+        scopes: [String] = [], keys: String? = nil
+    ) async throws -> (Data, HTTPURLResponse) {
+        guard FileManager.default.isReadableFile(atPath: file.path) else { throw URLError(.fileDoesNotExist) }
+        return try await whole(call(request, file, resend, timeout, scopes, isWhole: true), request, keys)
+    }
+
+    // MARK: - Responses as they come
+
+    /// GETs a path below the base, or a whole URL. The response is there once its head is.
+    ///
+    /// - Throws: As `data(for:)`.
+    public func bytes(from path: String) async throws -> (ResponseBytes, HTTPURLResponse) {
+        try await bytes(for: get(path))
+    }
+
+    /// Sends a request. The response is there once its head is, and its body is read as it comes:
+    ///
+    /// ```swift
+    /// let (bytes, response) = try await api.bytes(from: "/v1/prices")
+    /// for try await part in bytes.chunks { print(part.count) }
+    /// ```
+    ///
+    /// The parameters are those of `data(for:)`. Each part of the body has as long as the head had.
+    ///
+    /// - Throws: As `data(for:)`.
+    public func bytes(
+        for request: URLRequest, bodyStream: InputStream? = nil, resend: Bool = true, timeout: Duration? = nil,
+        scopes: [String] = [], keys: String? = nil
+    ) async throws -> (ResponseBytes, HTTPURLResponse) {
+        let call = call(request, nil, resend, timeout, scopes, isWhole: false)
+        let (answer, last) = try await answer(call, with(bodyStream, request), keys)
+        return (ResponseBytes(answer.transfer), try answer.shown(last))
+    }
+
+    // MARK: - A chain of hops
+
+    private func whole(_ call: Call, _ request: URLRequest, _ keys: String?) async throws -> (Data, HTTPURLResponse) {
+        let (answer, last) = try await answer(call, request, keys)
+        return (try await answer.transfer.collect(), try answer.shown(last))
+    }
+
+    /// The response, and the request of the hop that it answers.
+    private func answer(_ call: Call, _ request: URLRequest, _ keys: String?) async throws -> (Answer, URLRequest) {
+        do {
+            return try await through(call, request, try authorizer(keys))
+        } catch is CancellationError {
+            // As URLSession says it.
+            throw URLError(.cancelled)
+        }
+    }
+
+    private func through(
+        _ call: Call, _ request: URLRequest, _ authorizer: Authorizer
+    ) async throws -> (Answer, URLRequest) {
+        var (call, request) = (call, request)
         var hops = 0
         var isKeyed = true
         while true {
@@ -94,16 +185,52 @@ public final class Client: Sendable {
             guard let url = request.url else { throw KeyswapError(.invalidConfig, "the request has no URL") }
             // An origin that is not allowed has no say in what keys are used for, not even by a redirect.
             isKeyed = try isKeyed && authorizer.admits(url)
-            let answer =
-                isKeyed
-                ? try await hop(request, url, canRepeat && resend, until, scopes)
-                : try await sent(request, outer, .nothing, isKeyed: false)
-            guard hops < mostRedirects, let next = try answer.next(request, canRepeat) else {
-                return try answer.shown(request)
+            let answer: Answer
+            if isKeyed {
+                var hop = Hop(
+                    call, authorizer, try way(url), retries, request, url, isReplayable: canRepeat && call.resend)
+                answer = try await hop.run()
+            } else {
+                answer = try await Hop.unkeyed(call, outer, request)
             }
-            request = next
+            guard hops < mostRedirects, let next = try answer.next(request, canRepeat) else { return (answer, request) }
+            await answer.letGo()
+            request = next.0
+            if next.dropsBody { call.file = nil }
             hops += 1
         }
+    }
+
+    private func authorizer(_ name: String?) throws -> Authorizer {
+        guard let name else { return authorizer }
+        guard let found = named[name] else {
+            throw KeyswapError(
+                .invalidConfig, "the client has no keys named \"\(name)\": add them with the option `named`")
+        }
+        return found
+    }
+
+    private func call(
+        _ request: URLRequest, _ file: URL?, _ resend: Bool, _ timeout: Duration?, _ scopes: [String], isWhole: Bool
+    ) -> Call {
+        let own = request.timeoutInterval == usualInterval ? nil : Duration.seconds(min(request.timeoutInterval, 1e9))
+        let limit = timeout ?? own ?? self.timeout
+        return Call(
+            file: file, resend: resend, scopes: scopes, each: limit, until: limit.map { .now + max(.zero, $0) },
+            isWhole: isWhole)
+    }
+
+    /// The request with its stream. Setting one takes the other kind of body away, also when it is set to nothing.
+    private func with(_ bodyStream: InputStream?, _ request: URLRequest) -> URLRequest {
+        guard let stream = bodyStream ?? request.httpBodyStream else { return request }
+        var request = request
+        request.httpBodyStream = stream
+        return request
+    }
+
+    private func get(_ path: String) throws -> URLRequest {
+        guard let url = joined(path) else { throw KeyswapError(.invalidConfig, "not a path, and not a URL") }
+        return URLRequest(url: url)
     }
 
     private func joined(_ path: String) -> URL? {
@@ -113,75 +240,6 @@ public final class Client: Sendable {
         var below = base.absoluteString
         while below.hasSuffix("/") { below.removeLast() }
         return URL(string: path.hasPrefix("/") || path.hasPrefix("?") ? below + path : "\(below)/\(path)")
-    }
-
-    // MARK: - One hop
-
-    private func hop(
-        _ request: URLRequest, _ url: URL, _ isReplayable: Bool, _ until: ContinuousClock.Instant, _ scopes: [String]
-    ) async throws -> Answer {
-        let exchange = try way(url)
-        let attempt: Attempt
-        var first: Answer?
-        var last: Answer?
-        var step: Attempt.Step
-        if scopes.isEmpty, let prepared = authorizer.prepared() {
-            let patch = prepared.patch
-            if try yields(request, patch) { return try await sent(request, exchange, patch, isKeyed: false) }
-            let answer = try await sent(request, exchange, patch, isKeyed: true)
-            guard authorizer.attends(to: answer.response) else { return answer }
-            attempt = try authorizer.begin(
-                after: prepared, url, isReplayable: isReplayable, patience: left(until),
-                method: request.httpMethod ?? "GET")
-            last = answer
-            step = try attempt.received(answer.response)
-        } else {
-            attempt = try authorizer.begin(
-                url, isReplayable: isReplayable, patience: left(until), scopes: scopes)
-            step = try attempt.step
-        }
-        defer { attempt.close() }
-        while true {
-            switch step {
-            case .send:
-                let patch = try await attempt.apply(
-                    method: request.httpMethod ?? "GET", url: url, headers: request.allHTTPHeaderFields ?? [:],
-                    body: request.httpBody)
-                if try yields(request, patch) { return try await sent(request, exchange, patch, isKeyed: false) }
-                // The first rejection is about the credential that was in use.
-                if first == nil, last != nil, try attempt.isRejected { first = last }
-                do {
-                    let answer = try await sent(request, exchange, patch, isKeyed: true)
-                    last = answer
-                    step = try attempt.received(answer.response)
-                } catch let error as URLError {
-                    _ = try? attempt.failed(failure(error))
-                    throw error
-                }
-            case .wait:
-                step = try await attempt.wait()
-            case .needBody(let most):
-                guard let last else { throw absent }
-                step = try attempt.received(last.response, body: last.data.prefix(most))
-            case .fail(let error):
-                throw error
-            case .return:
-                guard let last else { throw absent }
-                return try attempt.isRejected ? first ?? last : last
-            }
-        }
-    }
-
-    private var absent: KeyswapError { KeyswapError(.transport, "there is no response") }
-
-    private func left(_ until: ContinuousClock.Instant) -> TimeInterval { max(0, (until - .now) / .seconds(1)) }
-
-    private func failure(_ error: URLError) -> Attempt.Failure {
-        switch error.code {
-        case .timedOut: .timeout
-        case .cannotConnectToHost, .cannotFindHost, .dnsLookupFailed, .notConnectedToInternet: .connect
-        default: .other
-        }
     }
 
     /// The session that a key for this URL may take.
@@ -195,27 +253,17 @@ public final class Client: Sendable {
         }
         return direct
     }
-
-    /// Sends a request with what a patch puts on it; as its caller made it, if it is not keyed.
-    private func sent(
-        _ request: URLRequest, _ exchange: Exchange, _ patch: Patch, isKeyed: Bool
-    ) async throws -> Answer {
-        var sent = request
-        if isKeyed { try patch.apply(to: &sent) }
-        let (data, response) = try await exchange.send(sent, isKeyed: isKeyed)
-        return Answer(data: data, response: response, patch: patch)
-    }
-
-    private func yields(_ request: URLRequest, _ patch: Patch) throws -> Bool {
-        try authorizer.yields(patch) { request.value(forHTTPHeaderField: $0) != nil }
-    }
 }
 
 extension Client: CustomStringConvertible, CustomReflectable {
+    /// The host of its base.
     public var description: String { "Client(\(base.host ?? ""))" }
-    /// A session shows its tasks, and these the requests as they were sent.
+    /// That host alone: a session shows its tasks, and these the requests as they were sent.
     public var customMirror: Mirror { Mirror(self, children: ["host": base.host ?? ""]) }
 }
+
+/// What a `URLRequest` has as `timeoutInterval` if nobody said anything.
+private let usualInterval: TimeInterval = 60
 
 /// The most redirects that a request follows.
 private let mostRedirects = Int(constants().maxRedirects)

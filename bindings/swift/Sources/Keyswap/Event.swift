@@ -3,102 +3,395 @@
 import Foundation
 import KeySwapNative
 
-/// Something that happened to the credentials: its name, and fields that are ids and numbers. What this kind of event
-/// does not have is nil.
-public struct Event: Sendable, CustomStringConvertible {
-    private let native: NativeEvent
-    init(_ native: NativeEvent) { self.native = native }
+/// Something that happened to the credentials. What it holds are ids and numbers, and never a secret. Cases may be
+/// added: end each `switch` with `default`.
+///
+/// ```swift
+/// for await event in keys.events {
+///     switch event {
+///     case .swapped(let swap): print("\(swap.to) is in use")
+///     default: print(event)
+///     }
+/// }
+/// ```
+public enum Event: Sendable, Hashable, CustomStringConvertible {
+    /// A new generation arrived.
+    case fetched(Fetched)
+    /// The source has nothing newer.
+    case notModified(NotModified)
+    /// A fetch failed. What is held stays in use; it is tried again by itself.
+    case fetchFailed(FetchFailed)
+    /// A newer credential was taken into use at once, because the one before is gone or about to end.
+    case swapped(Swapped)
+    /// A newer credential is there and is tried by one request at a time.
+    case candidate(Candidate)
+    /// The candidate is now in use.
+    case promoted(Promoted)
+    /// The API rejected a credential of the set, or it could not be put on a request.
+    case rejected(Rejected)
+    /// The credential in use was rejected again and again while an older one was accepted, or no request could
+    /// carry it.
+    case fellBack(FellBack)
+    /// The provider went back to a credential that was in use before.
+    case rolledBack(RolledBack)
+    /// The credential in use ended and nothing else is usable.
+    case expired(Expired)
+    /// The provider revoked credentials; they are never used again.
+    case revoked(Revoked)
+    /// Every credential was rejected and nothing newer could be had: requests fail fast for a while.
+    case exhausted(Exhausted)
+    /// Fetching works again, or the API accepts a credential again, or an older answer was believed.
+    case recovered(Recovered)
+    /// The newest credential has been there for this long, and is still not in use.
+    case lagging(Lagging)
+    /// The push channel was silent for longer than its heartbeat, or was closed because it sent far more than there
+    /// can be to tell. Polling goes on.
+    case pushLost(PushLost)
+    /// The machine slept, or its wall clock was set. Everything was looked at again.
+    case clockJumped(ClockJumped)
+    /// This observer was too slow and missed so many events.
+    case lagged(Lagged)
+    /// One that this version does not know.
+    case unknown(Unknown)
 
-    /// The same in a sentence.
-    public var description: String { native.text }
     /// Its stable name, the same in every language.
-    public var name: String { native.name }
-    /// Which event it is; nil for one that this version does not know.
-    public var kind: Kind? { Kind(rawValue: native.name) }
-    /// The number of the generation. Of `fetched`, `not_modified`, `swapped`.
-    public var generation: UInt64? { native.generation }
-    /// The id of the newest credential. Of `fetched`.
-    public var primary: String? { native.primary }
-    /// What went wrong; as data, its code. Of `fetch_failed`.
-    public var error: String? { native.error }
-    /// When the next fetch is due. Of `fetch_failed`.
-    public var retryIn: Duration? { native.retryInMs.map { .milliseconds(Int64(clamping: $0)) } }
-    /// The id that was in use before. Of `swapped`, `promoted`, `fell_back`, `rolled_back`.
-    public var from: String? { native.from }
-    /// The id that is in use now. Of `swapped`, `promoted`, `fell_back`, `rolled_back`.
-    public var to: String? { native.to }
-    /// The id of the credential that this is about. Of `candidate`, `rejected`, `expired`, `exhausted`,
-    /// `recovered`, `lagging`.
-    public var credential: String? { native.credential }
-    /// The id that stays in use. Of `candidate`.
-    public var inUse: String? { native.inUse }
-    /// Whether the API was seen to accept it. Of `promoted`.
-    public var proven: Bool? { native.proven }
-    /// Whether it is the candidate, which nobody depends on yet. Of `rejected`.
-    public var candidate: Bool? { native.candidate }
-    /// When the candidate is tried again. Of `rejected`.
-    public var probeIn: Duration? { native.probeInMs.map { .milliseconds(Int64(clamping: $0)) } }
-    /// Why the credential could not be put on a request; none if it was sent, and the API rejected it. Of
-    /// `rejected`.
-    public var reason: String? { native.reason }
-    /// The ids of the credentials that this is about. Of `revoked`.
-    public var credentials: [String]? { native.credentials }
-    /// Whether the whole set was revoked. Of `revoked`.
-    public var set: Bool? { native.set }
-    /// How long requests fail fast. Of `exhausted`.
-    public var cooldown: Duration? { native.forMs.map { .milliseconds(Int64(clamping: $0)) } }
-    /// Whether the API never accepted anything of this handle. Then look at the key, at the set that the source was
-    /// asked for, and at the scheme and the header that the API wants. Of `exhausted`.
-    public var neverAccepted: Bool? { native.neverAccepted }
-    /// The generation that was held before an older answer was believed. Of `recovered`.
-    public var fromGeneration: UInt64? { native.fromGeneration }
-    /// The older generation that is held now. Of `recovered`.
-    public var toGeneration: UInt64? { native.toGeneration }
-    /// For how long this is so. Of `lagging`, `push_lost`.
-    public var since: Duration? { native.seconds.map { .seconds(Double($0)) } }
-    /// How far the wall clock moved against the boot clock. Of `clock_jumped`.
-    public var by: Duration? { native.byMs.map { .milliseconds(Int64(clamping: $0)) } }
-    /// How many events were missed. Of `lagged`.
-    public var missed: UInt64? { native.missed }
+    public var name: String { told.name }
+    /// The same in a sentence.
+    public var description: String { told.text }
 
-    /// What may happen.
-    public enum Kind: String, CaseIterable, Sendable {
-        /// A new generation arrived.
-        case fetched
-        /// The source has nothing newer.
-        case notModified = "not_modified"
-        /// A fetch failed. What is held stays in use; it is tried again by itself.
-        case fetchFailed = "fetch_failed"
-        /// A newer credential was taken into use at once, because the one before is gone or about to end.
-        case swapped
-        /// A newer credential is there and is tried by one request at a time.
-        case candidate
-        /// The candidate is now in use.
-        case promoted
-        /// The API rejected a credential of the set, or it could not be put on a request.
-        case rejected
-        /// The credential in use was rejected again and again while an older one was accepted, or no request could
-        /// carry it.
-        case fellBack = "fell_back"
-        /// The provider went back to a credential that was in use before.
-        case rolledBack = "rolled_back"
-        /// The credential in use ended and nothing else is usable.
-        case expired
-        /// The provider revoked credentials; they are never used again.
-        case revoked
-        /// Every credential was rejected and nothing newer could be had: requests fail fast for a while.
-        case exhausted
-        /// Fetching works again, or the API accepts a credential again, or an older answer was believed.
-        case recovered
-        /// The newest credential has been there for this long, and is still not in use.
-        case lagging
-        /// The push channel was silent for longer than its heartbeat, or was closed because it sent far more than
-        /// there can be to tell. Polling goes on.
-        case pushLost = "push_lost"
-        /// The machine slept, or its wall clock was set. Everything was looked at again.
-        case clockJumped = "clock_jumped"
-        /// This observer was too slow and missed so many events.
-        case lagged
+    /// What `fetched` holds.
+    public struct Fetched: Sendable, Hashable {
+        /// The number of the generation.
+        public let generation: UInt64
+        /// The id of the newest credential.
+        public let primary: String
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let generation = native.generation, let primary = native.primary else { return nil }
+            self.generation = generation
+            self.primary = primary
+            text = native.text
+        }
+    }
+
+    /// What `notModified` holds.
+    public struct NotModified: Sendable, Hashable {
+        /// The number of the generation.
+        public let generation: UInt64
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let generation = native.generation else { return nil }
+            self.generation = generation
+            text = native.text
+        }
+    }
+
+    /// What `fetchFailed` holds.
+    public struct FetchFailed: Sendable, Hashable {
+        /// What went wrong; as data, its code.
+        public let error: KeyswapError.Code
+        /// When the next fetch is due.
+        public let retryIn: Duration
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let error = native.error, let retryInMs = native.retryInMs else { return nil }
+            self.error = KeyswapError.Code(rawValue: error)
+            self.retryIn = .milliseconds(Int64(clamping: retryInMs))
+            text = native.text
+        }
+    }
+
+    /// What `swapped` holds.
+    public struct Swapped: Sendable, Hashable {
+        /// The id that was in use before; none at the start.
+        public let from: String?
+        /// The id that is in use now.
+        public let to: String
+        /// The number of the generation.
+        public let generation: UInt64
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let to = native.to, let generation = native.generation else { return nil }
+            self.from = native.from
+            self.to = to
+            self.generation = generation
+            text = native.text
+        }
+    }
+
+    /// What `candidate` holds.
+    public struct Candidate: Sendable, Hashable {
+        /// The id of the credential that this is about.
+        public let credential: String
+        /// The id that stays in use.
+        public let inUse: String
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let credential = native.credential, let inUse = native.inUse else { return nil }
+            self.credential = credential
+            self.inUse = inUse
+            text = native.text
+        }
+    }
+
+    /// What `promoted` holds.
+    public struct Promoted: Sendable, Hashable {
+        /// The id that was in use before.
+        public let from: String
+        /// The id that is in use now.
+        public let to: String
+        /// Whether the API was seen to accept it.
+        public let proven: Bool
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let from = native.from, let to = native.to, let proven = native.proven else { return nil }
+            self.from = from
+            self.to = to
+            self.proven = proven
+            text = native.text
+        }
+    }
+
+    /// What `rejected` holds.
+    public struct Rejected: Sendable, Hashable {
+        /// The id of the credential that this is about.
+        public let credential: String
+        /// Whether it is the candidate, which nobody depends on yet.
+        public let candidate: Bool
+        /// When the candidate is tried again.
+        public let probeIn: Duration?
+        /// Why the credential could not be put on a request; none if it was sent, and the API rejected it.
+        public let reason: String?
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let credential = native.credential, let candidate = native.candidate else { return nil }
+            self.credential = credential
+            self.candidate = candidate
+            self.probeIn = native.probeInMs.map { .milliseconds(Int64(clamping: $0)) }
+            self.reason = native.reason
+            text = native.text
+        }
+    }
+
+    /// What `fellBack` holds.
+    public struct FellBack: Sendable, Hashable {
+        /// The id that was in use before.
+        public let from: String
+        /// The id that is in use now.
+        public let to: String
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let from = native.from, let to = native.to else { return nil }
+            self.from = from
+            self.to = to
+            text = native.text
+        }
+    }
+
+    /// What `rolledBack` holds.
+    public struct RolledBack: Sendable, Hashable {
+        /// The id that was in use before.
+        public let from: String
+        /// The id that is in use now.
+        public let to: String
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let from = native.from, let to = native.to else { return nil }
+            self.from = from
+            self.to = to
+            text = native.text
+        }
+    }
+
+    /// What `expired` holds.
+    public struct Expired: Sendable, Hashable {
+        /// The id of the credential that this is about.
+        public let credential: String
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let credential = native.credential else { return nil }
+            self.credential = credential
+            text = native.text
+        }
+    }
+
+    /// What `revoked` holds.
+    public struct Revoked: Sendable, Hashable {
+        /// The ids of the credentials that this is about.
+        public let credentials: [String]
+        /// Whether the whole set was revoked.
+        public let set: Bool
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let credentials = native.credentials, let set = native.set else { return nil }
+            self.credentials = credentials
+            self.set = set
+            text = native.text
+        }
+    }
+
+    /// What `exhausted` holds.
+    public struct Exhausted: Sendable, Hashable {
+        /// The id of the credential that this is about.
+        public let credential: String
+        /// How long requests fail fast.
+        public let cooldown: Duration
+        /// Whether the API never accepted anything of this handle. Then look at the key, at the set that the source was
+        /// asked for, and at the scheme and the header that the API wants.
+        public let neverAccepted: Bool
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let credential = native.credential, let forMs = native.forMs, let neverAccepted = native.neverAccepted else { return nil }
+            self.credential = credential
+            self.cooldown = .milliseconds(Int64(clamping: forMs))
+            self.neverAccepted = neverAccepted
+            text = native.text
+        }
+    }
+
+    /// What `recovered` holds.
+    public struct Recovered: Sendable, Hashable {
+        /// The id of the credential that this is about.
+        public let credential: String?
+        /// The generation that was held before an older answer was believed.
+        public let fromGeneration: UInt64?
+        /// The older generation that is held now.
+        public let toGeneration: UInt64?
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            self.credential = native.credential
+            self.fromGeneration = native.fromGeneration
+            self.toGeneration = native.toGeneration
+            text = native.text
+        }
+    }
+
+    /// What `lagging` holds.
+    public struct Lagging: Sendable, Hashable {
+        /// The id of the credential that this is about.
+        public let credential: String
+        /// For how long this is so.
+        public let since: Duration
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let credential = native.credential, let seconds = native.seconds else { return nil }
+            self.credential = credential
+            self.since = .seconds(Int64(clamping: seconds))
+            text = native.text
+        }
+    }
+
+    /// What `pushLost` holds.
+    public struct PushLost: Sendable, Hashable {
+        /// For how long this is so: zero if it sent too much.
+        public let since: Duration
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let seconds = native.seconds else { return nil }
+            self.since = .seconds(Int64(clamping: seconds))
+            text = native.text
+        }
+    }
+
+    /// What `clockJumped` holds.
+    public struct ClockJumped: Sendable, Hashable {
+        /// How far the wall clock moved against the boot clock.
+        public let by: Duration
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let byMs = native.byMs else { return nil }
+            self.by = .milliseconds(Int64(clamping: byMs))
+            text = native.text
+        }
+    }
+
+    /// What `lagged` holds.
+    public struct Lagged: Sendable, Hashable {
+        /// How many events were missed.
+        public let missed: UInt64
+        fileprivate let text: String
+
+        fileprivate init?(_ native: NativeEvent) {
+            guard let missed = native.missed else { return nil }
+            self.missed = missed
+            text = native.text
+        }
+    }
+
+    /// An event that this version does not know.
+    public struct Unknown: Sendable, Hashable {
+        /// Its stable name, the same in every language.
+        public let name: String
+        /// The same in a sentence.
+        public let text: String
+    }
+
+    /// What any of them says of itself.
+    private var told: Unknown {
+        switch self {
+        case .fetched(let event): Unknown(name: "fetched", text: event.text)
+        case .notModified(let event): Unknown(name: "not_modified", text: event.text)
+        case .fetchFailed(let event): Unknown(name: "fetch_failed", text: event.text)
+        case .swapped(let event): Unknown(name: "swapped", text: event.text)
+        case .candidate(let event): Unknown(name: "candidate", text: event.text)
+        case .promoted(let event): Unknown(name: "promoted", text: event.text)
+        case .rejected(let event): Unknown(name: "rejected", text: event.text)
+        case .fellBack(let event): Unknown(name: "fell_back", text: event.text)
+        case .rolledBack(let event): Unknown(name: "rolled_back", text: event.text)
+        case .expired(let event): Unknown(name: "expired", text: event.text)
+        case .revoked(let event): Unknown(name: "revoked", text: event.text)
+        case .exhausted(let event): Unknown(name: "exhausted", text: event.text)
+        case .recovered(let event): Unknown(name: "recovered", text: event.text)
+        case .lagging(let event): Unknown(name: "lagging", text: event.text)
+        case .pushLost(let event): Unknown(name: "push_lost", text: event.text)
+        case .clockJumped(let event): Unknown(name: "clock_jumped", text: event.text)
+        case .lagged(let event): Unknown(name: "lagged", text: event.text)
+        case .unknown(let event): event
+        }
+    }
+
+    init(_ native: NativeEvent) {
+        self = Event.known(native) ?? .unknown(Unknown(name: native.name, text: native.text))
+    }
+
+    /// None if it lacks what an event of its name holds.
+    private static func known(_ native: NativeEvent) -> Event? {
+        switch native.name {
+        case "fetched": Fetched(native).map(Event.fetched)
+        case "not_modified": NotModified(native).map(Event.notModified)
+        case "fetch_failed": FetchFailed(native).map(Event.fetchFailed)
+        case "swapped": Swapped(native).map(Event.swapped)
+        case "candidate": Candidate(native).map(Event.candidate)
+        case "promoted": Promoted(native).map(Event.promoted)
+        case "rejected": Rejected(native).map(Event.rejected)
+        case "fell_back": FellBack(native).map(Event.fellBack)
+        case "rolled_back": RolledBack(native).map(Event.rolledBack)
+        case "expired": Expired(native).map(Event.expired)
+        case "revoked": Revoked(native).map(Event.revoked)
+        case "exhausted": Exhausted(native).map(Event.exhausted)
+        case "recovered": Recovered(native).map(Event.recovered)
+        case "lagging": Lagging(native).map(Event.lagging)
+        case "push_lost": PushLost(native).map(Event.pushLost)
+        case "clock_jumped": ClockJumped(native).map(Event.clockJumped)
+        case "lagged": Lagged(native).map(Event.lagged)
+        default: nil
+        }
     }
 }
 

@@ -1,64 +1,18 @@
 import Foundation
-import KeySwapNative
 
 #if canImport(FoundationNetworking)
 import FoundationNetworking
 #endif
 
-/// A response, and what its request carried of ours.
-struct Answer {
-    let data: Data
-    let response: HTTPURLResponse
-    let patch: Patch
-
-    /// The request that a redirect asks for; nil if this is the answer. Where it leads is the core's to say.
-    func next(_ request: URLRequest, _ isReplayable: Bool) throws -> URLRequest? {
-        guard (300..<400).contains(response.statusCode), let url = request.url,
-            let location = response.value(forHTTPHeaderField: "location"),
-            let hop = try patch.follow(
-                method: request.httpMethod ?? "GET", url: url, isReplayable: isReplayable,
-                status: response.statusCode, location: location)
-        else { return nil }
-        var next = request
-        next.url = hop.url
-        next.httpMethod = hop.method
-        if hop.dropsBody {
-            next.httpBodyStream = nil
-            next.httpBody = nil
-        }
-        for name in hop.drops { next.setValue(nil, forHTTPHeaderField: name) }
-        return next
-    }
-
-    /// As the caller sees it: a key that went into the query is neither in its URL nor in where it leads.
-    func shown(_ request: URLRequest) throws -> (Data, HTTPURLResponse) {
-        guard let url = request.url else { return (data, response) }
-        let location = response.value(forHTTPHeaderField: "location")
-        let masked = try location.flatMap { try patch.masked(url: url, location: $0) }
-        guard masked != nil || response.url != url else { return (data, response) }
-        var fields: [String: String] = [:]
-        for (name, value) in response.allHeaderFields {
-            let isLocation = "\(name)".lowercased() == "location"
-            fields["\(name)"] = isLocation ? masked ?? "\(value)" : "\(value)"
-        }
-        let shown = HTTPURLResponse(
-            url: url, statusCode: response.statusCode, httpVersion: "HTTP/1.1", headerFields: fields)
-        return (data, shown ?? response)
-    }
-}
-
 /// A session whose delegate this is, because only a delegate can keep it from following redirects, and from storing a
 /// request that has a key.
 final class Exchange: NSObject, URLSessionDataDelegate, @unchecked Sendable {
-    private struct Running {
-        let done: CheckedContinuation<(Data, HTTPURLResponse), any Error>
-        let isKeyed: Bool
-        var body = Data()
-    }
-
     private let lock = NSLock()
-    private var running: [Int: Running] = [:]
+    private var running: [Int: Transfer] = [:]
     private var session: URLSession!
+    /// When the times of transfers are looked at next.
+    private var looksAt: DispatchTime?
+    private let timer = DispatchQueue(label: "keyswap.times")
 
     init(_ configuration: URLSessionConfiguration) {
         super.init()
@@ -75,23 +29,40 @@ final class Exchange: NSObject, URLSessionDataDelegate, @unchecked Sendable {
     /// A session holds its delegate until it is told to let go.
     func end() { session.finishTasksAndInvalidate() }
 
-    func send(_ request: URLRequest, isKeyed: Bool) async throws -> (Data, HTTPURLResponse) {
-        try Task.checkCancellation()
-        let task = session.dataTask(with: request)
-        do {
-            return try await withTaskCancellationHandler {
-                try await withCheckedThrowingContinuation { done in
-                    lock.withLock { running[task.taskIdentifier] = Running(done: done, isKeyed: isKeyed) }
-                    task.resume()
-                }
-            } onCancel: {
-                task.cancel()
-            }
-        } catch let error as URLError where error.code == .cancelled {
-            try Task.checkCancellation()
-            throw error
-        }
+    /// Sends a request, with the file as its body if there is one. Its head must be there within the time that is
+    /// `left`, and then each part of its body within `each`.
+    func begin(_ request: URLRequest, file: URL?, isKeyed: Bool, left: Duration?, each: Duration?) -> Transfer {
+        let task = file.map { session.uploadTask(with: request, fromFile: $0) } ?? session.dataTask(with: request)
+        let transfer = Transfer(task, isKeyed: isKeyed, left: left, each: each) { [weak self] in self?.look(at: $0) }
+        lock.withLock { running[task.taskIdentifier] = transfer }
+        task.resume()
+        if let first = transfer.next(after: .now()) { look(at: first) }
+        return transfer
     }
+
+    /// One timer for all of them: it seldom has to do anything.
+    private func look(at time: DispatchTime) {
+        let isSooner = lock.withLock {
+            if let looksAt, looksAt <= time { return false }
+            looksAt = time
+            return true
+        }
+        guard isSooner else { return }
+        timer.asyncAfter(deadline: time) { [weak self] in self?.look() }
+    }
+
+    private func look() {
+        let all = lock.withLock {
+            looksAt = nil
+            return Array(running.values)
+        }
+        let now = DispatchTime.now()
+        if let next = all.compactMap({ $0.next(after: now) }).min() { look(at: next) }
+    }
+
+    private func transfer(_ task: URLSessionTask) -> Transfer? { lock.withLock { running[task.taskIdentifier] } }
+
+    // MARK: - What the session tells
 
     func urlSession(
         _: URLSession, task _: URLSessionTask, willPerformHTTPRedirection _: HTTPURLResponse,
@@ -112,23 +83,24 @@ final class Exchange: NSObject, URLSessionDataDelegate, @unchecked Sendable {
         completionHandler: @escaping (CachedURLResponse?) -> Void
     ) {
         // A cache stores the request too, on disk perhaps.
-        let isKeyed = lock.withLock { running[dataTask.taskIdentifier]?.isKeyed ?? true }
-        completionHandler(isKeyed ? nil : proposed)
+        completionHandler(transfer(dataTask)?.isKeyed ?? true ? nil : proposed)
+    }
+
+    func urlSession(
+        _: URLSession, dataTask: URLSessionDataTask, didReceive response: URLResponse,
+        completionHandler: @escaping (URLSession.ResponseDisposition) -> Void
+    ) {
+        transfer(dataTask)?.began(response as? HTTPURLResponse)
+        completionHandler(.allow)
     }
 
     func urlSession(_: URLSession, dataTask: URLSessionDataTask, didReceive data: Data) {
-        lock.withLock { running[dataTask.taskIdentifier]?.body.append(data) }
+        transfer(dataTask)?.received(data)
     }
 
     func urlSession(_: URLSession, task: URLSessionTask, didCompleteWithError error: (any Error)?) {
-        guard let run = lock.withLock({ running.removeValue(forKey: task.taskIdentifier) }) else { return }
-        if let error {
-            run.done.resume(throwing: clean(error))
-        } else if let response = task.response as? HTTPURLResponse {
-            run.done.resume(returning: (run.body, response))
-        } else {
-            run.done.resume(throwing: URLError(.badServerResponse))
-        }
+        guard let transfer = lock.withLock({ running.removeValue(forKey: task.taskIdentifier) }) else { return }
+        transfer.ended(task.response as? HTTPURLResponse, error.map(clean))
     }
 
     /// The error without what it holds beside its code: that has the URL as it was sent.

@@ -4,13 +4,21 @@ import KeySwapNative
 /// One usable credential. Printing it shows its id, never its material.
 public struct Credential: Sendable, CustomStringConvertible, CustomReflectable {
     let native: NativeCredential
+    /// What the provider calls it. It is no secret.
     public let id: String
+    /// The version of the credential, where the provider counts them.
     public let version: String?
+    /// What it is good for.
     public let scopes: [String]
+    /// When it was made.
     public let createdAt: Date?
+    /// When it begins to be valid.
     public let notBefore: Date?
+    /// When it is to be taken into use.
     public let activateAt: Date?
+    /// When it ends.
     public let expiresAt: Date?
+    /// Until when it is accepted after a newer one took its place.
     public let graceExpiresAt: Date?
 
     init(_ native: NativeCredential) {
@@ -29,20 +37,27 @@ public struct Credential: Sendable, CustomStringConvertible, CustomReflectable {
     /// A piece of material, in the clear: for the request, and nothing else. Nil if there is none of that name.
     public func reveal(_ name: String = "key") -> String? { native.reveal(name: name) }
 
+    /// Its id.
     public var description: String { "Credential(\(id))" }
+    /// Its id alone.
     public var customMirror: Mirror { Mirror(self, children: ["id": id]) }
 }
 
 /// The set that is held.
 public struct CredentialSet: Sendable {
+    /// Its number: a newer set has a higher one.
     public let generation: UInt64
+    /// The newest credential; nil if the whole set is revoked.
     public let primary: Credential?
-    /// Newest first.
+    /// Those before it that are still accepted, newest first.
     public let previous: [Credential]
+    /// The one that comes after it, if that is announced.
     public let next: Credential?
     /// The ids that it revokes.
     public let revoked: [String]
+    /// What its credentials are good for, unless they say so themselves.
     public let scopes: [String]
+    /// Whom they are for.
     public let audience: [String]
 }
 
@@ -78,7 +93,7 @@ public final class KeySwap: Sendable {
     ///
     /// - Throws: the error of the first fetch, should it fail.
     public static func follow(
-        _ source: Source, policy: Policy? = nil, name: String? = nil, timeout: TimeInterval? = nil
+        _ source: Source, policy: Policy? = nil, name: String? = nil, timeout: Duration? = nil
     ) async throws -> KeySwap {
         let keys = try KeySwap(source, policy: policy, name: name)
         try await keys.ready(timeout: timeout)
@@ -110,20 +125,20 @@ public final class KeySwap: Sendable {
     /// What was counted so far.
     public var stats: Stats { Stats(native.stats()) }
 
-    /// Waits until a credential is usable, for `timeout` seconds at most.
+    /// Waits until a credential is usable, for `timeout` at most.
     ///
     /// - Throws: the error of the fetch that runs, should it fail; `timeout`; `CancellationError`.
-    public func ready(timeout: TimeInterval? = nil) async throws {
+    public func ready(timeout: Duration? = nil) async throws {
         _ = try cache.held
-        try await waiting { [native] in try await native.ready(timeout: timeout, job: $0) }
+        try await waiting { [native] in try await native.ready(timeout: timeout?.inSeconds, job: $0) }
     }
 
     /// Fetches now, or as soon as the floor between two fetches allows, and waits for the outcome.
     ///
     /// - Throws: the error of that fetch; what was held is still held.
-    public func refresh(timeout: TimeInterval? = nil) async throws {
+    public func refresh(timeout: Duration? = nil) async throws {
         _ = try cache.held
-        try await waiting { [native] in try await native.refresh(timeout: timeout, job: $0) }
+        try await waiting { [native] in try await native.refresh(timeout: timeout?.inSeconds, job: $0) }
     }
 
     /// Says that something newer may be there, for programs with a push channel of their own.
@@ -143,7 +158,7 @@ public final class KeySwap: Sendable {
         native.hint(generation: nil, immediate: true)
     }
 
-    /// What happens from now on: `for await event in keys.events`. It ends with the handle, and does not keep it alive.
+    /// What happens from now on: `for await event in keys.events { ... }`. It ends with the handle, and does not keep it alive.
     /// Who is slow is told how many events were missed (`lagged`).
     public var events: AsyncStream<Event> {
         let events = native.events()

@@ -27,6 +27,7 @@ public final class Keychain: SecretStorage {
         }
     }
 
+    /// What is stored; nil if nothing is.
     public func load() throws -> String? {
         var asked = query
         asked[kSecReturnData] = true

@@ -42,6 +42,7 @@ public typealias Sign = @Sendable (_ credential: Credential, _ request: Unsigned
 
 /// A request that is about to be sent, as a signature sees it.
 public struct UnsignedRequest: Sendable, CustomStringConvertible, CustomReflectable {
+    /// Its method, such as `GET`.
     public let method: String
     /// The whole URL, without what the signature adds.
     public let url: URL
@@ -52,7 +53,9 @@ public struct UnsignedRequest: Sendable, CustomStringConvertible, CustomReflecta
     /// The time, for signatures that carry one.
     public let now = Date()
 
+    /// Its method.
     public var description: String { "UnsignedRequest(\(method))" }
+    /// Its method alone.
     public var customMirror: Mirror { Mirror(self, children: ["method": method]) }
 }
 
@@ -70,7 +73,9 @@ public struct Signature: Sendable, CustomStringConvertible, CustomReflectable {
     var native: NativeSignature { NativeSignature(headers: byTurns(headers), query: byTurns(query)) }
 
     private var names: [String] { headers.keys.sorted() + query.keys.sorted() }
+    /// The names of what it adds.
     public var description: String { "Signature(\(names.joined(separator: ", ")))" }
+    /// These names alone.
     public var customMirror: Mirror { Mirror(self, children: ["names": names]) }
 }
 
@@ -105,6 +110,7 @@ public struct Classifier: Sendable {
     private let bodyLimit: Int
     private let judge: @Sendable (_ status: Int, _ headers: [String: String], _ body: Data?) -> Verdict
 
+    /// One that is shown responses of these statuses. It is called for each, perhaps by several tasks at once.
     public init(
         statuses: [Int] = [401], bodyLimit: Int = 4096,
         judge: @escaping @Sendable (_ status: Int, _ headers: [String: String], _ body: Data?) -> Verdict

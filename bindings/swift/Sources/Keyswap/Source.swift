@@ -17,12 +17,12 @@ public struct Source: Sendable {
     ///   - bootstrapStorage: What holds the bootstrap credential, a `Keychain` say. It is read as a file is.
     ///   - noBootstrap: That the endpoint is asked without a bootstrap credential: it knows its clients by other
     ///     means, such as a client certificate.
-    ///   - timeout: How long one answer may take, in seconds. By default the policy's `fetchTimeout`, 10 s, which
-    ///     always holds as well.
+    ///   - timeout: How long one answer may take. By default the policy's `fetchTimeout`, 10 s, which always
+    ///     holds as well.
     ///   - push: Whether the push channel is followed where the set offers one. True by default; polling never
     ///     stops.
-    ///   - heartbeat: How long the push channel may be silent until it counts as lost and is connected anew, in
-    ///     seconds. 45 s by default.
+    ///   - heartbeat: How long the push channel may be silent until it counts as lost and is connected anew. 45 s
+    ///     by default.
     ///   - signedBy: The provider's public key, the base64 of its 32 bytes (Ed25519). With it, answers that are
     ///     not signed by it are refused.
     ///   - setName: The name of the set, where the last part of the URL is not that. An answer for another set is
@@ -42,9 +42,9 @@ public struct Source: Sendable {
         bootstrapFile: String? = nil,
         bootstrapStorage: (any SecretStorage)? = nil,
         noBootstrap: Bool = false,
-        timeout: TimeInterval? = nil,
+        timeout: Duration? = nil,
         push: Bool = true,
-        heartbeat: TimeInterval? = nil,
+        heartbeat: Duration? = nil,
         signedBy: String? = nil,
         setName: String? = nil,
         rootCertificates: String? = nil,
@@ -60,9 +60,9 @@ public struct Source: Sendable {
             bootstrap: bootstrap.map { NativeSecret(text: $0) },
             bootstrapFile: bootstrapFile,
             noBootstrap: noBootstrap,
-            timeout: timeout,
+            timeout: timeout?.inSeconds,
             push: push,
-            heartbeat: heartbeat,
+            heartbeat: heartbeat?.inSeconds,
             signedBy: signedBy,
             setName: setName,
             rootCertificates: rootCertificates,
@@ -116,12 +116,14 @@ public protocol SecretStorage: Sendable {
 public struct Document: Sendable, CustomStringConvertible, CustomReflectable {
     /// One credential. The material named `key` stands beside the id; more of it in `material`.
     public struct Entry: Sendable, CustomStringConvertible, CustomReflectable {
+        /// What events and errors call it.
         public let id: String
         let material: [String: String]
         let expiresAt: Date?
         let graceExpiresAt: Date?
         let activateAt: Date?
 
+        /// A credential whose key is `key`.
         public init(
             id: String, key: String, material: [String: String] = [:], expiresAt: Date? = nil,
             graceExpiresAt: Date? = nil, activateAt: Date? = nil
@@ -133,7 +135,9 @@ public struct Document: Sendable, CustomStringConvertible, CustomReflectable {
             self.activateAt = activateAt
         }
 
+        /// Its id.
         public var description: String { "Entry(\(id))" }
+        /// Its id alone.
         public var customMirror: Mirror { Mirror(self, children: ["id": id]) }
 
         var json: [String: Any] {
@@ -151,6 +155,7 @@ public struct Document: Sendable, CustomStringConvertible, CustomReflectable {
     let revoked: [String]
     let generation: UInt64?
 
+    /// A set. A source that numbers its sets passes the `generation`, which only rises.
     public init(
         current: Entry, previous: [Entry] = [], next: Entry? = nil, revoked: [String] = [],
         generation: UInt64? = nil
@@ -162,7 +167,9 @@ public struct Document: Sendable, CustomStringConvertible, CustomReflectable {
         self.generation = generation
     }
 
+    /// The id of its newest credential.
     public var description: String { "Document(\(current.id))" }
+    /// That id alone.
     public var customMirror: Mirror { Mirror(self, children: ["current": current.id]) }
 
     func secret() throws -> NativeSecret {

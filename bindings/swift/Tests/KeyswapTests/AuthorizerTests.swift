@@ -19,7 +19,7 @@ final class AuthorizerTests: XCTestCase {
             .of {
                 let key = rest.next()
                 return Document(current: .init(id: "id-\(key)", key: key, material: ["secret": "s3cr3t-\(key)"]))
-            }, policy: policy, timeout: 10)
+            }, policy: policy, timeout: .seconds(10))
     }
 
     private func code(_ work: () async throws -> Void) async -> String {
@@ -27,7 +27,7 @@ final class AuthorizerTests: XCTestCase {
             try await work()
             return "nothing was thrown"
         } catch {
-            return (error as? KeyswapError)?.code ?? "\(type(of: error))"
+            return (error as? KeyswapError)?.code.rawValue ?? "\(type(of: error))"
         }
     }
 
@@ -41,11 +41,11 @@ final class AuthorizerTests: XCTestCase {
         }
         let compiled = try lines("Tests/KeyswapTests/Examples.swift").joined(separator: "\n")
         let blocks = try lines("README.md").joined(separator: "\n").components(separatedBy: "```swift\n").dropFirst()
-        XCTAssertEqual(blocks.count, 4)
-        for block in blocks {
-            let shown = block.components(separatedBy: "\n```")[0].replacingOccurrences(of: "import Keyswap\n\n", with: "")
-            XCTAssert(compiled.contains(shown), shown)
-        }
+            .map { $0.components(separatedBy: "\n```")[0] }
+        XCTAssertEqual(blocks.count, 6)
+        let first = try lines("../../examples/swift/rotation/Sources/First/main.swift").joined(separator: "\n")
+        XCTAssertEqual(blocks[0] + "\n", first, "the program that the tests run")
+        for shown in blocks.dropFirst() { XCTAssert(compiled.contains(shown), shown) }
     }
 
     func testALibraryThatKnowsNothingOfKeysGetsThroughARotation() async throws {
@@ -117,10 +117,10 @@ final class AuthorizerTests: XCTestCase {
                 throw Broken("it was not cancelled")
             })
         let began = ContinuousClock.now
-        let late = try Authorizer(hanging, scheme: header, allowedOrigins: [api]).begin(api, patience: 0.2)
+        let late = try Authorizer(hanging, scheme: header, allowedOrigins: [api]).begin(api, timeout: .milliseconds(200))
         XCTAssertEqual(describe(try late.step), "wait")
         guard case .fail(let error) = try await late.wait() else { return XCTFail("it did not fail") }
-        XCTAssert(error.kind == .notReady || error.kind == .timeout, "\(error)")
+        XCTAssert(error.code == .notReady || error.code == .timeout, "\(error)")
         XCTAssertLessThan(ContinuousClock.now - began, .seconds(4))
         let given = try Authorizer(hanging, scheme: header, allowedOrigins: [api]).begin(api)
         let waiting = Task { try await given.wait() }
@@ -130,7 +130,7 @@ final class AuthorizerTests: XCTestCase {
 
         let answers = Answers()
         await answers.set { Document(current: .init(id: "k1", key: "a")) }
-        let failing = try await KeySwap.follow(.of { try await answers.next() }, policy: quick, timeout: 10)
+        let failing = try await KeySwap.follow(.of { try await answers.next() }, policy: quick, timeout: .seconds(10))
         await answers.set { throw Broken("s3cr3t") }
         let attempt = try Authorizer(failing, scheme: header, allowedOrigins: [api]).begin(api)
         while true {
@@ -148,7 +148,7 @@ final class AuthorizerTests: XCTestCase {
         }
         XCTAssert(try attempt.isRejected)
         let cause = try XCTUnwrap(attempt.cause)
-        XCTAssertEqual(cause.kind, .sourceFailed)
+        XCTAssertEqual(cause.code, .sourceFailed)
         XCTAssertFalse("\(cause)".contains("s3cr3t"))
     }
 
@@ -245,7 +245,7 @@ final class AuthorizerTests: XCTestCase {
                 return Signature(headers: ["x-signature": "b"])
             }
             let document = Document(current: .init(id: "id-a", key: "a"), previous: [.init(id: "id-b", key: "b")])
-            let keys = try await KeySwap.follow(.of { document }, policy: quick, timeout: 10)
+            let keys = try await KeySwap.follow(.of { document }, policy: quick, timeout: .seconds(10))
             let status = try await Client(keys, baseURL: base, scheme: half).data(from: "/x").1.statusCode
             XCTAssertEqual(status, 200)
             let sends = stub.asked.count
@@ -254,7 +254,7 @@ final class AuthorizerTests: XCTestCase {
                 _ = try await whole.data(from: "/x")
                 XCTFail("it was sent")
             } catch let error as KeyswapError {
-                XCTAssertEqual(error.kind, .schemeFailed)
+                XCTAssertEqual(error.code, .schemeFailed)
                 XCTAssertFalse("\(error)".contains("s3cr3t"), "\(error)")
             }
             XCTAssertEqual(stub.asked.count, sends, "nothing was sent")
@@ -346,7 +346,7 @@ private final class Seen: @unchecked Sendable {
 }
 
 private let quick = Policy {
-    $0.fetchFloor = 0.05
-    $0.fetchFloorMin = 0.05
-    $0.wait = 0.3
+    $0.fetchFloor = .milliseconds(50)
+    $0.fetchFloorMin = .milliseconds(50)
+    $0.wait = .milliseconds(300)
 }

@@ -5,14 +5,24 @@ import Keyswap
 import FoundationNetworking
 #endif
 
-// What the README shows, so that it compiles. Those below run, too.
+// What the README shows, so that it compiles; some of it is run, too. Its first example is a program of its own.
 
-func first() async throws -> Data {
-    let keys = try await KeySwap.follow(.endpoint(URL(string: "https://keys.example.com/keyswap/v1/sets/trading")!))
-    let api = try Client(keys, baseURL: URL(string: "https://api.example.com")!, scheme: .header("x-api-key"))
+func told(_ keys: KeySwap) async {
+    for await event in keys.events {
+        switch event {
+        case .swapped(let swap): print("\(swap.to) is in use")
+        case .fetchFailed(let failure): print("again in \(failure.retryIn): \(failure.error)")
+        default: print(event)
+        }
+    }
+}
 
-    let (data, response) = try await api.data(from: "/v1/price/BTC")
-    return response.statusCode == 200 ? data : Data()
+func order(_ api: Client, _ body: Data) async throws {
+    var order = URLRequest(url: URL(string: "https://api.example.com/v1/orders")!)
+    order.httpMethod = "POST"
+    let (receipt, _) = try await api.upload(for: order, from: body)
+    let (bytes, _) = try await api.bytes(from: "/v1/prices")
+    for try await part in bytes.chunks { print(part.count, "bytes of", receipt.count) }
 }
 
 func device(_ certificate: URL) throws -> [Source] {

@@ -18,7 +18,7 @@ final class HopsTests: XCTestCase {
         let answers = Answers()
         await answers.set { Document(current: .init(id: "k1", key: key1)) }
         let keys = try KeySwap(.of { try await answers.next() }, policy: quick)
-        try await keys.ready(timeout: 10)
+        try await keys.ready(timeout: .seconds(10))
         await answers.set { Document(current: .init(id: "k2", key: key2)) }
         return keys
     }
@@ -122,7 +122,7 @@ final class HopsTests: XCTestCase {
             _ = try await client(keys, [api]).data(for: own)
             XCTFail("it was sent")
         } catch let error as KeyswapError {
-            XCTAssert(error.kind == .invalidConfig && error.message.contains("x-api-key"), "\(error)")
+            XCTAssert(error.code == .invalidConfig && error.message.contains("x-api-key"), "\(error)")
         }
         XCTAssert(api.asked.isEmpty)
         let yielding = try client(keys, [api], ownHeaderWins: true)
@@ -158,7 +158,7 @@ final class HopsTests: XCTestCase {
                 await answers.set { throw Broken("hang") }
                 return next
             }, policy: slow)
-        try await keys.ready(timeout: 10)
+        try await keys.ready(timeout: .seconds(10))
         var sent = request("\(api.url)/x")
         sent.timeoutInterval = 1
         let began = ContinuousClock.now
@@ -188,7 +188,7 @@ final class HopsTests: XCTestCase {
             _ = try await through.data(from: "/x")
             XCTAssertEqual(api.asked.map(\.key), [key1])
         } catch let error as KeyswapError {
-            XCTAssertEqual(error.kind, .insecureURL)
+            XCTAssertEqual(error.code, .insecureURL)
         }
         setenv("no_proxy", "127.0.0.1", 1)
         defer { unsetenv("no_proxy") }
@@ -233,31 +233,31 @@ final class HopsTests: XCTestCase {
         defer { world.stop() }
         let url = URL(string: world.setURL)!
         let keys = try await KeySwap.follow(
-            .endpoint(url, bootstrapStorage: Stored(secret: world.bootstrap)), policy: quick, timeout: 10)
+            .endpoint(url, bootstrapStorage: Stored(secret: world.bootstrap)), policy: quick, timeout: .seconds(10))
         XCTAssertEqual(try keys.current.id, "k1")
         for (source, code) in [
             (try Source.endpoint(url, bootstrapStorage: Stored(secret: nil)), KeyswapError.Code.sourceFailed),
             (try Source.endpoint(url, noBootstrap: true), .bootstrapRejected),
         ] {
             do {
-                _ = try await KeySwap.follow(source, policy: quick, timeout: 10)
+                _ = try await KeySwap.follow(source, policy: quick, timeout: .seconds(10))
                 XCTFail("it was served")
             } catch let error as KeyswapError {
-                XCTAssertEqual(error.kind, code, "\(error)")
+                XCTAssertEqual(error.code, code, "\(error)")
             }
         }
         let document = #"{"current": {"id": "k9", "material": {"key": "s"}}}"#
-        let held = try await KeySwap.follow(.storage(Stored(secret: document)), policy: quick, timeout: 10)
+        let held = try await KeySwap.follow(.storage(Stored(secret: document)), policy: quick, timeout: .seconds(10))
         XCTAssertEqual(try held.current.id, "k9")
     }
 }
 
 private let quick = Policy {
-    $0.fetchFloor = 0.05
-    $0.fetchFloorMin = 0.05
-    $0.wait = 0.3
+    $0.fetchFloor = .milliseconds(50)
+    $0.fetchFloorMin = .milliseconds(50)
+    $0.wait = .milliseconds(300)
 }
 private let slow = Policy {
-    $0.fetchFloor = 5
-    $0.fetchFloorMin = 5
+    $0.fetchFloor = .seconds(5)
+    $0.fetchFloorMin = .seconds(5)
 }

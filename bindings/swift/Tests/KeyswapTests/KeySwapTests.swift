@@ -1,6 +1,6 @@
 import Foundation
 import KeySwapNative
-import Keyswap
+@testable import Keyswap
 import XCTest
 
 #if canImport(FoundationNetworking)
@@ -13,7 +13,7 @@ final class KeySwapTests: XCTestCase {
             try await work()
             return "nothing was thrown"
         } catch let error as KeyswapError {
-            return error.code
+            return error.code.rawValue
         } catch {
             return "\(type(of: error))"
         }
@@ -27,11 +27,12 @@ final class KeySwapTests: XCTestCase {
         let epoch = keys.epoch
         let events = keys.events
         try await world.step("revoke")
-        try await keys.refresh(timeout: 10)
-        for await event in events where event.kind == .swapped {
-            XCTAssertEqual([event.from, event.to, event.name], ["k1", "k2", "swapped"])
-            XCTAssertEqual(event.generation, keys.stats.generation)
-            XCTAssertNil(event.missed)
+        try await keys.refresh(timeout: .seconds(10))
+        for await event in events {
+            guard case .swapped(let swap) = event else { continue }
+            XCTAssertEqual([swap.from, swap.to, event.name], ["k1", "k2", "swapped"])
+            XCTAssertEqual(swap.generation, keys.stats.generation)
+            XCTAssertEqual("\(event)", "k2 replaces k1 at once")
             break
         }
         XCTAssertEqual(try keys.current.id, "k2")
@@ -51,18 +52,18 @@ final class KeySwapTests: XCTestCase {
         await answers.set { Document(current: .init(id: "k1", key: "s3cr3t", expiresAt: Date() + 3600)) }
         let keys = try KeySwap(.of { try await answers.next() }, policy: fast)
         defer { keys.close() }
-        try await keys.ready(timeout: 10)
+        try await keys.ready(timeout: .seconds(10))
         struct Own: Error { let words = "s3cr3t" }
         await answers.set { throw Own() }
         do {
-            try await keys.refresh(timeout: 10)
+            try await keys.refresh(timeout: .seconds(10))
             XCTFail("it failed")
         } catch let error as KeyswapError {
-            XCTAssertEqual(error.code, "source_failed")
+            XCTAssertEqual(error.code, .sourceFailed)
             XCTAssert("\(error)".contains("threw Own") && !"\(error)".contains("s3cr3t"), "\(error)")
         }
         await answers.set { Document(current: .init(id: "not an id", key: "s3cr3t")) }
-        let malformed = await code { try await keys.refresh(timeout: 10) }
+        let malformed = await code { try await keys.refresh(timeout: .seconds(10)) }
         XCTAssertEqual(malformed, "malformed")
         XCTAssertEqual(try keys.current.reveal(), "s3cr3t")
     }
@@ -77,7 +78,7 @@ final class KeySwapTests: XCTestCase {
                     ended.add("ended", "\(type(of: error))")
                 }
                 throw Broken("too late")
-            }, policy: Policy { $0.fetchTimeout = 0.1 })
+            }, policy: Policy { $0.fetchTimeout = .milliseconds(100) })
         let isCancelled = try await eventually { ended.has("CancellationError") }
         XCTAssert(isCancelled)
         keys.close()
@@ -87,9 +88,9 @@ final class KeySwapTests: XCTestCase {
         let url = URL(string: "https://keys.example.com/x")!
         let insecure = await code { _ = try Source.endpoint(URL(string: "ftp://keys.example.com")!) }
         XCTAssertEqual(insecure, "invalid_config")
-        let timeout = await code { _ = try Source.endpoint(url, timeout: -1) }
+        let timeout = await code { _ = try Source.endpoint(url, timeout: .seconds(-1)) }
         XCTAssertEqual(timeout, "invalid_config")
-        for policy in [Policy { $0.pollSpread = -3 }, Policy { $0.poll = -1 }, Policy { $0.poll = .infinity }] {
+        for policy in [Policy { $0.pollSpread = -3 }, Policy { $0.poll = .seconds(-1) }, Policy { $0.pollSpread = .infinity }] {
             let told = await code { _ = try KeySwap(.env("X"), policy: policy) }
             XCTAssertEqual(told, "invalid_config", "\(policy)")
         }
@@ -111,9 +112,11 @@ final class KeySwapTests: XCTestCase {
         var numbers: [String: Any] = Dictionary(uniqueKeysWithValues: known.map { ($0, 0.5) })
         numbers["forced_burst"] = 2
         numbers["probe_delays"] = [0.5]
-        let decoder = JSONDecoder()
-        decoder.keyDecodingStrategy = .convertFromSnakeCase
-        let policy = try decoder.decode(Policy.self, from: JSONSerialization.data(withJSONObject: numbers))
+        let policy = try JSONDecoder().decode(Policy.self, from: JSONSerialization.data(withJSONObject: numbers))
+        XCTAssertEqual(policy.poll, .milliseconds(500))
+        XCTAssertEqual(policy.probeDelays, [.milliseconds(500)])
+        let written = try JSONSerialization.jsonObject(with: JSONEncoder().encode(policy)) as? NSDictionary
+        XCTAssertEqual(written, numbers as NSDictionary)
         let unset = Mirror(reflecting: policy).children.filter { "\($0.value)" == "nil" }.map(\.label)
         XCTAssertEqual(unset, [])
         XCTAssertEqual(Mirror(reflecting: policy).children.count, known.count)
@@ -121,28 +124,45 @@ final class KeySwapTests: XCTestCase {
         XCTAssertNoThrow(try KeySwap(.env("X"), policy: policy))
     }
 
+    /// An event that holds all that any of them does.
+    private func full(_ name: String) -> NativeEvent {
+        NativeEvent(
+            name: name, text: "in words", generation: 1, primary: "k", error: "timeout", retryInMs: 1, from: "k",
+            to: "k", credential: "k", inUse: "k", proven: true, candidate: true, probeInMs: 1, reason: "scheme_failed",
+            credentials: ["k"], set: true, forMs: 1, neverAccepted: true, fromGeneration: 1, toGeneration: 1, seconds: 1,
+            byMs: -1, missed: 1)
+    }
+
     func testEachWordOfTheCoreHasACase() {
         XCTAssertEqual(Set(KeyswapError.Code.allCases.map(\.rawValue)), Set(constants().errorCodes))
-        XCTAssertEqual(Set(Event.Kind.allCases.map(\.rawValue)), Set(constants().eventNames))
+        for code in KeyswapError.Code.allCases { XCTAssertEqual(KeyswapError.Code(rawValue: code.rawValue), code) }
+        XCTAssertEqual(KeyswapError.Code(rawValue: "newer"), .unknown("newer"))
+        for name in constants().eventNames {
+            let event = Event(full(name))
+            XCTAssertEqual([event.name, "\(event)"], [name, "in words"])
+            if case .unknown = event { XCTFail("\(name) has no case") }
+        }
+        guard case .unknown(let newer) = Event(full("newer")) else { return XCTFail("it is known") }
+        XCTAssertEqual([newer.name, newer.text], ["newer", "in words"])
     }
 
     func testAnErrorSaysWhetherWaitingHelpsAndForHowLong() async throws {
         let world = try World()
         defer { world.stop() }
         let keys = try await world.ready()
-        for (fault, kind, isLasting) in [
+        for (fault, code, isLasting) in [
             ("unknown_set", KeyswapError.Code.unknownSet, true), ("rate_limited", .throttled, false),
         ] {
             try await world.step(
-                "endpoint", kind == .throttled ? ["fault": fault, "retry_after": 3] : ["fault": fault])
+                "endpoint", code == .throttled ? ["fault": fault, "retry_after": 3] : ["fault": fault])
             do {
-                try await keys.refresh(timeout: 10)
+                try await keys.refresh(timeout: .seconds(10))
                 XCTFail("it was served")
             } catch let error as KeyswapError {
-                XCTAssertEqual([error.kind], [kind])
+                XCTAssertEqual(error.code, code)
                 XCTAssertEqual(error.isLasting, isLasting)
-                XCTAssertEqual(error.retryAfter, kind == .throttled ? .seconds(3) : nil)
-                XCTAssertEqual(error.status, kind == .throttled ? 429 : 404)
+                XCTAssertEqual(error.retryAfter, code == .throttled ? .seconds(3) : nil)
+                XCTAssertEqual(error.status, code == .throttled ? 429 : 404)
             }
         }
     }
@@ -161,7 +181,7 @@ final class KeySwapTests: XCTestCase {
         let hasLooked = try await eventually { keys.stats.fetchesNotModified > before }
         XCTAssert(hasLooked)
         try await world.step("revoke")
-        try await keys.refresh(timeout: 10)
+        try await keys.refresh(timeout: .seconds(10))
         let wasLogged = try await eventually { lines.has("swapped") }
         XCTAssert(wasLogged)
         let secret = try XCTUnwrap(keys.current.reveal())
@@ -170,19 +190,19 @@ final class KeySwapTests: XCTestCase {
 
     func testWhoIsSlowIsToldOfTheEventsThatWereMissed() async throws {
         let often = Policy {
-            $0.fetchFloor = 0.001
-            $0.fetchFloorMin = 0.001
+            $0.fetchFloor = .milliseconds(1)
+            $0.fetchFloorMin = .milliseconds(1)
         }
         let document = Document(current: .init(id: "k1", key: "s3cr3t"))
-        let keys = try await KeySwap.follow(.of { document }, policy: often, timeout: 10)
+        let keys = try await KeySwap.follow(.of { document }, policy: often, timeout: .seconds(10))
         let events = keys.events
-        for _ in 0..<100 { try await keys.refresh(timeout: 10) }
+        for _ in 0..<100 { try await keys.refresh(timeout: .seconds(10)) }
         var reader = events.makeAsyncIterator()
         let first = await reader.next()
-        XCTAssertEqual(first?.kind, .lagged)
-        XCTAssertGreaterThan(first?.missed ?? 0, 0)
+        guard case .lagged(let lagged) = first else { return XCTFail("\(String(describing: first))") }
+        XCTAssertGreaterThan(lagged.missed, 0)
         let second = await reader.next()
-        XCTAssertEqual(second?.kind, .notModified)
+        XCTAssertEqual(second?.name, "not_modified")
         keys.close()
     }
 
@@ -191,7 +211,7 @@ final class KeySwapTests: XCTestCase {
         defer { world.stop() }
         try await world.step("endpoint", ["fault": "hang"])
         let keys = try world.keys()
-        let late = await code { try await keys.ready(timeout: 0.05) }
+        let late = await code { try await keys.ready(timeout: .milliseconds(50)) }
         XCTAssertEqual(late, "timeout")
         let waiting = Task { try await keys.ready() }
         waiting.cancel()
@@ -202,7 +222,7 @@ final class KeySwapTests: XCTestCase {
         while keys.stats.waiting == 0 { await Task.yield() }
         sending.cancel()
         let given = await code { try await sending.value }
-        XCTAssertEqual(given, "CancellationError")
+        XCTAssertEqual(given, "URLError", "as URLSession says it")
     }
 
     func testNothingThatCanBePrintedShowsAKey() async throws {

@@ -56,16 +56,21 @@ struct Played: Sendable {
 
     /// Adds a replay to the list that the tests of all languages write, which KEYSWAP_REPLAYED names.
     func note() throws {
-        guard let path = ProcessInfo.processInfo.environment["KEYSWAP_REPLAYED"] else { return }
         let line: [String: Any] = [
             "through": "swift", "story": name, "late_ms": lateMs, "complaint": complaint ?? "",
         ]
-        let url = URL(fileURLWithPath: path)
-        try FileManager.default.createDirectory(at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
-        if !FileManager.default.fileExists(atPath: path) { try Data().write(to: url) }
-        let file = try FileHandle(forWritingTo: url)
-        defer { try? file.close() }
-        try file.seekToEnd()
-        try file.write(contentsOf: try JSONSerialization.data(withJSONObject: line) + Data("\n".utf8))
+        try append(line, toFileOf: "KEYSWAP_REPLAYED")
     }
+}
+
+/// Adds a line of JSON to the file that a variable of the environment names; nothing if it names none.
+func append(_ line: [String: Any], toFileOf variable: String) throws {
+    guard let path = ProcessInfo.processInfo.environment[variable], !path.isEmpty else { return }
+    let url = URL(fileURLWithPath: path)
+    try FileManager.default.createDirectory(at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+    if !FileManager.default.fileExists(atPath: path) { try Data().write(to: url) }
+    let file = try FileHandle(forWritingTo: url)
+    defer { try? file.close() }
+    try file.seekToEnd()
+    try file.write(contentsOf: try JSONSerialization.data(withJSONObject: line) + Data("\n".utf8))
 }

@@ -84,14 +84,14 @@ final class World: @unchecked Sendable {
 
     func ready(policy: Policy = fast) async throws -> KeySwap {
         let keys = try keys(policy: policy)
-        try await keys.ready(timeout: 10)
+        try await keys.ready(timeout: .seconds(10))
         return keys
     }
 }
 
 let fast = Policy {
-    $0.fetchFloor = 0.05
-    $0.fetchFloorMin = 0.05
+    $0.fetchFloor = .milliseconds(50)
+    $0.fetchFloorMin = .milliseconds(50)
 }
 
 /// Whether something comes true, in ten seconds.

@@ -13,7 +13,7 @@ let told = try JSONSerialization.jsonObject(with: Data(line.utf8)) as! [String: 
 let (setURL, apiURL) = (URL(string: told["set_url"] as! String)!, URL(string: told["api_url"] as! String)!)
 
 let keys = try await KeySwap.follow(
-    .endpoint(setURL, bootstrap: (told["bootstrap"] as! String)), timeout: 10)
+    .endpoint(setURL, bootstrap: (told["bootstrap"] as! String)), timeout: .seconds(10))
 let api = try Client(keys, baseURL: apiURL, scheme: .header("x-api-key"))
 
 @MainActor func price() async throws -> String {

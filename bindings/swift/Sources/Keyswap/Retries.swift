@@ -1,0 +1,63 @@
+import Foundation
+import KeySwapNative
+
+#if canImport(FoundationNetworking)
+import FoundationNetworking
+#endif
+
+/// How often and when a request is sent again for a reason that is not its credential. The rule is the core's, and all
+/// requests of a client share its budget.
+final class Retries: @unchecked Sendable {
+    private static let passing: Set<Int> = [429, 502, 503, 504]
+    private let native: NativeRetries
+    private let isNone: Bool
+    private let lock = NSLock()
+    /// Successes that the budget lacks: while it is full, the core is not told of any.
+    private var lacking = 0
+
+    init(_ authorizer: Authorizer, limit: Int) {
+        native = NativeRetries(authorizer: authorizer.native, limit: UInt32(clamping: limit))
+        isNone = limit <= 0
+    }
+
+    /// Whether a response of this status may be one to retry.
+    func concern(_ status: Int) -> Bool { !isNone && Retries.passing.contains(status) }
+
+    func succeeded() {
+        let isLacking = lock.withLock {
+            guard lacking > 0 else { return false }
+            lacking -= 1
+            return true
+        }
+        if isLacking { native.succeeded() }
+    }
+
+    /// How long to wait before the request is sent again; nil if this is the answer.
+    func wait(_ response: HTTPURLResponse, _ method: String, retried: Int, left: Duration?) throws -> Duration? {
+        guard concern(response.statusCode) else { return nil }
+        let headers = response.value(forHTTPHeaderField: "retry-after").map { ["retry-after", $0] } ?? []
+        return spent(
+            try calling {
+                try native.answered(
+                    method: method, retried: UInt32(clamping: retried), left: left?.inSeconds,
+                    status: UInt32(clamping: response.statusCode), headers: headers)
+            })
+    }
+
+    /// The same where no response came.
+    func wait(_ failure: Attempt.Failure, _ method: String, retried: Int, left: Duration?) throws -> Duration? {
+        guard !isNone else { return nil }
+        return spent(
+            try calling {
+                try native.failed(
+                    method: method, retried: UInt32(clamping: retried), left: left?.inSeconds,
+                    failure: failure.rawValue)
+            })
+    }
+
+    private func spent(_ wait: Double?) -> Duration? {
+        // A retry costs what ten successes earn.
+        if wait != nil { lock.withLock { lacking += 10 } }
+        return wait.map(Duration.init(inSeconds:))
+    }
+}

@@ -1,0 +1,184 @@
+import Foundation
+
+#if canImport(FoundationNetworking)
+import FoundationNetworking
+#endif
+
+/// One send, and its response as it comes. One task at a time waits for it.
+final class Transfer: @unchecked Sendable {
+    /// Bytes of a response that is given up which are read to keep its connection, and how long that may take: less
+    /// costly than to open another.
+    private static let small = 64 * 1024
+    private static let brief = DispatchTimeInterval.milliseconds(100)
+    /// The most that is held of a rejection while nobody knows yet whether it is the answer.
+    private static let mostHeld = 1024 * 1024
+
+    private struct State {
+        var head: HTTPURLResponse?
+        var body = Data()
+        var end: Result<Void, any Error>?
+        /// When it has taken too long.
+        var deadline: DispatchTime?
+        var isHeld = false
+        var waiter: Waiter?
+    }
+
+    private struct Waiter {
+        let isOver: @Sendable (_ head: HTTPURLResponse?, _ bytes: Int) -> Bool
+        let until: DispatchTime?
+        let done: CheckedContinuation<Void, Never>
+    }
+
+    let isKeyed: Bool
+    private let task: URLSessionTask
+    private let each: Duration?
+    private let look: @Sendable (DispatchTime) -> Void
+    private let lock = NSLock()
+    private var state = State()
+
+    init(
+        _ task: URLSessionTask, isKeyed: Bool, left: Duration?, each: Duration?,
+        look: @escaping @Sendable (DispatchTime) -> Void
+    ) {
+        self.task = task
+        self.isKeyed = isKeyed
+        self.each = each
+        self.look = look
+        state.deadline = left.map(after)
+    }
+
+    // MARK: - What is asked of it
+
+    /// The head; if it is one for which `isEnough` is not true, once the body is there, too.
+    func head(_ isEnough: @escaping @Sendable (HTTPURLResponse) -> Bool) async throws -> HTTPURLResponse {
+        await wait { head, _ in head.map(isEnough) ?? false }
+        return try lock.withLock {
+            if let head = state.head { return head }
+            if case .failure(let error) = state.end { throw error }
+            throw URLError(.badServerResponse)
+        }
+    }
+
+    /// The first bytes of the body, at most so many, and fewer if they do not come in time.
+    func prefix(_ most: Int, within left: Duration?) async -> Data {
+        await wait(until: left.map(after)) { _, bytes in bytes >= most }
+        return lock.withLock { state.body.prefix(most) }
+    }
+
+    /// All of the body.
+    func collect() async throws -> Data {
+        lock.withLock { state.isHeld = false }
+        await wait { _, _ in false }
+        return try lock.withLock {
+            try state.end?.get()
+            return state.body
+        }
+    }
+
+    /// The next part of the body, which is then no longer held; nil after the last one.
+    func part() async throws -> Data? {
+        lock.withLock { state.isHeld = false }
+        await wait { _, bytes in bytes > 0 }
+        return try lock.withLock {
+            if state.body.isEmpty {
+                try state.end?.get()
+                return nil
+            }
+            defer { state.body = Data() }
+            return state.body
+        }
+    }
+
+    /// It may be the answer, and may be given up: what comes is held, within limits.
+    func hold() { lock.withLock { state.isHeld = true } }
+
+    /// Reads what there is, if it is little and comes soon: the connection may then carry the next request.
+    func settle() async { await wait(until: .now() + Transfer.brief) { _, bytes in bytes > Transfer.small } }
+
+    /// Gives it up, with its connection unless all of it was read.
+    func drop() { end(.failure(URLError(.cancelled))) }
+
+    private func wait(
+        until: DispatchTime? = nil, _ isOver: @escaping @Sendable (HTTPURLResponse?, Int) -> Bool
+    ) async {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { done in
+                let isNow = lock.withLock {
+                    if state.end != nil || isOver(state.head, state.body.count) { return true }
+                    state.waiter = Waiter(isOver: isOver, until: until, done: done)
+                    return false
+                }
+                if isNow { done.resume() } else if let until { look(until) }
+            }
+        } onCancel: {
+            drop()
+        }
+    }
+
+    // MARK: - What is told of it
+
+    func began(_ head: HTTPURLResponse?) {
+        change {
+            $0.head = head
+            $0.deadline = each.map(after)
+        }
+    }
+
+    func received(_ data: Data) {
+        let isTooMuch = change {
+            $0.body.append(data)
+            $0.deadline = each.map(after)
+            return $0.isHeld && $0.body.count > Transfer.mostHeld
+        }
+        // What is there stands for all of it.
+        if isTooMuch { end(.success(())) }
+    }
+
+    func ended(_ head: HTTPURLResponse?, _ error: (any Error)?) {
+        change {
+            if $0.head == nil { $0.head = error == nil ? head : nil }
+            if $0.end == nil { $0.end = error.map { .failure($0) } ?? .success(()) }
+        }
+    }
+
+    /// When to look at its time again: what has taken too long has ended, and who waits no longer is told.
+    func next(after now: DispatchTime) -> DispatchTime? {
+        let (isLate, next, done) = lock.withLock {
+            () -> (Bool, DispatchTime?, CheckedContinuation<Void, Never>?) in
+            guard state.end == nil else { return (false, nil, nil) }
+            if let deadline = state.deadline, deadline <= now { return (true, nil, nil) }
+            guard let waiter = state.waiter, let until = waiter.until else { return (false, state.deadline, nil) }
+            if until > now { return (false, min(until, state.deadline ?? until), nil) }
+            state.waiter = nil
+            return (false, state.deadline, waiter.done)
+        }
+        if isLate { end(.failure(URLError(.timedOut))) }
+        done?.resume()
+        return next
+    }
+
+    private func end(_ end: Result<Void, any Error>) {
+        let isRunning = change { state in
+            defer { state.end = state.end ?? end }
+            return state.end == nil
+        }
+        if isRunning { task.cancel() }
+    }
+
+    @discardableResult
+    private func change<T>(_ change: (inout State) -> T) -> T {
+        let (made, done) = lock.withLock { () -> (T, CheckedContinuation<Void, Never>?) in
+            let made = change(&state)
+            guard let waiter = state.waiter, state.end != nil || waiter.isOver(state.head, state.body.count) else {
+                return (made, nil)
+            }
+            state.waiter = nil
+            return (made, waiter.done)
+        }
+        done?.resume()
+        return made
+    }
+}
+
+/// A time from now.
+private func after(_ left: Duration) -> DispatchTime { .now() + max(0, left.inSeconds) }
