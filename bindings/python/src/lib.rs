@@ -48,6 +48,8 @@ mod _native {
         process::refuse_subinterpreters()?;
         process::watch_forks();
         log::install();
+        module.add("SMALL", keyswap_host::SMALL)?;
+        module.add("BRIEF", keyswap_host::BRIEF.as_secs_f64())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -102,6 +102,18 @@ impl NativeSnapshot {
     }
 }
 
+/// Bytes of a rejection that an adapter reads to keep its connection.
+#[uniffi::export]
+pub fn native_small() -> u32 {
+    keyswap_host::SMALL as u32
+}
+
+/// How many milliseconds that may take.
+#[uniffi::export]
+pub fn native_brief_ms() -> u32 {
+    keyswap_host::BRIEF.as_millis() as u32
+}
+
 #[derive(Debug, uniffi::Object)]
 pub struct NativeRetries(Retries);
 

@@ -11,6 +11,7 @@ __all__ = [
     "Answer",
     "Attempt",
     "Authorizer",
+    "BRIEF",
     "Body",
     "Client",
     "Credential",
@@ -21,6 +22,7 @@ __all__ = [
     "Patch",
     "Reply",
     "ResponseFilter",
+    "SMALL",
     "Scheme",
     "Snapshot",
     "Source",
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 __version__: str
+SMALL: Final[int]
+BRIEF: Final[float]
 
 def _exit() -> None: ...
 def error_codes() -> list[str]: ...

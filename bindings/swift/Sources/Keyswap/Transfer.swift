@@ -1,4 +1,5 @@
 import Foundation
+import KeySwapNative
 
 #if canImport(FoundationNetworking)
 import FoundationNetworking
@@ -8,8 +9,8 @@ import FoundationNetworking
 final class Transfer: @unchecked Sendable {
     /// Bytes of a response that is given up which are read to keep its connection, and how long that may take: less
     /// costly than to open another.
-    private static let small = 64 * 1024
-    private static let brief = DispatchTimeInterval.milliseconds(100)
+    private static let small = Int(nativeSmall())
+    private static let brief = DispatchTimeInterval.milliseconds(Int(nativeBriefMs()))
     /// The most that is held of a rejection while nobody knows yet whether it is the answer.
     private static let mostHeld = 1024 * 1024
 

@@ -22,9 +22,9 @@ Answer = tuple[int, Pairs]
 """The status and the headers of a response."""
 Failure = Literal["connect", "timeout", "other"]
 """Why no response came: because there was no connection, so that nothing was sent; or the time was over."""
-SMALL: Final = 64 * 1024
+SMALL: Final = _native.SMALL
 """Bytes of a rejection that are read to keep its connection: less costly than to open another."""
-PATIENCE: Final = 0.1
+PATIENCE: Final = _native.BRIEF
 """Seconds that this may take. A server that sends less than it said, or for ever, holds up nobody."""
 
 

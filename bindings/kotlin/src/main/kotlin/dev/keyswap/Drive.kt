@@ -1,5 +1,8 @@
 package dev.keyswap
 
+import dev.keyswap.internal.nativeBriefMs
+import dev.keyswap.internal.nativeSmall
+
 /** A patch on its way to the wire, for one send. Whoever keeps it holds nothing once that is over. */
 internal class Trip(
     patch: Patch,
@@ -103,10 +106,10 @@ internal inline fun <R : Any> Attempt.drive(
 }
 
 /** How long a rejection may take to end, until its connection is dropped. */
-internal const val PATIENCE_MS = 100L
+internal val PATIENCE_MS = nativeBriefMs().toLong()
 
 /** The longest body of a rejection that is read to its end, and kept for the case that all is in vain. */
-internal const val SMALL = 64 * 1024
+internal val SMALL = nativeSmall().toInt()
 
 /** The error of an attempt that has no response to return. */
 internal fun Attempt.failure(): KeySwapException = error ?: KeySwapException.of("transport", "there is no response")
