@@ -217,6 +217,7 @@ private val OKHTTP_STREAMS: Map<String, () -> Any> = mapOf(
 private fun ktorBodies(file: File): Map<String, () -> Any> = mapOf(
     "text" to { "text" },
     "bytes" to { "bytes".toByteArray() },
+    "text, whose progress is told" to { Watched("text") },
     "a file" to { LocalFileContent(file) },
     "a form" to { FormDataContent(parametersOf("a", "1")) },
     "a form of several parts" to {

@@ -11,6 +11,7 @@ import io.ktor.client.plugins.HttpTimeout
 import io.ktor.client.plugins.HttpTimeoutConfig
 import io.ktor.client.plugins.cache.HttpCache
 import io.ktor.client.plugins.cookies.HttpCookies
+import io.ktor.client.plugins.onUpload
 import io.ktor.client.plugins.timeout
 import io.ktor.client.request.HttpRequestBuilder
 import io.ktor.client.request.header
@@ -189,7 +190,8 @@ class KtorLibrary(setting: Setting) : Library() {
         method = HttpMethod.parse(ask.method)
         ask.headers.forEach { (name, value) -> header(name, value) }
         timeout { requestTimeoutMillis = if (ask.timeoutMs > 0) ask.timeoutMs else HttpTimeoutConfig.INFINITE_TIMEOUT_MS }
-        if (ask.body != null) setBody(ask.body)
+        if (ask.body != null) setBody(if (ask.body is Watched) ask.body.text else ask.body)
+        if (ask.body is Watched) onUpload { _, _ -> }
     }
 
     override suspend fun send(ask: Ask): Reply {
@@ -211,6 +213,9 @@ class KtorLibrary(setting: Setting) : Library() {
 
     override fun close(): Unit = client.close()
 }
+
+/** A body whose progress is told. */
+class Watched(val text: String)
 
 /** What Ktor's plugin for this does. */
 @OptIn(InternalAPI::class)

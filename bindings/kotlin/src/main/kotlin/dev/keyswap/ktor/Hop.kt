@@ -14,6 +14,7 @@ import dev.keyswap.internal.NativeJob
 import io.ktor.client.HttpClient
 import io.ktor.client.call.HttpClientCall
 import io.ktor.client.content.LocalFileContent
+import io.ktor.client.content.ObservableContent
 import io.ktor.client.plugins.HttpTimeoutCapability
 import io.ktor.client.plugins.HttpTimeoutConfig
 import io.ktor.client.request.HttpRequestBuilder
@@ -24,6 +25,7 @@ import io.ktor.http.content.OutgoingContent
 import io.ktor.http.content.URIFileContent
 import io.ktor.util.AttributeKey
 import io.ktor.util.toMap
+import io.ktor.utils.io.InternalAPI
 import java.net.InetAddress
 import java.net.Proxy
 import java.net.ProxySelector
@@ -170,13 +172,19 @@ internal class Hop(
         is OutgoingContent.WriteChannelContent -> true
         // Others may be around a channel that is read once.
         is LocalFileContent, is URIFileContent -> true
-        is OutgoingContent.ContentWrapper -> isReplayable(body.delegate())
-        else -> false
+        else -> within(body)?.let(::isReplayable) ?: false
     }
 
     private fun bytes(body: Any): ByteArray? = when (body) {
         is OutgoingContent.ByteArrayContent -> body.bytes()
-        is OutgoingContent.ContentWrapper -> bytes(body.delegate())
+        else -> within(body)?.let(::bytes)
+    }
+
+    /** The body that this one is around, of which it tells its progress, say. */
+    @OptIn(InternalAPI::class)
+    private fun within(body: Any): OutgoingContent? = when (body) {
+        is OutgoingContent.ContentWrapper -> body.delegate()
+        is ObservableContent -> body.delegate
         else -> null
     }
 }
