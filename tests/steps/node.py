@@ -61,6 +61,7 @@ PART = Part(
             lambda: tests(WITH_UNDICI_8, *PEERS, KEYSWAP_PEERS='{"undici": "undici-8"}'),
             needs=BUILT,
         ),
+        Step("node: stories", lambda: tests(STORIES), needs=BUILT),
         Step(
             "node: tests, with the newest undici, in Node 22",
             command(
@@ -72,7 +73,6 @@ PART = Part(
             needs=BUILT,
             why_not=unless("Node 22 is not to be had from the registry of npm", *NODE_22, "-e", ""),
         ),
-        Step("node: stories", lambda: tests(STORIES), needs=BUILT),
         Step(
             "node: types of the package",
             command("npx", "--no-install", "attw", "--pack", ".", "--quiet", folder=FOLDER),
