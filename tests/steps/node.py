@@ -26,9 +26,9 @@ def build() -> bool:
     return call("npm", "run", "--silent", "build", "--", host(), folder=FOLDER)
 
 
-def tests(files: tuple[str, ...], *options: str, node: tuple[str, ...] = ("node",), **env: str) -> bool:
+def tests(files: tuple[str, ...], *options: str, **env: str) -> bool:
     paths = [f"test/{name}.test.mjs" for name in files]
-    return call(*node, *options, "--test", "--test-reporter=tap", *paths, folder=FOLDER, **noting(files, options, env))
+    return call("node", *options, "--test", "--test-reporter=tap", *paths, folder=FOLDER, **noting(files, options, env))
 
 
 def noting(files: tuple[str, ...], options: tuple[str, ...], env: dict[str, str]) -> dict[str, str]:
@@ -67,18 +67,23 @@ PART = Part(
             needs=BUILT,
         ),
         Step(
-            "node: tests, with undici 8.0",
+            "node: tests, with undici 8",
             lambda: tests(WITH_UNDICI_8, *PEERS, KEYSWAP_PEERS='{"undici": "undici-8"}'),
             needs=BUILT,
         ),
+        Step("node: stories", lambda: tests(STORIES), needs=BUILT),
         Step(
             "node: tests, with the newest undici, in Node 22",
-            lambda: tests(WITH_UNDICI_8, *PEERS, node=NODE_22, KEYSWAP_PEERS='{"undici": "undici-newest"}'),
+            command(
+                *(*NODE_22, *PEERS, "--test", "--test-reporter=tap"),
+                *(f"test/{name}.test.mjs" for name in WITH_UNDICI_8),
+                folder=FOLDER,
+                KEYSWAP_PEERS='{"undici": "undici-newest"}',
+            ),
             needs=BUILT,
             why_not=unless("Node 22 is not to be had from the registry of npm", *NODE_22, "-e", ""),
         ),
         behaviours.step("node", needs=(*BUILT, *NOTING)),
-        Step("node: stories", lambda: tests(STORIES), needs=BUILT),
         Step(
             "node: types of the package",
             command("npx", "--no-install", "attw", "--pack", ".", "--quiet", folder=FOLDER),

@@ -168,11 +168,14 @@ const ENDLESS = {
 for (const [how, { adapter, ...config }] of Object.entries(ENDLESS)) {
   test(`axios ${how}: a rejected stream that does not end is given up`, async (t) => {
     let asked = 0
-    let dropped = 0
+    let isDropped = false
     const server = (adapter === undefined ? http2 : http).createServer((message, response) => {
       if (message.headers['x-api-key'] === 'fresh') return response.end('taken')
       const drip = setInterval(() => response.write('no'), 5)
-      response.on('close', () => (clearInterval(drip), (dropped += 1)))
+      const drop = () => (clearInterval(drip), (isDropped = true))
+      // Over HTTP/2 a response that is being written is not always closed then.
+      message.on('aborted', drop)
+      response.on('close', drop)
       response.writeHead(401)
     })
     const sessions = []
@@ -189,8 +192,8 @@ for (const [how, { adapter, ...config }] of Object.entries(ENDLESS)) {
     const parts = []
     for await (const part of data) parts.push(part)
     assert.deepEqual([status, Buffer.concat(parts).toString()], [200, 'taken'])
-    for (let waited = 0; waited < 5000 && dropped === 0; waited += 5) await new Promise((resolve) => setTimeout(resolve, 5))
-    assert.equal(dropped, 1)
+    for (let waited = 0; waited < 5000 && !isDropped; waited += 5) await new Promise((resolve) => setTimeout(resolve, 5))
+    assert.ok(isDropped)
   })
 }
 
