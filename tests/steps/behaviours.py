@@ -42,6 +42,9 @@ With keyswap added, everything is as before, but for the key. Each line is a tes
 library alone: the two must do the same. A number names a limit of the library beneath, shown by the library alone
 failing in the same way.
 
+Other on purpose: a redirect that the packages follow themselves sends no Referer in Rust, since that could tell a key;
+and where all is in vain, axios returns as a stream the last rejection, and not the first.
+
 This page is written from what the tests noted; `./tests/run` fails where it differs, and says how to write it anew.
 """
 
