@@ -40,8 +40,9 @@ where
 {
     let mut failed = Vec::new();
     for adapter in EVERY {
-        // In a task of its own, so that one that panics is noted, and the others are tested.
-        let outcome = tokio::spawn(test(adapter)).await;
+        // In a task of its own, so that one that panics or hangs is noted, and the others are tested.
+        let bounded = tokio::time::timeout(Duration::from_secs(60), test(adapter));
+        let outcome = tokio::spawn(async { bounded.await.expect("it hangs") }).await;
         note(adapter, behaviour, outcome.as_ref().ok().copied());
         if outcome.is_err() {
             failed.push(adapter);

@@ -89,17 +89,17 @@ class Page(unittest.TestCase):
     def test_a_page_that_says_what_was_noted_is_right(self) -> None:
         new = behaviours.table([line("a", FIRST)])
         page = behaviours.written("", {"node": new})
-        self.assertEqual(behaviours.failures("node", page, new), [])
-        self.assertTrue(behaviours.failures("python", page, new), "it has no table yet")
+        self.assertEqual(behaviours.differences("node", page, new), [])
+        self.assertTrue(behaviours.differences("python", page, new), "it has no table yet")
 
     def test_what_changed_is_shown_and_a_no_or_nothing_is_refused(self) -> None:
         page = behaviours.written("", {"node": behaviours.table([line("a", FIRST)])})
         more = behaviours.table([line("a", FIRST), line("b", FIRST)])
-        self.assertIn("+| | a | b |", behaviours.failures("node", page, more))
-        no = behaviours.table([line("a", FIRST, "failed")])
-        refused = behaviours.failures("node", behaviours.written("", {"node": no}), no)
-        self.assertEqual(refused[1:], [f"| {FIRST} | NO |"])
-        self.assertTrue(behaviours.failures("node", page, behaviours.table([])))
+        self.assertIn("+| | a | b |", behaviours.differences("node", page, more))
+        self.assertEqual(behaviours.refused(more), [])
+        no = behaviours.table([line("a", FIRST, "failed"), line("b", FIRST)])
+        self.assertEqual(behaviours.refused(no)[1:], [f"| {FIRST} | NO | yes |"])
+        self.assertTrue(behaviours.refused(behaviours.table([])))
 
     def test_the_step_reads_each_run_and_writes_what_is_to_be_copied(self) -> None:
         with tempfile.TemporaryDirectory() as name:
@@ -109,11 +109,15 @@ class Page(unittest.TestCase):
             with here, contextlib.redirect_stdout(said):
                 behaviours.noting("node", "8").write_text(line("undici 8", FIRST) + "\n")
                 behaviours.noting("node").write_text(line("undici 7", FIRST) + "\n")
+                behaviours.noting("swift").write_text(line("swift", FIRST, "failed") + "\n")
+                self.assertFalse(behaviours.is_so("swift"))
+                self.assertFalse(new.exists(), "a NO is not to be copied")
                 self.assertFalse(behaviours.is_so("node"))
                 self.assertIn(f"cp {new} page.md", said.getvalue())
                 page.write_text(new.read_text())
                 self.assertTrue(behaviours.is_so("node"))
                 self.assertIn("| undici 7 | undici 8 |", page.read_text())
+                self.assertNotIn("Swift", page.read_text())
                 self.assertEqual(behaviours.noted("python"), [])
                 behaviours.noting("node", "8")
                 self.assertFalse(behaviours.is_so("node"), "a run of undici 8 is missing")

@@ -7,7 +7,7 @@ import zlib from 'node:zlib'
 
 import { KeySwap } from 'keyswap'
 
-import { DecoratorHandler, EnvHttpProxyAgent, interceptors } from 'undici'
+import { EnvHttpProxyAgent, interceptors } from 'undici'
 
 import { ADAPTERS, bodiesOf, NAME, streamsOf } from './adapters.mjs'
 import { behaviour } from './behaviour.mjs'
@@ -315,9 +315,10 @@ for (const [name, adapter] of Object.entries(ADAPTERS)) {
     })
     const url = await listening(t, server)
     const keyed = adapter.keyed(await rotating(t), url)
-    const passing = (dispatch) => (options, handler) => dispatch(options, new DecoratorHandler(handler))
     const came = []
-    const alone = () => adapter.alone?.('good', came[0].length === 2 ? {} : { outer: [passing] })
+    const isRight = () => String(came[0]) === 'a=1,b=2' && Array.isArray(came[0]) && came[0].length === 2
+    // Where it is not, an interceptor of undici's own shows that it is not ours that spoils it.
+    const alone = () => adapter.alone?.('good', isRight() ? {} : { outer: [interceptors.retry()] })
     for (let send = keyed; send !== undefined; send = came.length === 1 ? alone() : undefined) {
       sent.length = 0
       const { headers } = await send(`${url}/x`, { method: 'GET' })
@@ -327,9 +328,11 @@ for (const [name, adapter] of Object.entries(ADAPTERS)) {
       assert.deepEqual(sent, [undefined, undefined, 'own=1'], 'it has no jar')
     }
     for (const each of came) assert.deepEqual(each, came[0], 'the library alone')
-    if (came[0].length === 2) return assert.deepEqual(came[0], ['a=1', 'b=2'])
-    assert.deepEqual([name, ...came[0]], ['global fetch through undici', 'a=1,b=2'])
-    return 'whatever is composed with it, undici 7 gives the fetch of Node as one what came in several headers of a name'
+    if (isRight()) return undefined
+    assert.match(name, /through undici|^undici/)
+    return String(came[0]) === 'a=1,b=2'
+      ? 'whatever is composed with it, undici 7 gives the fetch of Node as one what came in several headers of a name'
+      : 'undici 7.0 spoils what came in several headers of a name for all that is composed with it; later ones do not'
   })
 
   /** A server that says nothing, or not enough, and knows whether the other side has gone. */
