@@ -1,6 +1,8 @@
 //! Where sets come from.
 
 mod bootstrap;
+#[cfg(feature = "command")]
+mod command;
 mod endpoint;
 mod endpoint_client;
 mod env;
@@ -8,6 +10,7 @@ mod file;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod http;
+mod json;
 #[cfg_attr(not(feature = "unstable"), allow(dead_code, unreachable_pub, reason = "for `rules`"))]
 mod push;
 mod reading;
@@ -18,12 +21,15 @@ mod signature;
 mod tls;
 mod wire;
 
+#[cfg(feature = "command")]
+pub use self::command::Command;
 #[cfg(feature = "host")]
 pub(crate) use self::wire::parse_short;
 pub use self::{
     endpoint::Endpoint,
     env::Env,
     file::File,
+    json::Json,
     regions::{RegionHealth, Regions},
     wire::parse,
 };
