@@ -47,7 +47,7 @@ pub use patch::{NextHop, Patch};
 pub use records::{CredentialRecord, EventRecord, SetRecord, StatsRecord, event_names};
 pub use secret::SecretText;
 pub use sign::{ForeignSign, Signature, UnsignedRequest, signing};
-pub use source::{Endpoint, Source, seconds};
+pub use source::{Endpoint, Json, Source, seconds};
 pub use text::{header_map, header_pairs, owned_pairs};
 
 pub use keyswap::{Error, ErrorKind, Failure, Verdict, redirect::MAX_HOPS};

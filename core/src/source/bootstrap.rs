@@ -113,7 +113,7 @@ impl Bootstrap {
             Place::File(path, _) => format!("put the right one into {}", path.display()),
             Place::Callback(_) => "have the function that returns it return another one".into(),
             Place::Nowhere => {
-                "pass one as the option `bootstrap`: the program said that none is needed".into()
+                "pass one as the option `bootstrap`: none is shown".into()
             }
         }
     }

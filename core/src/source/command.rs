@@ -153,10 +153,7 @@ impl Command {
     }
 
     /// Whether all that was said of it is valid.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidConfig`].
-    pub fn check(&self) -> Result<(), Error> {
+    fn check(&self) -> Result<(), Error> {
         let is_name = |name: &OsStr| {
             let name = name.as_encoded_bytes();
             !name.is_empty() && !name.contains(&b'=') && !name.contains(&0)

@@ -295,10 +295,7 @@ impl Json {
     }
 
     /// Whether all that was said of it is valid.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidConfig`].
-    pub fn check(&self) -> Result<(), Error> {
+    fn check(&self) -> Result<(), Error> {
         self.fault.clone().map_or(Ok(()), Err)
     }
 

@@ -49,6 +49,9 @@ struct Shared {
 type Running = rustix::process::Pid;
 #[cfg(not(unix))]
 type Running = Child;
+/// It is held where it is killed.
+#[cfg(not(unix))]
+struct Held;
 
 impl Drop for Reins {
     fn drop(&mut self) {
@@ -166,11 +169,12 @@ impl Shared {
 
 #[cfg(not(unix))]
 impl Shared {
-    fn hold(&self, child: Child) -> () {
+    fn hold(&self, child: Child) -> Held {
         *self.running() = Some(child);
         if self.is_stopped() {
             self.kill();
         }
+        Held
     }
 
     fn kill(&self) {
@@ -185,7 +189,7 @@ impl Shared {
         Ok(all)
     }
 
-    fn collect(&self, _: &mut ()) -> io::Result<ExitStatus> {
+    fn collect(&self, _: &mut Held) -> io::Result<ExitStatus> {
         // It has closed its output, or was killed, and ends soon.
         loop {
             match self.running().as_mut().map(Child::try_wait) {
