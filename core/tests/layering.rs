@@ -38,7 +38,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
 /// What one module alone may use, and which.
 const OWNED: &[(&str, &[&str])] = &[
     ("arc_swap::", &["store"]),
-    ("spawn(", &["driver", "source/reading"]),
+    ("spawn(", &["driver", "source/command", "source/reading"]),
     ("Timestamp::now(", &["clock"]),
     ("Instant::now(", &["clock"]),
     ("SystemTime::now(", &["clock"]),

@@ -77,6 +77,17 @@ async fn no_public_type_prints_material() {
         ("ResponseFilter", format!("{:?}", authorizer.response_filter())),
         ("Patch", format!("{patch:#?}")),
         ("Client", format!("{client:#?}")),
+        ("Json", {
+            let json = source::Json::new("https://keys.example.com/x?k=MATERIAL-KEY-7f3a").unwrap();
+            let json = json.bootstrap(BOOTSTRAP).header("x-key", SECRET).body(KEY);
+            let shown = format!("{json:#?}");
+            let regions = source::Json::new("https://a.example.com").unwrap().or(json);
+            format!("{shown} {regions:#?}")
+        }),
+        ("Command", {
+            let command = source::Command::new(["op", "read", KEY]).env("TOKEN", SECRET);
+            format!("{command:#?}")
+        }),
         ("RequestBuilder", format!("{:?}", client.get("/v1?k=MATERIAL-KEY-7f3a"))),
     ];
     for (what, text) in &shown {

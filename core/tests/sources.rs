@@ -3,10 +3,15 @@
 
 mod sources {
     pub(crate) mod bootstrap;
+    #[cfg(unix)]
+    pub(crate) mod command;
     pub(crate) mod endpoint;
+    #[cfg(unix)]
+    pub(crate) mod faults;
     pub(crate) mod files;
     pub(crate) mod folder;
     pub(crate) mod hostile;
+    pub(crate) mod json;
     pub(crate) mod server;
 }
 

@@ -34,6 +34,8 @@ fn what_is_forgotten(keys: &KeySwap, authorizer: &Authorizer) -> Result<(), Erro
         Endpoint::new("https://keys.example.com/sets/a")?.no_push();
         source::File::new("/var/run/secrets/trading");
         source::Env::new("API_KEY");
+        source::Json::new("https://keys.example.com")?.key("/api_key");
+        source::Command::new(["op", "read", "op://a/b/c"]);
         NamedScheme::new("api_key").with_header("x-key");
         ResponseFilter::new([401]).with_body_limit(64);
         Policy::default();

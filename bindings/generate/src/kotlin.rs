@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     Files, Result,
-    model::{Field, Kind, Model},
+    model::{Field, Kind, Model, Record},
     text::{Style, Text, camel, capital},
 };
 
@@ -16,9 +16,13 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     files.region(&errors_in, "errors", &errors(model))?;
     files.region(&errors_in, "codes", &codes(model))?;
     files.region(&format!("{FOLDER}/Policy.kt"), "policy", &policy(model))?;
-    let source = format!("{FOLDER}/Source.kt");
-    files.region(&source, "endpoint", &endpoint(model))?;
-    files.region(&source, "record", &record(model))?;
+    for (file, region, record) in
+        [("Source", "endpoint", &model.endpoint), ("JsonEndpoint", "json", &model.json)]
+    {
+        let path = format!("{FOLDER}/{file}.kt");
+        files.region(&path, region, &settings(model, record))?;
+        files.region(&path, "record", &native(record, region))?;
+    }
     files.whole(&format!("{FOLDER}/Event.kt"), event(model) + &stats(model));
     Ok(())
 }
@@ -73,15 +77,18 @@ pub(crate) fn passed(field: &Field, has_default: bool) -> String {
     format!("{}: {of}{default}", camel(&field.name))
 }
 
-/// What is said of an endpoint: variables, and functions for what is a secret, much text, or not as usual.
-fn endpoint(model: &Model) -> String {
-    let options = model.endpoint.fields.iter().filter(|field| field.optional).map(|field| {
+/// What is said of a source: variables, and functions for what is a secret, much text, or not as usual.
+fn settings(model: &Model, record: &Record) -> String {
+    let options = record.fields.iter().filter(|field| field.optional).map(|field| {
         let (name, doc) = (camel(&field.name), comment(&field.doc, model));
         let not_followed = Text::new("The push channel is not followed, even where the set offers one. Polling never stops.");
         match set_by(field) {
             _ if field.name == "push" => format!(
                 "private var push = true\n\n{}public fun noPush() {{\n    push = false\n}}\n",
                 comment(&not_followed, model)
+            ),
+            Some("header") => format!(
+                "private val headers = mutableMapOf<String, NativeSecret>()\n\n{doc}public fun header(name: String, value: String) {{\n    headers[name] = NativeSecret(value)\n}}\n"
             ),
             Some("") => {
                 format!("private var {name} = false\n\n{doc}public fun {name}() {{\n    {name} = true\n}}\n")
@@ -108,6 +115,7 @@ fn endpoint(model: &Model) -> String {
 fn set_by(field: &Field) -> Option<&'static str> {
     match field.kind {
         Kind::Truth => Some(""),
+        Kind::Map => Some("header"),
         _ if field.name.ends_with("_file") => Some("path"),
         _ if field.name.ends_with("_certificate") || field.name.ends_with("_certificates") => {
             Some("pem")
@@ -118,9 +126,10 @@ fn set_by(field: &Field) -> Option<&'static str> {
 }
 
 /// The same as the core has it.
-fn record(model: &Model) -> String {
-    let mut made = "val options = NativeEndpointOptions(\n".to_owned();
-    for field in &model.endpoint.fields {
+fn native(record: &Record, what: &str) -> String {
+    let what = what[..1].to_uppercase() + &what[1..];
+    let mut made = format!("val options = Native{what}Options(\n");
+    for field in &record.fields {
         let name = camel(&field.name);
         let unit = if field.kind == Kind::Seconds { ".inSeconds()" } else { "" };
         let _ = writeln!(made, "    {name} = {name}{unit},");

@@ -57,6 +57,8 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     region("policy", &model.policy)?;
     region("stats", &model.stats)?;
     region("endpoint", &model.endpoint)?;
+    region("json", &model.json)?;
+    region("command", &model.command)?;
     region("authorizer", &model.authorizer)?;
     region("client", &model.client)?;
     region("handle", &model.keyswap)?;
@@ -95,7 +97,7 @@ fn unit(field: &Field) -> &'static str {
         Kind::Text | Kind::Code => "text",
         Kind::Secret => "a secret",
         Kind::Texts => "texts",
-        Kind::Pairs => "pairs",
+        Kind::Pairs | Kind::Map => "pairs",
         Kind::Truth => "yes or no",
         Kind::Whole => "a number",
         Kind::Share => "a share",

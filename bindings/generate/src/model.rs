@@ -15,6 +15,8 @@ pub(crate) struct Model {
     pub(crate) event_fields: Vec<Field>,
     pub(crate) stats: Record,
     pub(crate) endpoint: Record,
+    pub(crate) json: Record,
+    pub(crate) command: Record,
     pub(crate) file: Record,
     pub(crate) env: Record,
     pub(crate) authorizer: Record,
@@ -72,6 +74,8 @@ pub(crate) enum Kind {
     Texts,
     /// Pairs of a name and a value.
     Pairs,
+    /// Names with their values, which may be secrets.
+    Map,
     Truth,
     Whole,
     Share,

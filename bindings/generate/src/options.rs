@@ -35,8 +35,10 @@ pub(crate) fn check(model: &Model, files: &Files<'_>) -> Result<[Names; 5]> {
 const BUILDERS: &[(&str, &str)] = &[
     ("AuthorizerBuilder", "Authorizer"),
     ("ClientBuilder", "Client"),
+    ("Command", "Source.command"),
     ("Endpoint", "Source.endpoint"),
     ("Follow", "KeySwap"),
+    ("Json", "Source.json"),
 ];
 
 /// What a builder does.
@@ -85,13 +87,13 @@ fn python(model: &Model, files: &Files<'_>) -> Result<Names> {
         authorizer(),
         python::of_native,
     )?;
-    signature(
-        "_sources.py",
-        &["class Endpoint(", "__new__("],
-        "Source.endpoint",
-        Vec::new(),
-        python::passed,
-    )?;
+    for (class, of) in [
+        ("class Endpoint(", "Source.endpoint"),
+        ("class Json(", "Source.json"),
+        ("class Command(", "Source.command"),
+    ] {
+        signature("_sources.py", &[class, "__new__("], of, Vec::new(), python::passed)?;
+    }
     for (file, at) in [
         ("_httpx", &["class _Base(", "__init__("][..]),
         ("aiohttp", &["def middleware("]),
@@ -119,6 +121,9 @@ const NODE: &[(&str, &str)] = &[
     ("ClientOptions", "Client"),
     ("EndpointFields", "Source.endpoint"),
     ("EndpointOptions", "Source.endpoint"),
+    ("JsonFields", "Source.json"),
+    ("JsonOptions", "Source.json"),
+    ("CommandOptions", "Source.command"),
     ("KeySwapOptions", "KeySwap"),
     ("KeyedOptions", "Authorizer"),
 ];
@@ -135,8 +140,10 @@ fn node(files: &Files<'_>) -> Result<Names> {
 const KOTLIN: &str = "bindings/kotlin/src/main/kotlin/dev/keyswap";
 
 fn kotlin(model: &Model, files: &Files<'_>) -> Result<Names> {
-    let mut names =
-        of_members(&names::LANGUAGES[3].names(files)?, &[("Endpoint", "Source.endpoint")])?;
+    let mut names = of_members(
+        &names::LANGUAGES[3].names(files)?,
+        &[("Endpoint", "Source.endpoint"), ("JsonEndpoint", "Source.json")],
+    )?;
     let config = format!("{KOTLIN}/ktor/KeySwapAuth.kt");
     for field in &model.authorizer.fields {
         let line = format!("public var {}", kotlin::passed(field, true));
@@ -183,10 +190,13 @@ const SWIFT: &str = "bindings/swift/Sources/Keyswap";
 fn swift(model: &Model, files: &Files<'_>) -> Result<Names> {
     let mut names = Names::new();
     let source = format!("{SWIFT}/Source.swift");
-    let endpoint = ["static func endpoint("];
-    let of = "Source.endpoint";
-    Signature { path: &source, at: &endpoint, of, fields: Vec::new(), declared: &swift::passed }
-        .check(files, &mut names)?;
+    for (at, of) in
+        [("static func endpoint(", "Source.endpoint"), ("static func json(", "Source.json")]
+    {
+        let fields = Vec::new();
+        Signature { path: &source, at: &[at], of, fields, declared: &swift::passed }
+            .check(files, &mut names)?;
+    }
     let listing = Listing { margin: "/// ", first: "- Parameters:", is_before: true };
     let mut function = |file: &str,
                         at: &[&str],

@@ -47,6 +47,10 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     let sources = format!("{PACKAGE}/_sources.py");
     files.region(&sources, "endpoint", &constructor(model, "Endpoint", &model.endpoint))?;
     files.region(&sources, "record", &record(&model.endpoint))?;
+    files.region(&sources, "json", &constructor(model, "Json", &model.json))?;
+    files.region(&sources, "json_record", &record(&model.json))?;
+    files.region(&sources, "command", &constructor(model, "Command", &model.command))?;
+    files.region(&sources, "command_record", &record(&model.command))?;
     files.region(&sources, "file", &constructor(model, "File", &model.file))?;
     files.region(&sources, "env", &constructor(model, "Env", &model.env))
 }
@@ -232,6 +236,7 @@ fn constructor(model: &Model, class: &str, record: &Record) -> String {
             // What this is when nothing is said stands in its comment.
             Kind::Truth if field.doc.says("True by default") => " = True".to_owned(),
             Kind::Truth => " = False".to_owned(),
+            Kind::Texts => " = ()".to_owned(),
             _ => " = None".to_owned(),
         };
         let _ = writeln!(made, "    {}: {of}{default},", field.name);
@@ -239,8 +244,8 @@ fn constructor(model: &Model, class: &str, record: &Record) -> String {
             let _ = writeln!(docs, "    {line}");
         }
     }
-    if class == "Endpoint" {
-        made += "    regions: Sequence[Endpoint] = (),\n";
+    if ["Endpoint", "Json"].contains(&class) {
+        let _ = writeln!(made, "    regions: Sequence[{class}] = (),");
         docs += "    - `regions`: Further endpoints that show the same set, asked in order when this one fails.\n";
     }
     let doc = record.doc.line(Style::Snake, &model.names);
@@ -294,7 +299,7 @@ pub(crate) fn of_native(field: &Field) -> String {
     passed.replace("_native.", "")
 }
 
-/// The parameters of an endpoint as the core has them.
+/// The parameters of a source as the core has them.
 fn record(record: &Record) -> String {
     let mut made = "options = {\n".to_owned();
     for field in &record.fields {
@@ -308,6 +313,8 @@ fn record(record: &Record) -> String {
             _ if WIDER.iter().any(|(one, of, _)| one == name && of.contains("bytes")) => {
                 format!("_pem({name})")
             }
+            _ if field.kind == Kind::Map => format!("dict({name} or {{}})"),
+            _ if field.kind == Kind::Texts => format!("list({name})"),
             _ => name.clone(),
         };
         let _ = writeln!(made, "    \"{name}\": {value},");
@@ -318,6 +325,8 @@ fn record(record: &Record) -> String {
 fn parameter(field: &Field) -> &'static str {
     match (field.kind, field.optional) {
         (Kind::Text, false) => "str",
+        (Kind::Texts, _) => "Sequence[str]",
+        (Kind::Map, _) => "Mapping[str, str] | None",
         (Kind::Truth, _) => "bool",
         (Kind::Seconds, _) => "float | None",
         (Kind::Whole, _) => "int | None",

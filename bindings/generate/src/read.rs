@@ -29,6 +29,8 @@ pub(crate) fn model(files: &Files<'_>) -> Result<Model> {
         events,
         stats: records.record("StatsRecord", stats_kind)?,
         endpoint: option("EndpointOptions")?,
+        json: option("JsonOptions")?,
+        command: option("CommandOptions")?,
         file: option("FileOptions")?,
         env: option("EnvOptions")?,
         authorizer: option("AuthorizerOptions")?,
@@ -36,7 +38,14 @@ pub(crate) fn model(files: &Files<'_>) -> Result<Model> {
         keyswap: option("KeySwapOptions")?,
         names: [].into(),
     };
-    let options = [&model.endpoint, &model.authorizer, &model.client, &model.keyswap];
+    let options = [
+        &model.endpoint,
+        &model.json,
+        &model.command,
+        &model.authorizer,
+        &model.client,
+        &model.keyswap,
+    ];
     let named = [&model.policy, &model.stats].into_iter().chain(options);
     model.names = named.flat_map(|record| &record.fields).map(|field| field.name.clone()).collect();
     Ok(model)
@@ -71,8 +80,10 @@ fn option_kind(name: &str, of: &str) -> Option<(Kind, bool)> {
         "bool" | "Option<bool>" => Kind::Truth,
         "u32" | "Option<u32>" => Kind::Whole,
         "Option<f64>" => Kind::Seconds,
+        "Vec<String>" if name == "argv" => return Some((Kind::Texts, false)),
         "Vec<String>" => Kind::Texts,
         "Vec<(String,String)>" => Kind::Pairs,
+        "HashMap<String,SecretText>" => Kind::Map,
         "Policy" if name == "policy" => Kind::Policy,
         "Option<SchemeOptions>" => Kind::Scheme,
         "Option<ClassifierOptions>" => Kind::Classifier,

@@ -17,6 +17,7 @@ const MIRRORED: &[(&str, &str, &str)] = &[
     (RECORDS, "EventRecord", "event"),
     (RECORDS, "StatsRecord", "stats"),
     (OPTIONS, "EndpointOptions", "endpoint"),
+    (OPTIONS, "JsonOptions", "json"),
     (OPTIONS, "AuthorizerOptions", "authorizer"),
     (OPTIONS, "SchemeOptions", "scheme"),
     (OPTIONS, "ClassifierOptions", "classifier"),
@@ -33,6 +34,7 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
             let of = CALLED.iter().fold(read::shown(&field.ty), |of, name| {
                 of.replace(name, &format!("Native{name}"))
             });
+            let of = of.replace(',', ", ");
             let _ = writeln!(made, "pub {}: {of},", read::shown(&field.ident));
         }
         files.region(UNIFFI, region, &made)?;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     Files, Result,
     kotlin::property,
-    model::{Event, Field, Kind, Model},
+    model::{Event, Field, Kind, Model, Record},
     text::{Style, Text, camel, capital, snake},
 };
 
@@ -17,7 +17,9 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     files.region(&format!("{FOLDER}/KeyswapError.swift"), "codes", &codes(model))?;
     files.region(&format!("{FOLDER}/Policy.swift"), "policy", &policy(model))?;
     files.region(&format!("{FOLDER}/Policy.swift"), "json", &json(model))?;
-    files.region(&format!("{FOLDER}/Source.swift"), "endpoint", &endpoint(model))?;
+    let source = format!("{FOLDER}/Source.swift");
+    files.region(&source, "endpoint", &factory(model, &model.endpoint, "endpoint"))?;
+    files.region(&source, "json", &factory(model, &model.json, "json"))?;
     files.whole(&format!("{FOLDER}/Event.swift"), event(model) + &stats(model));
     Ok(())
 }
@@ -58,6 +60,7 @@ pub(crate) fn passed(field: &Field) -> String {
     let of = match field.kind {
         _ if field.name == "base_url" => "URL",
         Kind::Texts => "[URL]",
+        Kind::Map => "[String: String] = [:]",
         Kind::Truth if field.doc.says("True by default") => "Bool = true",
         Kind::Truth => "Bool = false",
         Kind::Seconds => "Duration? = nil",
@@ -69,15 +72,14 @@ pub(crate) fn passed(field: &Field) -> String {
     format!("{}: {of}", option(&field.name))
 }
 
-/// How an endpoint is made, up to the options as the core has them.
-fn endpoint(model: &Model) -> String {
-    let mut docs =
-        "/// A rotation endpoint that speaks `keyswap/1`.\n///\n/// - Parameters:\n".to_owned();
+/// How a source is made, up to the options as the core has them.
+fn factory(model: &Model, record: &Record, what: &str) -> String {
+    let mut docs = comment(&record.doc, model, 4) + "///\n/// - Parameters:\n";
     let mut say = |name: &str, doc: &Text| {
         entry(model, name, doc).iter().for_each(|line| docs += &format!("/// {line}\n"));
     };
     let (mut parameters, mut options) = (Vec::new(), Vec::new());
-    for field in &model.endpoint.fields {
+    for field in &record.fields {
         let (name, native) = (option(&field.name), camel(&field.name));
         say(&name, &field.doc);
         match field.kind {
@@ -90,6 +92,9 @@ fn endpoint(model: &Model) -> String {
                 options.push(format!("{native}: {name}.map {{ NativeSecret(text: $0) }}"))
             }
             Kind::Seconds => options.push(format!("{native}: {name}?.inSeconds")),
+            Kind::Map => {
+                options.push(format!("{native}: {name}.mapValues {{ NativeSecret(text: $0) }}"))
+            }
             _ => options.push(format!("{native}: {name}")),
         }
         parameters.push(passed(field));
@@ -108,8 +113,9 @@ fn endpoint(model: &Model) -> String {
         entries.iter().map(|entry| format!("{indent}{entry}")).collect::<Vec<_>>().join(",\n")
     };
     format!(
-        "{docs}public static func endpoint(\n{}\n) throws -> Source {{\n    let options = NativeEndpointOptions(\n{})\n",
+        "{docs}public static func {what}(\n{}\n) throws -> Source {{\n    let options = Native{}Options(\n{})\n",
         list(parameters, "    "),
+        what[..1].to_uppercase() + &what[1..],
         list(options, "        ")
     )
 }

@@ -1,7 +1,7 @@
 //! TypeScript: names in camel case, those of events too, and times in milliseconds, or a `Date`. Only codes of errors
 //! are as in all languages.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use crate::{
     Files, Result,
@@ -30,7 +30,7 @@ const WIDER: &[(&str, &str, &str)] = &[
 ];
 
 /// What `bootstrap: false` and `timeout: null` say here, and what is passed beside the options.
-const MERGED: &[&str] = &["no_bootstrap", "no_timeout", "url"];
+const MERGED: &[&str] = &["no_bootstrap", "no_timeout", "url", "argv"];
 
 pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     let write = |name: &str, text: String| {
@@ -155,15 +155,22 @@ fn options(model: &Model) -> String {
     let mut made = "import type { Classifier, Scheme } from '../schemes'\nimport type { Policy } from './policy'\n".to_owned();
     for (name, record) in [
         ("EndpointFields", &model.endpoint),
+        ("JsonFields", &model.json),
+        ("CommandOptions", &model.command),
         ("KeyedOptions", &model.authorizer),
         ("ClientFields", &model.client),
         ("KeySwapOptions", &model.keyswap),
     ] {
         made += &interface(model, name, record);
     }
-    let times = model.endpoint.fields.iter().filter(|field| field.kind == Kind::Seconds);
-    made + "\n/** The options of an endpoint that are times. */\nexport const "
-        + &set("ENDPOINT_TIMES", times.map(|field| camel(&field.name)))
+    let sources = [&model.endpoint, &model.json, &model.command];
+    let fields = sources.iter().flat_map(|source| &source.fields);
+    let times: BTreeSet<_> = fields
+        .filter(|field| field.kind == Kind::Seconds)
+        .map(|field| camel(&field.name))
+        .collect();
+    made + "\n/** The options of sources that are times. */\nexport const "
+        + &set("SOURCE_TIMES", times.into_iter())
 }
 
 /// A constant that holds these texts.
@@ -204,6 +211,7 @@ fn type_of(field: &Field) -> &'static str {
         Kind::Truth => "boolean",
         Kind::Seconds | Kind::Whole => "number",
         Kind::Texts => "readonly string[]",
+        Kind::Map => "Readonly<Record<string, string>>",
         Kind::Policy => "Policy",
         Kind::Scheme => "Scheme",
         Kind::Classifier => "Classifier",

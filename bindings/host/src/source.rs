@@ -1,15 +1,23 @@
 //! Where sets come from, as a recipe: each handle, and each forked child, makes its own source from it.
 
+#[cfg(feature = "command")]
+mod command;
+mod json;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use keyswap::{Error, Source as CoreSource, host, source};
 
+#[cfg(feature = "command")]
+use crate::options::CommandOptions;
 use crate::{
     error::invalid,
     function::Function,
     options::{EndpointOptions, EnvOptions, FileOptions},
     secret::SecretText,
 };
+
+pub use self::json::Json;
 
 /// How to make a source.
 #[derive(Clone)]
@@ -19,6 +27,10 @@ pub struct Source(Kind);
 enum Kind {
     /// Regions, in the order in which they are asked.
     Endpoints(Vec<Endpoint>),
+    /// The same.
+    Jsons(Vec<Json>),
+    #[cfg(feature = "command")]
+    Command(CommandOptions),
     File(FileOptions),
     Env(EnvOptions, Option<SecretText>),
     Function(Function),
@@ -46,17 +58,42 @@ impl Source {
     /// This endpoint, and another one that is asked when all before it fail.
     ///
     /// # Errors
-    /// `invalid_config` unless both are endpoints.
+    /// `invalid_config` unless both are endpoints of one kind.
     pub fn or(&self, other: &Self) -> Result<Self, Error> {
-        let Kind::Endpoints(first) = &self.0 else {
-            return Err(invalid("only endpoints have regions"));
-        };
-        match &other.0 {
-            Kind::Endpoints(other) if other.len() == 1 => {
-                Ok(Self(Kind::Endpoints(first.iter().chain(other).cloned().collect())))
+        match (&self.0, &other.0) {
+            (Kind::Endpoints(all), Kind::Endpoints(other)) if other.len() == 1 => {
+                Ok(Self(Kind::Endpoints(all.iter().chain(other).cloned().collect())))
             }
-            _ => Err(invalid("a region has no regions of its own: list them all in one place")),
+            (Kind::Jsons(all), Kind::Jsons(other)) if other.len() == 1 => {
+                Ok(Self(Kind::Jsons(all.iter().chain(other).cloned().collect())))
+            }
+            (Kind::Endpoints(_), Kind::Endpoints(_)) | (Kind::Jsons(_), Kind::Jsons(_)) => {
+                Err(invalid("a region has no regions of its own: list them all in one place"))
+            }
+            (Kind::Endpoints(_), _) | (Kind::Jsons(_), _) => {
+                Err(invalid("a region must be an endpoint of the same kind as the first"))
+            }
+            _ => Err(invalid("only endpoints have regions")),
         }
+    }
+
+    /// Any JSON endpoint.
+    ///
+    /// # Errors
+    /// `invalid_config`, as for an endpoint.
+    pub fn json(json: Json) -> Result<Self, Error> {
+        let _ = json.build()?;
+        Ok(Self(Kind::Jsons(vec![json])))
+    }
+
+    /// A command that prints a key.
+    ///
+    /// # Errors
+    /// `invalid_config`. That there is no such program shows at the first fetch.
+    #[cfg(feature = "command")]
+    pub fn command(options: CommandOptions) -> Result<Self, Error> {
+        let _ = options.build()?;
+        Ok(Self(Kind::Command(options)))
     }
 
     /// A file or a folder that something else keeps fresh.
@@ -89,6 +126,7 @@ impl Source {
         Self(match &self.0 {
             Kind::Function(function) => Kind::Function(function.in_child()),
             Kind::Endpoints(all) => Kind::Endpoints(all.iter().map(Endpoint::in_child).collect()),
+            Kind::Jsons(all) => Kind::Jsons(all.iter().map(Json::in_child).collect()),
             other => other.clone(),
         })
     }
@@ -107,6 +145,19 @@ impl Source {
                 [one] => Arc::new(one.build()?),
                 all => regions(all)?,
             },
+            Kind::Jsons(all) => match all.as_slice() {
+                [one] => Arc::new(one.build()?),
+                [first, second, more @ ..] => {
+                    let mut regions = first.build()?.or(second.build()?);
+                    for region in more {
+                        regions = regions.or(region.build()?);
+                    }
+                    Arc::new(regions)
+                }
+                [] => return Err(invalid("no endpoint is given")),
+            },
+            #[cfg(feature = "command")]
+            Kind::Command(options) => Arc::new(options.build()?),
             Kind::File(options) => Arc::new(options.build()),
             Kind::Env(options, None) => Arc::new(options.build()),
             Kind::Env(options, Some(seen)) => {
@@ -323,6 +374,24 @@ mod tests {
         let env = Source::env(EnvOptions { variable: "X".into(), id: None });
         assert!(env.or(&one).is_err() && one.or(&env).is_err());
         assert!(env.build(true).is_err(), "only a function mints");
+        let json = |options: &str| {
+            Source::json(Json::new(crate::options::from_json(options).expect("options"), None))
+        };
+        let here = json(r#"{"url": "https://a.example.com", "headers": {"x": "s3cr3t"}}"#);
+        let here = here.expect("a source");
+        let there = here.or(&here).expect("regions").or(&here).expect("regions");
+        assert!(there.in_child().build(false).is_ok() && here.or(&one).is_err());
+        assert!(!format!("{here:?} {there:?}").contains("s3cr3t"));
+        for odd in [
+            r#"{"url": "https://a.example.com", "key": "x"}"#,
+            r#"{"url": "https://a.example.com", "method": "a b"}"#,
+            r#"{"url": "https://a.example.com", "headers": {"a b": "x"}}"#,
+            r#"{"url": "https://a.example.com", "bootstrap": "x", "bootstrap_file": "y"}"#,
+            r#"{"url": "https://a.example.com", "bootstrap_header": "x", "bootstrap_basic": true}"#,
+            r#"{"url": "x"}"#,
+        ] {
+            assert_eq!(json(odd).expect_err(odd).kind(), ErrorKind::InvalidConfig);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ export { createFetch, type FetchOptions, type KeyedFetch, type KeyedInit } from 
 export type { AdapterOptions } from './flow'
 export type { ErrorCode } from './generated/errors'
 export type { Event, EventFields, EventName, EventOf } from './generated/events'
-export type { KeyedOptions, KeySwapOptions } from './generated/options'
+export type { CommandOptions, KeyedOptions, KeySwapOptions } from './generated/options'
 export type { Policy } from './generated/policy'
 export type { Stats } from './generated/stats'
 export { Credential, type CredentialSet, KeySwap, type Listener, type WaitOptions } from './keys'
@@ -17,6 +17,6 @@ export {
   type Unsigned, type Verdict,
 } from './schemes'
 export {
-  type CredentialDocument, type Document, endpoint, type EndpointOptions, env, file, type Source,
-  type SourceFunction, type Time,
+  command, type CredentialDocument, type Document, endpoint, type EndpointOptions, env, file, json, type JsonOptions,
+  type Source, type SourceFunction, type Time,
 } from './sources'

@@ -2,8 +2,8 @@ import { inspect } from 'node:util'
 
 import * as native from '../native'
 import { told } from './errors'
-import { ENDPOINT_TIMES, type EndpointFields } from './generated/options'
-import { written } from './options'
+import { type CommandOptions, type EndpointFields, type JsonFields, SOURCE_TIMES } from './generated/options'
+import { type HeaderInput, written } from './options'
 
 /**
  * A credential as a source's function writes it. Further names in `material` are for schemes of your own. Names may also be
@@ -43,7 +43,7 @@ export interface Document {
 /** A source of your own: it returns the set as it is now. One that throws is a failed fetch, and displaces nothing. */
 export type SourceFunction = () => Document | Promise<Document>
 
-/** Where sets come from: made by `endpoint`, `file` or `env`. */
+/** Where sets come from: made by `endpoint`, `json`, `command`, `file` or `env`. */
 export class Source {
   /** @internal */
   readonly native: native.NativeSource
@@ -68,7 +68,66 @@ export interface EndpointOptions extends EndpointFields {
 
 /** A rotation endpoint that speaks `keyswap/1`, at the URL of the set itself. */
 export function endpoint(url: string | URL, options: EndpointOptions = {}): Source {
-  const { bootstrap, bootstrapFile, regions = [] } = options
+  const { bootstrap, regions = [] } = options
+  check(options)
+  const { regions: _, bootstrap: __, ...rest } = options
+  const spec = {
+    ...rest,
+    url: String(url),
+    ...(typeof bootstrap === 'string' && { bootstrap }),
+    ...(bootstrap === false && { noBootstrap: true }),
+  }
+  const json = asJson(spec)
+  const asked = typeof bootstrap === 'function' ? answering(bootstrap, asText) : undefined
+  const others = regions.map((region) => (region instanceof Source ? region : endpoint(region, options_of(options))))
+  const first = told(native.NativeSource.endpoint(json, asked ?? null, seen('KEYSWAP_BOOTSTRAP')))
+  return new Source(shown(spec.url), others.reduce((made, other) => told(made.or(other.native)), first))
+}
+
+/** What there is to say of any endpoint that answers with JSON. */
+export interface JsonOptions extends JsonFields {
+  /** Further endpoints that show the same keys, asked in order when this one fails. */
+  regions?: readonly (string | URL | Source)[]
+}
+
+/** Any endpoint that answers with JSON, such as `{"api_key": "...", "expires_in": 3600}`. */
+export function json(url: string | URL, options: JsonOptions = {}): Source {
+  const { bootstrap, regions = [], headers } = options
+  check(options)
+  const { regions: _, bootstrap: __, headers: ___, ...rest } = options
+  const spec = {
+    ...rest,
+    url: String(url),
+    ...(typeof bootstrap === 'string' && { bootstrap }),
+    ...(headers !== undefined && { headers: asObject(headers) }),
+  }
+  const asked = typeof bootstrap === 'function' ? answering(bootstrap, asText) : undefined
+  const others = regions.map((region) => (region instanceof Source ? region : json(region, options_of(options))))
+  const first = told(native.NativeSource.json(asJson(spec), asked ?? null))
+  return new Source(shown(spec.url), others.reduce((made, other) => told(made.or(other.native)), first))
+}
+
+/** A command that prints a key: `op read`, `bao kv get`, `gcloud auth print-access-token`. No shell looks at it. */
+export function command(argv: readonly string[], options: CommandOptions = {}): Source {
+  if (!Array.isArray(argv)) throw new TypeError('argv must be an array of the program and its arguments')
+  return new Source(String(argv[0]), told(native.NativeSource.command(asJson({ ...options, argv }))))
+}
+
+function asJson(spec: object): string {
+  return JSON.stringify(written(spec, (name) => SOURCE_TIMES.has(name)))
+}
+
+function asObject(headers: HeaderInput): Record<string, string> {
+  return Object.fromEntries(Symbol.iterator in headers ? headers : Object.entries(headers))
+}
+
+function shown(url: string): string {
+  return URL.canParse(url) ? new URL(url).host : 'endpoint'
+}
+
+/** What can be told here, by the names that it has here. */
+function check(options: EndpointFields | JsonFields): void {
+  const { bootstrap, bootstrapFile } = options
   if (bootstrap !== undefined && bootstrapFile !== undefined) {
     throw new TypeError('pass bootstrap or bootstrapFile, not both')
   }
@@ -80,19 +139,6 @@ export function endpoint(url: string | URL, options: EndpointOptions = {}): Sour
       throw new TypeError(`pass ${name} or ${name}File, not both`)
     }
   }
-  const { regions: _, bootstrap: __, ...rest } = options
-  const spec = {
-    ...rest,
-    url: String(url),
-    ...(typeof bootstrap === 'string' && { bootstrap }),
-    ...(bootstrap === false && { noBootstrap: true }),
-  }
-  const json = JSON.stringify(written(spec, (name) => ENDPOINT_TIMES.has(name)))
-  const asked = typeof bootstrap === 'function' ? answering(bootstrap, asText) : undefined
-  const others = regions.map((region) => (region instanceof Source ? region : endpoint(region, options_of(options))))
-  const shown = URL.canParse(spec.url) ? new URL(spec.url).host : 'endpoint'
-  const first = told(native.NativeSource.endpoint(json, asked ?? null, seen('KEYSWAP_BOOTSTRAP')))
-  return new Source(shown, others.reduce((made, other) => told(made.or(other.native)), first))
 }
 
 /** What this program sees of its environment: a worker, a test or another runtime may have one that is not the process's. */
@@ -106,7 +152,7 @@ function seen(variable: string): string | null {
 }
 
 /** A region that is given by its URL alone is like the first one. */
-function options_of({ regions: _, ...options }: EndpointOptions): EndpointOptions {
+function options_of<O extends EndpointOptions | JsonOptions>({ regions: _, ...options }: O): Omit<O, 'regions'> {
   return options
 }
 
@@ -130,7 +176,7 @@ export function sourceOf(source: string | URL | Source | SourceFunction, mints =
   if (typeof source === 'function') {
     return new Source('function', native.NativeSource.function(answering(source, asDocument)))
   }
-  throw new TypeError('a source is a URL, or made by endpoint, file or env, or a function')
+  throw new TypeError('a source is a URL, or made by endpoint, json, command, file or env, or a function')
 }
 
 /** A function of the program as the core calls it. Nothing of what it throws is repeated: that may hold a key. */

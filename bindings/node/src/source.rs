@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyswap_host::{Endpoint, Function, SecretText, Source, options::from_json};
+use keyswap_host::{Endpoint, Function, Json, SecretText, Source, options::from_json};
 use napi::bindgen_prelude::{Function as JsFunction, *};
 use napi_derive::napi;
 
@@ -36,6 +36,26 @@ impl NativeSource {
             }
         });
         Ok(told(endpoint.and_then(Source::endpoint).map(Self)))
+    }
+
+    /// Any JSON endpoint; `bootstrap` is a function that returns its credential.
+    #[napi]
+    pub fn json(
+        options: String,
+        bootstrap: Option<JsFunction<'_, Answer, ()>>,
+    ) -> Result<Either<NativeSource, Thrown>> {
+        let bootstrap = bootstrap.as_ref().map(function).transpose()?;
+        // It may hold secrets, and is wiped.
+        let options = SecretText::from(options);
+        let json = from_json(options.reveal()).map(|options| Json::new(options, bootstrap));
+        Ok(told(json.and_then(Source::json).map(Self)))
+    }
+
+    /// A command that prints a key.
+    #[napi]
+    pub fn command(options: String) -> Either<NativeSource, Thrown> {
+        let options = SecretText::from(options);
+        told(from_json(options.reveal()).and_then(Source::command).map(Self))
     }
 
     /// Regions, asked in order.

@@ -175,7 +175,7 @@ for (const [name, adapter] of Object.entries(ADAPTERS)) {
       const seen = []
       const classifier = ({ status, body }) => {
         if (status !== 200) return 'other'
-        if (body === undefined) return 'need_body'
+        if (body === undefined) return 'needBody'
         seen.push(Buffer.from(body).toString().trim())
         return seen.at(-1).includes('bad_key') ? 'rejected' : 'accepted'
       }
@@ -232,7 +232,7 @@ for (const [name, adapter] of Object.entries(ADAPTERS)) {
         finish = () => response.end('end')
       })
       const url = await listening(t, server)
-      const classifier = ({ status, body }) => (status !== 200 ? 'other' : body === undefined ? 'need_body' : 'accepted')
+      const classifier = ({ status, body }) => (status !== 200 ? 'other' : body === undefined ? 'needBody' : 'accepted')
       Object.assign(classifier, { statuses: [200], bodyLimit: 64 })
       const seen = async (send) => {
         const parts = []

@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { inspect } from 'node:util'
 
-import { endpoint, env, file, KeySwap, KeyswapError } from 'keyswap'
+import { command, createFetch, endpoint, env, file, json, KeySwap, KeyswapError } from 'keyswap'
 
-import { FAST, ROOT, waitFor, worldOf } from './world.mjs'
+import { FAST, KEY, ROOT, waitFor, worldOf } from './world.mjs'
 
 const native = (await import('../native.js')).default
 
@@ -313,4 +313,73 @@ test('a handle that nobody holds ends', async (t) => {
   })
   assert.equal(told.stderr, '')
   assert.ok(Number(told.stdout) >= 45, told.stdout)
+})
+
+// ---- keys that stand elsewhere ----
+
+const FETCH = `
+const answer = await fetch(process.argv[1], { headers: { authorization: 'Bearer ' + process.env.TOKEN } })
+const { current } = await answer.json()
+console.log(JSON.stringify({ current: { id: current.id, key: current.material.key } }))`
+
+const SOURCES = {
+  // The endpoint's documents are JSON as any other.
+  json: (world) =>
+    json(world.setUrl, {
+      within: '/current',
+      key: '/material/key',
+      id: '/id',
+      expiresAt: '/expires_at',
+      previous: '/previous',
+      headers: new Headers({ 'x-team': 'trading' }),
+      bootstrap: async () => world.bootstrap,
+      timeout: 8000,
+    }),
+  command: (world) =>
+    command([process.execPath, '--input-type=module', '-e', FETCH, world.setUrl], {
+      env: { TOKEN: world.bootstrap },
+      timeout: 8000,
+    }),
+}
+
+for (const [name, source] of Object.entries(SOURCES)) {
+  test(`no request fails when the key of a ${name} rotates`, async (t) => {
+    const world = await worldOf(t)
+    const keys = await KeySwap.follow(source(world), { policy: FAST })
+    t.after(() => keys.close())
+    const fetch = createFetch(keys, { baseURL: world.apiUrl, scheme: KEY })
+    for (let rotation = 1; rotation <= 3; rotation++) {
+      // That a key was accepted is told in the background.
+      while (keys.current.id !== `k${rotation}`) await new Promise((resolve) => setTimeout(resolve, 5))
+      for (let nth = 0; nth < 3; nth++) assert.equal((await fetch('/v1/price')).status, 200)
+      await world.do('cut')
+      assert.equal((await fetch('/v1/price')).status, 200)
+    }
+    assert.ok(keys.stats.rejections > 0)
+  })
+}
+
+test('what is wrong with a source is told at once and shows nothing', () => {
+  const url = 'https://keys.example.com/trading'
+  for (const made of [
+    () => json('keys.example.com'),
+    () => json(url, { key: 'api_key' }),
+    () => json(url, { headers: { 'a b': 's3cr3t' } }),
+    () => json(url, { bootstrap: 's3cr3t', bootstrapHeader: 'x', bootstrapBasic: true }),
+    () => json(url, { regions: [endpoint(url)] }),
+    () => command([]),
+    () => command(['op'], { env: { 'A=B': 's3cr3t' } }),
+  ]) {
+    assert.throws(made, (error) => {
+      assert.ok(!inspect(error).includes('s3cr3t'))
+      return error instanceof KeyswapError && error.code === 'invalid_config'
+    })
+  }
+  assert.throws(() => command('op read s3cr3t'), TypeError)
+  const shown = inspect([command(['op', 's3cr3t']), json(url, { bootstrap: 's3cr3t', regions: [url] })])
+  assert.ok(!shown.includes('s3cr3t') && shown.includes('op'))
+})
+
+test('a command that is not there says so', async () => {
+  await assert.rejects(KeySwap.follow(command(['keyswap-no-such-program'])), { code: 'invalid_config' })
 })

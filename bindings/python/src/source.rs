@@ -1,17 +1,17 @@
 //! Where sets come from.
 
-use keyswap_host::{Endpoint, options::from_json};
+use keyswap_host::{Endpoint, Json, options::from_json};
 use pyo3::{exceptions::PyTypeError, prelude::*};
 
 use crate::{credential::no_pickle, errors::OrRaise, function::function};
 
-/// Where sets come from: an Endpoint, a File, or an Env.
+/// Where sets come from: an Endpoint, a Json, a Command, a File, or an Env.
 #[pyclass(frozen, subclass, module = "keyswap._native")]
 pub(crate) struct Source(keyswap_host::Source);
 
 #[pymethods]
 impl Source {
-    /// `kind` is "endpoint", "file" or "env", and the options are JSON. A function is called for the bootstrap
+    /// `kind` is "endpoint", "json", "command", "file" or "env", and the options are JSON. A function is called for the bootstrap
     /// credential of an endpoint.
     #[new]
     #[pyo3(signature = (kind, options, bootstrap = None, regions = Vec::new()))]
@@ -28,9 +28,22 @@ impl Source {
         if kind == "env" {
             return Ok(Self(keyswap_host::Source::env(from_json(options).or_raise(py)?)));
         }
+        if kind == "command" {
+            let options = from_json(options).or_raise(py)?;
+            return Ok(Self(keyswap_host::Source::command(options).or_raise(py)?));
+        }
         let bootstrap = bootstrap.map(|called| function(&called, false)).transpose()?;
-        let endpoint = Endpoint::new(from_json(options).or_raise(py)?, bootstrap);
-        let mut source = keyswap_host::Source::endpoint(endpoint).or_raise(py)?;
+        let source = match kind {
+            "json" => {
+                let json = Json::new(from_json(options).or_raise(py)?, bootstrap);
+                keyswap_host::Source::json(json)
+            }
+            _ => {
+                let endpoint = Endpoint::new(from_json(options).or_raise(py)?, bootstrap);
+                keyswap_host::Source::endpoint(endpoint)
+            }
+        };
+        let mut source = source.or_raise(py)?;
         for region in regions {
             source = source.or(&region.0).or_raise(py)?;
         }
@@ -56,6 +69,6 @@ pub(crate) fn source_of(source: &Bound<'_, PyAny>) -> PyResult<keyswap_host::Sou
     }
     let class = source.get_type().name()?;
     Err(PyTypeError::new_err(format!(
-        "a source is a URL, an Endpoint, a File, an Env, or a function, not {class}"
+        "a source is a URL, an Endpoint, a Json, a Command, a File, an Env, or a function, not {class}"
     )))
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use keyswap_host::{
-    Endpoint, Error, Function, Source,
+    Endpoint, Error, Function, Json, Source,
     options::{EnvOptions, FileOptions},
 };
 
 use crate::{
     foreign::{Called, NativeFunction, NativeReachability, NativeStorage, Stored},
     reachable::Reachable,
-    records::{NativeEndpointOptions, NativeError},
+    records::{NativeEndpointOptions, NativeError, NativeJsonOptions},
 };
 
 /// A recipe: each handle that follows it makes its own source of it.
@@ -30,6 +30,16 @@ impl NativeSource {
     ) -> Result<Arc<Self>, NativeError> {
         let bootstrap = storage.map(|storage| Function::new(Arc::new(Stored(storage))));
         Ok(Self::new(Source::endpoint(Endpoint::new(options, bootstrap))?, false))
+    }
+
+    /// Any JSON endpoint, and the device's place for secrets that holds its credential, if one does.
+    #[uniffi::constructor]
+    pub fn json(
+        options: NativeJsonOptions,
+        storage: Option<Arc<dyn NativeStorage>>,
+    ) -> Result<Arc<Self>, NativeError> {
+        let bootstrap = storage.map(|storage| Function::new(Arc::new(Stored(storage))));
+        Ok(Self::new(Source::json(Json::new(options, bootstrap))?, false))
     }
 
     /// This endpoint, and another one that is asked when all before it fail.

@@ -7,7 +7,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use reqwest::header::HeaderValue;
+use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
+use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use zeroize::Zeroizing;
 
 use super::{BoxFuture, reading::Reader};
@@ -80,18 +81,23 @@ impl Bootstrap {
     }
 
     /// The credential, read at first use. None where the endpoint needs none.
-    pub(super) async fn get(&self, origin: &str) -> Result<Option<Secret>, Error> {
+    pub(super) async fn get(&self, form: &Form, origin: &str) -> Result<Option<Secret>, Error> {
         let held = lock(&self.held).clone();
         match held {
             Some(held) => Ok(Some(held)),
-            None => self.load(origin).await,
+            None => self.load(form, origin).await,
         }
     }
 
     /// Reads it again after it was rejected. None where that brings nothing else to try.
-    pub(super) async fn reload(&self, rejected: &Secret, origin: &str) -> Option<Secret> {
+    pub(super) async fn reload(
+        &self,
+        rejected: &Secret,
+        form: &Form,
+        origin: &str,
+    ) -> Option<Secret> {
         // That it cannot be read now is no better news than the rejection, which is what is told.
-        self.load(origin).await.ok().flatten().filter(|again| again != rejected)
+        self.load(form, origin).await.ok().flatten().filter(|again| again != rejected)
     }
 
     /// Forgets what was read: it was rejected, so the next fetch reads it anew.
@@ -107,12 +113,12 @@ impl Bootstrap {
             Place::File(path, _) => format!("put the right one into {}", path.display()),
             Place::Callback(_) => "have the function that returns it return another one".into(),
             Place::Nowhere => {
-                "pass one as the option `bootstrap`: the program said that none is needed".into()
+                "pass one as the option `bootstrap`: none is shown".into()
             }
         }
     }
 
-    async fn load(&self, origin: &str) -> Result<Option<Secret>, Error> {
+    async fn load(&self, form: &Form, origin: &str) -> Result<Option<Secret>, Error> {
         let raw = match &self.from {
             Place::Nowhere => return Ok(None),
             Place::Fixed(secret) => secret.clone(),
@@ -144,7 +150,7 @@ impl Bootstrap {
                 format!("bootstrap credential missing: {}", self.advice()),
             ));
         }
-        bearer(&secret)?;
+        form.header(&secret)?;
         *lock(&self.held) = Some(secret.clone());
         Ok(Some(secret))
     }
@@ -171,17 +177,38 @@ impl fmt::Debug for Bootstrap {
     }
 }
 
-/// The header that shows it. Marked as sensitive, so that no HTTP library prints it.
-pub(super) fn bearer(secret: &Secret) -> Result<HeaderValue, Error> {
-    let value = Zeroizing::new(format!("Bearer {}", secret.reveal()));
-    let mut header = HeaderValue::from_str(&value).map_err(|_| {
-        Error::new(
-            ErrorKind::InvalidConfig,
-            "the bootstrap credential cannot go into a header: it must be one line of ASCII",
-        )
-    })?;
-    header.set_sensitive(true);
-    Ok(header)
+/// How it is shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Form {
+    #[default]
+    Bearer,
+    /// `user:password`.
+    Basic,
+    Header(HeaderName),
+}
+
+impl Form {
+    /// The header that shows it. Marked as sensitive, so that no HTTP library prints it.
+    pub(super) fn header(&self, secret: &Secret) -> Result<(HeaderName, HeaderValue), Error> {
+        let secret = secret.reveal();
+        let (name, value) = match self {
+            Self::Bearer => (AUTHORIZATION, format!("Bearer {secret}")),
+            Self::Basic => {
+                let encoded = Zeroizing::new(BASE64.encode(secret));
+                (AUTHORIZATION, format!("Basic {}", *encoded))
+            }
+            Self::Header(name) => (name.clone(), secret.to_owned()),
+        };
+        let value = Zeroizing::new(value);
+        let mut value = HeaderValue::from_str(&value).map_err(|_| {
+            Error::new(
+                ErrorKind::InvalidConfig,
+                "the bootstrap credential cannot go into a header: it must be one line of ASCII",
+            )
+        })?;
+        value.set_sensitive(true);
+        Ok((name, value))
+    }
 }
 
 /// The one origin that the environment's credential serves in this process.
@@ -229,9 +256,14 @@ mod tests {
 
     #[test]
     fn a_bearer_never_prints_and_must_be_one_line() {
-        let shown = format!("{:?}", bearer(&"s3cr3t".into()).expect("a header"));
-        assert!(!shown.contains("s3cr3t"), "{shown}");
-        let error = bearer(&"s3cr3t\nx".into()).expect_err("two lines");
+        for form in [Form::Bearer, Form::Basic, Form::Header(AUTHORIZATION)] {
+            let (name, value) = form.header(&"s3cr3t".into()).expect("a header");
+            let shown = format!("{form:?} {value:?}");
+            assert!(name == AUTHORIZATION && !shown.contains("s3cr3t"), "{shown}");
+        }
+        let (_, basic) = Form::Basic.header(&"user:s3cr3t".into()).expect("a header");
+        assert_eq!(basic, "Basic dXNlcjpzM2NyM3Q=");
+        let error = Form::Bearer.header(&"s3cr3t\nx".into()).expect_err("two lines");
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
         assert!(!format!("{error:?}").contains("s3cr3t"));
     }

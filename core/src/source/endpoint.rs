@@ -4,10 +4,9 @@ mod name;
 
 use std::{fmt, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use reqwest::Response;
 use tokio::sync::watch;
-use url::Url;
 
 use self::name::Name;
 use super::{
@@ -79,30 +78,11 @@ impl Endpoint {
     /// [`ErrorKind::InvalidConfig`] if it is not an `http` or `https` URL, or has user information or a
     /// fragment. That plain HTTP is not allowed shows at the first fetch, as [`ErrorKind::InsecureUrl`].
     pub fn new(url: impl AsRef<str>) -> Result<Self, Error> {
-        // The URL is not quoted: what is wrong with it may be the very password in it.
-        let invalid = |what: &str| {
-            let what = format!(
-                "the endpoint's URL {what}: it must look like https://keys.example.com/v1/sets/NAME"
-            );
-            Err(Error::new(ErrorKind::InvalidConfig, what))
-        };
-        let Ok(url) = Url::parse(url.as_ref().trim()) else {
-            return invalid("cannot be read");
-        };
-        if !matches!(url.scheme(), "http" | "https") {
-            return invalid("is neither https nor http");
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return invalid(
-                "has a user name or a password in it, which belongs into the option `bootstrap`",
-            );
-        }
-        if url.fragment().is_some() {
-            return invalid("has a fragment (#), which is never sent");
-        }
+        let like = "https://keys.example.com/v1/sets/NAME";
+        let client = EndpointClient::at(url.as_ref(), like)?;
         Ok(Self {
-            name: Name::of(&url),
-            client: EndpointClient::new(url),
+            name: Name::of(&client.url),
+            client,
             pin: None,
             heartbeat: Some(HEARTBEAT),
             known: watch::Sender::default(),
@@ -319,12 +299,14 @@ impl Endpoint {
         let response = self
             .client
             .send(&EndpointRequest {
+                method: Method::GET,
                 url: &self.client.url,
                 accept: "application/json",
                 validator,
                 // What is held is not to be confirmed: the API rejected it.
                 is_fresh: known.is_some() && validator.is_none(),
-                report: None,
+                headers: None,
+                body: None,
                 timeout: Some(self.client.timeout()),
             })
             .await?;

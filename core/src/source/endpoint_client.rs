@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use reqwest::Response;
 use rustls::AlertDescription;
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Terms,
-    bootstrap::{self, Bootstrap},
+    bootstrap::{Bootstrap, Form},
     http::client_for,
     tls::PrivateTls,
     wire,
@@ -35,6 +35,10 @@ pub(super) struct EndpointClient {
     pub(super) url: Url,
     pub(super) origin: Arc<str>,
     pub(super) bootstrap: Arc<Bootstrap>,
+    /// How the bootstrap credential is shown.
+    pub(super) form: Form,
+    /// What to look at where an answer is none, in words for a person.
+    pub(super) advice: &'static str,
     pub(super) plain_http: bool,
     /// How long an answer may take, if the program says so of this endpoint.
     pub(super) timeout: Option<Duration>,
@@ -42,15 +46,17 @@ pub(super) struct EndpointClient {
     tls: PrivateTls,
 }
 
-/// One request: a GET, or a POST of a report.
+/// One request.
 pub(super) struct EndpointRequest<'a> {
+    pub(super) method: Method,
     pub(super) url: &'a Url,
     pub(super) accept: &'static str,
     pub(super) validator: Option<&'a str>,
     /// Whether a copy from a cache would be no answer.
     pub(super) is_fresh: bool,
-    /// What is posted, as JSON.
-    pub(super) report: Option<&'a [u8]>,
+    /// What the program adds.
+    pub(super) headers: Option<&'a HeaderMap>,
+    pub(super) body: Option<&'a [u8]>,
     /// How long the whole answer may take. None for one that has no end: the asker watches over it.
     pub(super) timeout: Option<Duration>,
 }
@@ -61,11 +67,37 @@ impl EndpointClient {
             origin: url.origin().ascii_serialization().into(),
             url,
             bootstrap: Arc::new(Bootstrap::environment()),
+            form: Form::default(),
+            advice: "check that the URL is a keyswap/1 endpoint's",
             plain_http: false,
             timeout: None,
             terms: Arc::default(),
             tls: PrivateTls::default(),
         }
+    }
+
+    /// The same, at a URL that a program wrote.
+    pub(super) fn at(url: &str, like: &str) -> Result<Self, Error> {
+        // The URL is not quoted: what is wrong with it may be the very password in it.
+        let invalid = |what: &str| {
+            let what = format!("the endpoint's URL {what}: it must look like {like}");
+            Err(Error::new(ErrorKind::InvalidConfig, what))
+        };
+        let Ok(url) = Url::parse(url.trim()) else {
+            return invalid("cannot be read");
+        };
+        if !matches!(url.scheme(), "http" | "https") {
+            return invalid("is neither https nor http");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return invalid(
+                "has a user name or a password in it, which belongs into the option `bootstrap`",
+            );
+        }
+        if url.fragment().is_some() {
+            return invalid("has a fragment (#), which is never sent");
+        }
+        Ok(Self::new(url))
     }
 
     /// Works by these numbers from now on, and so do all clones.
@@ -104,11 +136,11 @@ impl EndpointClient {
                 ),
             ));
         }
-        let secret = self.bootstrap.get(&self.origin).await?;
+        let secret = self.bootstrap.get(&self.form, &self.origin).await?;
         let response = self.send_once(request, secret.as_ref()).await?;
         if response.status() == StatusCode::UNAUTHORIZED
             && let Some(rejected) = secret
-            && let Some(again) = self.bootstrap.reload(&rejected, &self.origin).await
+            && let Some(again) = self.bootstrap.reload(&rejected, &self.form, &self.origin).await
         {
             return self.send_once(request, Some(&again)).await;
         }
@@ -124,20 +156,20 @@ impl EndpointClient {
             Some(client) => client,
             None => client_for(&self.url)?,
         };
-        let url = request.url.clone();
-        let mut builder = match request.report {
-            None => client.get(url),
-            Some(report) => client
-                .post(url)
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(report.to_vec()),
-        };
-        builder = builder.header(header::ACCEPT, request.accept);
+        let mut headers = request.headers.cloned().unwrap_or_default();
+        let accept = HeaderValue::from_static(request.accept);
+        headers.entry(header::ACCEPT).or_insert(accept);
+        if let Some(secret) = secret {
+            let (name, value) = self.form.header(secret)?;
+            headers.insert(name, value);
+        }
+        let mut builder =
+            client.request(request.method.clone(), request.url.clone()).headers(headers);
+        if let Some(body) = request.body {
+            builder = builder.body(body.to_vec());
+        }
         if let Some(timeout) = request.timeout {
             builder = builder.timeout(timeout);
-        }
-        if let Some(secret) = secret {
-            builder = builder.header(header::AUTHORIZATION, bootstrap::bearer(secret)?);
         }
         if let Some(validator) = request.validator {
             builder = builder.header(header::IF_NONE_MATCH, validator);
@@ -221,8 +253,9 @@ impl EndpointClient {
             _ => (
                 ErrorKind::Malformed,
                 format!(
-                    "{} answered {number}, which is no answer to a fetch: check that the URL is a keyswap/1 endpoint's",
-                    self.redacted_url()
+                    "{} answered {number}, which is no answer to a fetch: {}",
+                    self.redacted_url(),
+                    self.advice
                 ),
             ),
         };

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::{File, push::events::Events, signature, wire};
+use super::{Command, File, Json, push::events::Events, signature, wire};
 use crate::{moment::Moment, structured_fields};
 
 /// The answer of an endpoint that was asked for this set.
@@ -62,6 +62,28 @@ fn check(pin: &signature::Pin, headers: &HeaderMap, body: &[u8]) -> bool {
     let now = Moment { wall: 1_795_456_800_000, boot: 1 };
     let about = signature::About::Body(body);
     pin.check(now, std::time::Duration::MAX, StatusCode::OK, headers, about).is_ok()
+}
+
+/// The answer of any JSON endpoint, read by pointers to all that there can be.
+pub fn json(body: &[u8]) -> bool {
+    let Ok(json) = Json::new("https://keys.example.com") else { return false };
+    let plain = json.reads(body);
+    let Ok(json) = Json::new("https://keys.example.com") else { return false };
+    let json = json
+        .within("/data/0")
+        .key("/a~1b")
+        .secret("/secret")
+        .id("/id")
+        .version("/version")
+        .expires_at("/until")
+        .generation("/generation")
+        .previous("/previous");
+    plain | json.reads(body)
+}
+
+/// What a command printed.
+pub fn command(printed: &[u8]) -> bool {
+    Command::new(["fuzz"]).reads(printed)
 }
 
 /// A file that is followed, or the files of a folder.

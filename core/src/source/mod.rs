@@ -1,6 +1,8 @@
 //! Where sets come from.
 
 mod bootstrap;
+#[cfg(feature = "command")]
+mod command;
 mod endpoint;
 mod endpoint_client;
 mod env;
@@ -9,6 +11,7 @@ mod first_of;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod http;
+mod json;
 #[cfg_attr(not(feature = "unstable"), allow(dead_code, unreachable_pub, reason = "for `rules`"))]
 mod push;
 mod reading;
@@ -19,6 +22,8 @@ mod signature;
 mod tls;
 mod wire;
 
+#[cfg(feature = "command")]
+pub use self::command::Command;
 #[cfg(feature = "host")]
 pub(crate) use self::wire::parse_short;
 pub use self::{
@@ -26,6 +31,7 @@ pub use self::{
     env::Env,
     file::File,
     first_of::{FirstOf, first_of},
+    json::Json,
     regions::{RegionHealth, Regions},
     wire::parse,
 };

@@ -30,7 +30,7 @@ pub(in crate::source) mod plan;
 
 use std::{future::Future, time::Duration};
 
-use http::header;
+use http::{Method, header};
 use reqwest::Response;
 use tokio::{
     sync::watch,
@@ -166,11 +166,13 @@ impl Following {
     async fn listen(&mut self) -> End {
         let url = events_url(&self.push.client.url);
         let request = EndpointRequest {
+            method: Method::GET,
             url: &url,
             accept: "text/event-stream",
             validator: None,
             is_fresh: false,
-            report: None,
+            headers: None,
+            body: None,
             timeout: None,
         };
         let limit = self.push.client.timeout();
@@ -240,11 +242,13 @@ impl Following {
     async fn poll(&mut self, known: Known) -> End {
         let url = wait_url(&self.push.client.url);
         let request = EndpointRequest {
+            method: Method::GET,
             url: &url,
             accept: "application/json",
             validator: known.validator.as_deref(),
             is_fresh: false,
-            report: None,
+            headers: None,
+            body: None,
             timeout: None,
         };
         let began = self.silence.now();

@@ -24,6 +24,7 @@ pub(super) mod tour;
 
 use std::{
     fmt,
+    future::Future,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -39,7 +40,10 @@ use self::{
     health::{Health, changes_in, order, to_hear},
     tour::{Ask, Standing, Tour},
 };
-use super::{BoxFuture, Endpoint, Fetched, Hints, PushSignal, Report, Source, Terms};
+use super::{
+    BoxFuture, Endpoint, Fetched, Hints, Json, PushSignal, Report, Source, Terms,
+    endpoint_client::EndpointClient, push::Push,
+};
 use crate::{clock::Clock, credential::CredentialSet, error::Error};
 
 /// Endpoints in several regions that show one set, in the order in which they are asked: the preferred one
@@ -67,8 +71,7 @@ use crate::{clock::Clock, credential::CredentialSet, error::Error};
 /// If no region answers well, the error of the first in order; or, if that one will not go away soon (a
 /// 403, say), of the first that may. Its text names the region's origin, and says how many were tried.
 #[must_use = "a source does nothing until it is followed"]
-#[derive(Clone)]
-pub struct Regions(Arc<Inner>);
+pub struct Regions<S = Endpoint>(Arc<Inner<S>>);
 
 /// What is known of one region.
 #[derive(Clone, Debug)]
@@ -84,8 +87,8 @@ pub struct RegionHealth {
     pub error: Option<Error>,
 }
 
-struct Inner {
-    regions: Vec<Arc<Endpoint>>,
+struct Inner<S> {
+    regions: Vec<Arc<S>>,
     standing: watch::Sender<Standing>,
     clock: Clock,
 }
@@ -98,8 +101,97 @@ impl Endpoint {
     }
 }
 
-impl Regions {
-    fn of(regions: Vec<Arc<Endpoint>>) -> Self {
+impl Json {
+    /// This endpoint, and another one to be asked when it fails: they show the same keys, each in its own shape.
+    ///
+    /// ```
+    /// use keyswap::source::Json;
+    /// let regions = Json::new("https://eu.keys.example.com/trading")?
+    ///     .key("/api_key")
+    ///     .or(Json::new("https://us.keys.example.com/trading")?.key("/api_key"));
+    /// # Ok::<(), keyswap::Error>(())
+    /// ```
+    pub fn or(self, other: Json) -> Regions<Json> {
+        Regions::of(vec![Arc::new(self)]).or(other)
+    }
+}
+
+impl<S> Clone for Regions<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// What can be one of several regions.
+pub(super) trait Regional: Source {
+    fn client(&self) -> &EndpointClient;
+    fn fetch_once(
+        &self,
+        known: Option<&CredentialSet>,
+    ) -> impl Future<Output = Result<Fetched, Error>> + Send;
+    /// Becomes a further region beside the first.
+    fn join(&mut self, first: &Self);
+    /// Whether its push channel is to be followed.
+    fn is_pushed(&self) -> bool;
+    /// What it takes to follow its push channel, unless it is not to be followed.
+    fn push(&self, heard: impl Fn() + Send + 'static) -> Option<Push>;
+    /// Tells its push channel what another region says.
+    fn learn(&self, set: &CredentialSet);
+}
+
+impl Regional for Endpoint {
+    fn client(&self) -> &EndpointClient {
+        &self.client
+    }
+
+    async fn fetch_once(&self, known: Option<&CredentialSet>) -> Result<Fetched, Error> {
+        self.fetch_once(known).await
+    }
+
+    fn join(&mut self, first: &Self) {
+        self.reports.report_as(&first.reports);
+    }
+
+    fn is_pushed(&self) -> bool {
+        self.is_pushed()
+    }
+
+    fn push(&self, heard: impl Fn() + Send + 'static) -> Option<Push> {
+        self.push(heard)
+    }
+
+    fn learn(&self, set: &CredentialSet) {
+        self.learn(set);
+    }
+}
+
+impl Regional for Json {
+    fn client(&self) -> &EndpointClient {
+        &self.client
+    }
+
+    async fn fetch_once(&self, known: Option<&CredentialSet>) -> Result<Fetched, Error> {
+        self.fetch_once(known).await
+    }
+
+    fn join(&mut self, first: &Self) {
+        self.names_as(first);
+    }
+
+    fn is_pushed(&self) -> bool {
+        false
+    }
+
+    fn push(&self, _: impl Fn() + Send + 'static) -> Option<Push> {
+        None
+    }
+
+    fn learn(&self, _: &CredentialSet) {}
+}
+
+#[expect(private_bounds, reason = "only what is built in can be a region")]
+impl<S: Regional> Regions<S> {
+    fn of(regions: Vec<Arc<S>>) -> Self {
         Self(Arc::new(Inner {
             standing: watch::Sender::new(Standing::new(regions.len())),
             regions,
@@ -108,9 +200,9 @@ impl Regions {
     }
 
     /// One more, to be asked when all before it fail.
-    pub fn or(self, mut other: Endpoint) -> Self {
+    pub fn or(self, mut other: S) -> Self {
         let mut regions = self.0.regions.clone();
-        other.reports.report_as(&regions[0].reports);
+        other.join(&regions[0]);
         regions.push(Arc::new(other));
         Self::of(regions)
     }
@@ -121,7 +213,7 @@ impl Regions {
         let pairs = self.0.regions.iter().zip(standing.regions());
         pairs
             .map(|(region, health)| RegionHealth {
-                origin: region.client.origin.to_string(),
+                origin: region.client().origin.to_string(),
                 is_healthy: health.error.is_none(),
                 generation: health.generation(),
                 error: health.error.clone(),
@@ -130,12 +222,16 @@ impl Regions {
     }
 }
 
-impl Source for Regions {
+impl<S: Regional> Source for Regions<S> {
     fn fetch<'a>(
         &'a self,
         known: Option<&'a CredentialSet>,
     ) -> BoxFuture<'a, Result<Fetched, Error>> {
         Box::pin(self.0.fetch(known))
+    }
+
+    fn mints(&self) -> bool {
+        self.0.regions.iter().any(|region| region.mints())
     }
 
     fn begin(&self, terms: &Terms) -> Result<(), Error> {
@@ -158,7 +254,7 @@ impl Source for Regions {
     }
 }
 
-impl fmt::Debug for Regions {
+impl<S: fmt::Debug> fmt::Debug for Regions<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(&self.0.regions).finish()
     }
@@ -166,7 +262,7 @@ impl fmt::Debug for Regions {
 
 // ---- fetching ----
 
-impl Inner {
+impl<S: Regional> Inner<S> {
     async fn fetch(&self, known: Option<&CredentialSet>) -> Result<Fetched, Error> {
         self.standing.send_if_modified(|standing| {
             known.into_iter().for_each(|known| standing.holds(known));
@@ -195,7 +291,7 @@ impl Inner {
         let known = known.map(|known| CredentialSet { validator, ..known.clone() });
         let mut asking = Asking { inner: self, region, judged: false };
         let outcome = timeout(patience, endpoint.fetch_once(known.as_ref())).await;
-        let origin = &endpoint.client.origin;
+        let origin = &endpoint.client().origin;
         let outcome = outcome.unwrap_or_else(|_| Err(tour::late(origin, patience)));
         asking.judged = true;
         if let Ok(Fetched::Set(set)) = &outcome
@@ -233,16 +329,16 @@ impl Inner {
 }
 
 /// A region that is being asked. Dropped before it has been judged, it hung until the fetch was given up.
-struct Asking<'a> {
-    inner: &'a Inner,
+struct Asking<'a, S: Regional> {
+    inner: &'a Inner<S>,
     region: usize,
     judged: bool,
 }
 
-impl Drop for Asking<'_> {
+impl<S: Regional> Drop for Asking<'_, S> {
     fn drop(&mut self) {
         if !self.judged {
-            let origin = &self.inner.regions[self.region].client.origin;
+            let origin = &self.inner.regions[self.region].client().origin;
             self.inner.change(|standing, now| standing.given_up(now, self.region, origin));
         }
     }
@@ -250,7 +346,7 @@ impl Drop for Asking<'_> {
 
 // ---- push ----
 
-impl Inner {
+impl<S: Regional> Inner<S> {
     async fn watch(self: Arc<Self>, hints: Hints) {
         let mut standing = self.standing.subscribe();
         // Told once until something is heard again, whichever region it is from.

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use jiff::Timestamp;
 use serde::Serialize;
 use url::Url;
@@ -123,12 +123,15 @@ struct Observed<'a> {
 }
 
 async fn post(client: &EndpointClient, document: &[u8]) -> Result<(), Error> {
+    let json = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let request = EndpointRequest {
+        method: Method::POST,
         url: &reports_url(&client.url),
         accept: "application/json",
         validator: None,
         is_fresh: false,
-        report: Some(document),
+        headers: Some(&HeaderMap::from_iter([json])),
+        body: Some(document),
         timeout: Some(client.timeout()),
     };
     let response = client.send(&request).await?;

@@ -12,22 +12,22 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use self::{
-    json::{Json, read, read_answer},
-    time::{from_epoch, from_text},
-};
+use self::time::{from_epoch, from_text};
 use crate::{
     credential::{Credential, CredentialSet, NamedScheme},
     error::{Error, ErrorKind},
     secret::Secret,
 };
 
-pub(super) use self::time::is_end;
+pub(super) use self::{
+    json::{Value, read, read_answer},
+    time::is_end,
+};
 
 /// The largest document that is read, in bytes.
 pub(super) const MAX_DOCUMENT: usize = 64 * 1024;
 /// The most previous credentials that one document may list.
-const MAX_PREVIOUS: usize = 2;
+pub(super) const MAX_PREVIOUS: usize = 2;
 /// The most pieces of material that one credential may have. Two or three are usual.
 pub(super) const MAX_PIECES: usize = 64;
 /// The pieces of material that a program may write beside the id.
@@ -57,15 +57,31 @@ const MAX_SPLAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// # Errors
 /// [`ErrorKind::Malformed`], naming the field and what it must be. It never quotes the document.
 pub fn parse(document: &[u8]) -> Result<CredentialSet, Error> {
-    let root = read(document)?;
+    let root = read(document).map_err(|what| malformed(&what))?;
     set(&Object::root(&root)?)
 }
 
 /// As [`parse`], of a document that a program wrote itself: shorter forms are allowed.
 #[cfg(any(feature = "host", test))]
 pub(crate) fn parse_short(document: &[u8]) -> Result<CredentialSet, Error> {
-    let root = read(document)?;
-    set(&Object { is_short: true, ..Object::root(&root)? })
+    short(&read(document).map_err(|what| malformed(&what))?)
+}
+
+/// The same of what was read already.
+#[cfg(any(feature = "command", feature = "host", test))]
+pub(super) fn short(root: &Value) -> Result<CredentialSet, Error> {
+    set(&Object { is_short: true, ..Object::root(root)? })
+}
+
+/// A time as programs write it: as text (RFC 3339), or in seconds since 1970. None also for one that is written to say
+/// that there is none; the outer None is what is no time at all.
+pub(super) fn time(value: &Value) -> Option<Option<Timestamp>> {
+    match value {
+        Value::Text(text) => from_text(text),
+        Value::Whole(number) => from_epoch(*number as f64),
+        Value::Fraction(number) => from_epoch(*number),
+        _ => None,
+    }
 }
 
 /// Reads the answer of an endpoint that was asked for this set, if the URL says which. A signed one must
@@ -75,7 +91,7 @@ pub(super) fn parse_answer(
     asked: Option<&str>,
     signed: bool,
 ) -> Result<CredentialSet, Error> {
-    let root = read_answer(body)?;
+    let root = read_answer(body).map_err(|what| malformed(&what))?;
     let root = Object::root(&root)?;
     match (asked, root.word("set")?) {
         (_, None) if signed => {
@@ -157,7 +173,7 @@ fn credential(from: &Object<'_>) -> Result<Credential, Error> {
             );
         }
         // The piece is not named: in a document that mixes up names and values, a name is a secret.
-        let Json::Text(value) = value else {
+        let Value::Text(value) = value else {
             return Err(from.fault("material", "must be an object whose values are all strings"));
         };
         credential = credential.with_material(name, Secret::from(value.as_str()));
@@ -199,29 +215,29 @@ fn is_known_protocol(protocol: &str) -> bool {
 /// An object of the document, and where it stands.
 struct Object<'a> {
     path: String,
-    fields: &'a [(Box<str>, Json)],
+    fields: &'a [(Box<str>, Value)],
     /// Whether shorter forms are allowed.
     is_short: bool,
 }
 
 /// Absent and `null` are the same: many serializers write `null` for what they do not have.
 impl<'a> Object<'a> {
-    fn root(json: &'a Json) -> Result<Self, Error> {
+    fn root(json: &'a Value) -> Result<Self, Error> {
         match json {
-            Json::Object(fields) => Ok(Self { path: String::new(), fields, is_short: false }),
+            Value::Object(fields) => Ok(Self { path: String::new(), fields, is_short: false }),
             _ => Err(malformed("it must be an object")),
         }
     }
 
-    fn get(&self, name: &str) -> Option<&'a Json> {
+    fn get(&self, name: &str) -> Option<&'a Value> {
         let (_, value) = self.fields.iter().find(|(known, _)| &**known == name)?;
-        (!matches!(value, Json::Null)).then_some(value)
+        (!matches!(value, Value::Null)).then_some(value)
     }
 
     fn object(&self, name: &str) -> Result<Option<Object<'a>>, Error> {
         match self.get(name) {
             None => Ok(None),
-            Some(Json::Object(fields)) => {
+            Some(Value::Object(fields)) => {
                 let path = format!("{}{name}.", self.path);
                 Ok(Some(Object { path, fields, is_short: self.is_short }))
             }
@@ -232,7 +248,7 @@ impl<'a> Object<'a> {
     fn text(&self, name: &str) -> Result<Option<&'a str>, Error> {
         match self.get(name) {
             None => Ok(None),
-            Some(Json::Text(text)) => Ok(Some(text)),
+            Some(Value::Text(text)) => Ok(Some(text)),
             Some(_) => Err(self.fault(name, "must be a string")),
         }
     }
@@ -245,7 +261,7 @@ impl<'a> Object<'a> {
     fn whole(&self, name: &str) -> Result<Option<u64>, Error> {
         match self.get(name) {
             None => Ok(None),
-            Some(Json::Whole(number)) => Ok(Some(*number)),
+            Some(Value::Whole(number)) => Ok(Some(*number)),
             Some(_) => Err(self.fault(name, "must be a whole number, zero or more")),
         }
     }
@@ -253,8 +269,8 @@ impl<'a> Object<'a> {
     fn seconds(&self, name: &str) -> Result<Option<Duration>, Error> {
         let seconds = match self.get(name) {
             None => return Ok(None),
-            Some(Json::Whole(number)) => Some(Duration::from_secs(*number)),
-            Some(Json::Fraction(number)) => Duration::try_from_secs_f64(*number).ok(),
+            Some(Value::Whole(number)) => Some(Duration::from_secs(*number)),
+            Some(Value::Fraction(number)) => Duration::try_from_secs_f64(*number).ok(),
             Some(_) => None,
         };
         match seconds {
@@ -265,13 +281,8 @@ impl<'a> Object<'a> {
 
     /// A time. None also for one that is written to say that there is none.
     fn time(&self, name: &str) -> Result<Option<Timestamp>, Error> {
-        if self.is_short && !matches!(self.get(name), None | Some(Json::Text(_))) {
-            let seconds = match self.get(name) {
-                Some(Json::Whole(number)) => *number as f64,
-                Some(Json::Fraction(number)) => *number,
-                _ => f64::NAN,
-            };
-            return from_epoch(seconds).ok_or_else(|| {
+        if self.is_short && !matches!(self.get(name), None | Some(Value::Text(_))) {
+            return self.get(name).and_then(time).ok_or_else(|| {
                 self.fault(name, "must be an RFC 3339 time, or seconds since 1970")
             });
         }
@@ -282,16 +293,16 @@ impl<'a> Object<'a> {
     }
 
     /// The pieces of material that stand beside the id, where that is allowed.
-    fn pieces(&self) -> Vec<(&'a str, &'a Json)> {
+    fn pieces(&self) -> Vec<(&'a str, &'a Value)> {
         let is_piece = |name: &str| self.is_short && PIECES.contains(&name);
         let fields = self.fields.iter().map(|(name, value)| (&**name, value));
-        fields.filter(|(name, value)| is_piece(name) && !matches!(value, Json::Null)).collect()
+        fields.filter(|(name, value)| is_piece(name) && !matches!(value, Value::Null)).collect()
     }
 
-    fn list(&self, name: &str) -> Result<&'a [Json], Error> {
+    fn list(&self, name: &str) -> Result<&'a [Value], Error> {
         match self.get(name) {
             None => Ok(&[]),
-            Some(Json::List(items)) => Ok(items),
+            Some(Value::List(items)) => Ok(items),
             Some(_) => Err(self.fault(name, "must be a list")),
         }
     }
@@ -300,7 +311,7 @@ impl<'a> Object<'a> {
         self.list(name)?
             .iter()
             .map(|item| match item {
-                Json::Text(text) => Ok(text.as_str()),
+                Value::Text(text) => Ok(text.as_str()),
                 _ => Err(self.fault(name, "must be a list of strings")),
             })
             .collect()
@@ -311,7 +322,7 @@ impl<'a> Object<'a> {
             .iter()
             .enumerate()
             .map(|(index, item)| match item {
-                Json::Object(fields) => {
+                Value::Object(fields) => {
                     let path = format!("{}{name}[{index}].", self.path);
                     Ok(Object { path, fields, is_short: self.is_short })
                 }

@@ -100,7 +100,7 @@ async fn an_endpoint_without_bootstrap_is_shown_none() {
     assert!(!server.requests()[0].to_ascii_lowercase().contains("authorization"));
     let error = failed(&endpoint, None).await;
     assert_eq!(error.kind(), ErrorKind::BootstrapRejected);
-    assert!(error.to_string().contains("that none is needed"), "{error}");
+    assert!(error.to_string().contains("none is shown"), "{error}");
 }
 
 /// The environment can only be set for another process, so these two run in one: this test's own.

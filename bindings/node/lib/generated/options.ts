@@ -55,6 +55,114 @@ export interface EndpointFields {
   plainHttpAllowed?: boolean
 }
 
+/** Any endpoint that answers with JSON, such as `{"api_key": "...", "expires_in": 3600}`. */
+export interface JsonFields {
+  /** A JSON pointer (RFC 6901) to the key in the answer, such as `/data/api_key`. By default `/key`. */
+  key?: string
+  /** A JSON pointer to the second piece of material, named `secret`. */
+  secret?: string
+  /** A JSON pointer to the third piece of material, named `passphrase`. */
+  passphrase?: string
+  /**
+   * A JSON pointer to the credential's name: a text or a number that changes whenever the key does. By
+   * default it is named by a digest that says only whether it changed.
+   */
+  id?: string
+  /** A JSON pointer to the provider's version of the credential. */
+  version?: string
+  /** A JSON pointer to the time at which the credential ends: RFC 3339 text, or seconds since 1970. */
+  expiresAt?: string
+  /**
+   * A JSON pointer to the seconds that the credential lives from the answer on. By default `/expires_in`,
+   * if that is there.
+   */
+  expiresIn?: string
+  /**
+   * A JSON pointer to the object that all others begin at, but for `previous` and `generation`. By
+   * default the whole answer.
+   */
+  within?: string
+  /**
+   * A JSON pointer to the credential before, as long as it works: an object that looks like the current
+   * one, a list of at most two of them, or the key itself. It may be absent; then the last key that the
+   * API accepted stays as the fallback.
+   */
+  previous?: string
+  /** A JSON pointer to a number that rises with each change. Without it, changes are numbered here. */
+  generation?: string
+  /**
+   * That each answer is a new key, made for this question: it is then asked by the life of what it made,
+   * and not polled.
+   */
+  mints?: boolean
+  /** The method of the question. By default GET, or POST if there is a body. */
+  method?: string
+  /** Headers of the question, which are never printed. */
+  headers?: Headers | Readonly<Record<string, string>> | Iterable<readonly [string, string]>
+  /**
+   * What is sent with the question: JSON if it begins with a brace or a bracket, and a form if not,
+   * unless a header says otherwise.
+   */
+  body?: string
+  /**
+   * The credential that the endpoint is asked with, as a bearer token unless `bootstrapHeader` or
+   * `bootstrapBasic` says otherwise. By default there is none. A function is called at first use, and
+   * again once the endpoint rejects what it returned; false is none.
+   */
+  bootstrap?: string | (() => string | Promise<string>) | false
+  /**
+   * A file that holds the bootstrap credential. It is read at first use, and again once the endpoint
+   * rejects it.
+   */
+  bootstrapFile?: string
+  /** The header whose value the bootstrap credential is. */
+  bootstrapHeader?: string
+  /**
+   * That the bootstrap credential is a user and a password, with a colon between them: `Authorization:
+   * Basic`.
+   */
+  bootstrapBasic?: boolean
+  /**
+   * How long an answer may take, in milliseconds. By default the policy's `fetchTimeout`, 10 s, which
+   * always holds as well.
+   */
+  timeout?: number
+  /** PEM certificates that are trusted instead of the machine's. */
+  rootCertificates?: string
+  /** A file that holds the trusted certificates. It is read again when it changes. */
+  rootCertificatesFile?: string
+  /** A certificate chain and its private key (PEM), shown to the endpoint: mutual TLS. */
+  clientCertificate?: string
+  /**
+   * A file that holds the client certificate and its key. It is read again when it changes, so
+   * certificates are renewed without a restart.
+   */
+  clientCertificateFile?: string
+  /** Allows plain HTTP to other machines. Everybody on the way can read the keys. */
+  plainHttpAllowed?: boolean
+}
+
+/** A command that prints a key, or a set. What AWS and Kubernetes have such commands print is read, too. */
+export interface CommandOptions {
+  /** Variables that are set for it. */
+  env?: Readonly<Record<string, string>>
+  /**
+   * Names of variables of the program's own environment that it sees too, beside `PATH`, `HOME` and the
+   * few others that programs need to find their files.
+   */
+  inheritEnv?: readonly string[]
+  /**
+   * That each run makes a new credential, such as a token: it is then run by the life of what it made,
+   * and not polled.
+   */
+  mints?: boolean
+  /**
+   * How long a run may take, in milliseconds. By default the policy's `fetchTimeout`, 10 s, which always
+   * holds as well. Then it is killed, with all that it started.
+   */
+  timeout?: number
+}
+
 /** What puts credentials on requests. */
 export interface KeyedOptions {
   /** How credentials go onto requests; without it, as the set says. */
@@ -105,8 +213,8 @@ export interface KeySwapOptions {
   mints?: boolean
 }
 
-/** The options of an endpoint that are times. */
-export const ENDPOINT_TIMES: ReadonlySet<string> = new Set([
-  'timeout',
+/** The options of sources that are times. */
+export const SOURCE_TIMES: ReadonlySet<string> = new Set([
   'heartbeat',
+  'timeout',
 ])

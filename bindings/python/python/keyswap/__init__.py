@@ -34,7 +34,7 @@ from ._policy import Policy
 from ._records import Event, Stats
 from ._response import Headers, Response
 from ._schemes import Basic, Bearer, Header, Query, Sign, Unsigned
-from ._sources import Endpoint, Env, File
+from ._sources import Command, Endpoint, Env, File, Json
 
 __all__ = [
     "AsyncClient",
@@ -43,6 +43,7 @@ __all__ = [
     "Basic",
     "Bearer",
     "Client",
+    "Command",
     "Credential",
     "CredentialSet",
     "Endpoint",
@@ -53,6 +54,7 @@ __all__ = [
     "File",
     "Header",
     "Headers",
+    "Json",
     "KeySwap",
     "KeyswapError",
     "Patch",

@@ -63,10 +63,10 @@ class Scheme:
 
 @disjoint_base
 class Source:
-    """Where sets come from: an Endpoint, a File, or an Env."""
+    """Where sets come from: an Endpoint, a Json, a Command, a File, or an Env."""
     def __new__(
         cls,
-        kind: Literal["endpoint", "file", "env"],
+        kind: Literal["endpoint", "json", "command", "file", "env"],
         options: str,
         bootstrap: Callable[[], Any] | None = None,
         regions: list[Any] = ...,

@@ -102,6 +102,174 @@ class Endpoint(_native.Source):
         return cast(Endpoint, made)
 
 
+class Json(_native.Source):
+    """Any endpoint that answers with JSON, such as `{"api_key": "...", "expires_in": 3600}`.
+
+    Raises InvalidConfigError for a URL, a pointer or a header that is none.
+    """
+
+    __slots__ = ()
+
+    # generated: json (by keyswap-generate: do not edit)
+    def __new__(
+        cls,
+        url: str,
+        *,
+        key: str | None = None,
+        secret: str | None = None,
+        passphrase: str | None = None,
+        id: str | None = None,
+        version: str | None = None,
+        expires_at: str | None = None,
+        expires_in: str | None = None,
+        within: str | None = None,
+        previous: str | None = None,
+        generation: str | None = None,
+        mints: bool = False,
+        method: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: str | None = None,
+        bootstrap: str | Callable[[], str] | Callable[[], Awaitable[str]] | bool | None = None,
+        bootstrap_file: str | os.PathLike[str] | None = None,
+        bootstrap_header: str | None = None,
+        bootstrap_basic: bool = False,
+        timeout: float | None = None,
+        root_certificates: bytes | None = None,
+        root_certificates_file: str | os.PathLike[str] | None = None,
+        client_certificate: bytes | None = None,
+        client_certificate_file: str | os.PathLike[str] | None = None,
+        plain_http_allowed: bool = False,
+        regions: Sequence[Json] = (),
+    ) -> Json:
+        """Any endpoint that answers with JSON, such as `{"api_key": "...", "expires_in": 3600}`.
+
+        - `url`: The URL that is asked.
+        - `key`: A JSON pointer (RFC 6901) to the key in the answer, such as `/data/api_key`. By
+          default `/key`.
+        - `secret`: A JSON pointer to the second piece of material, named `secret`.
+        - `passphrase`: A JSON pointer to the third piece of material, named `passphrase`.
+        - `id`: A JSON pointer to the credential's name: a text or a number that changes whenever
+          the key does. By default it is named by a digest that says only whether it changed.
+        - `version`: A JSON pointer to the provider's version of the credential.
+        - `expires_at`: A JSON pointer to the time at which the credential ends: RFC 3339 text, or
+          seconds since 1970.
+        - `expires_in`: A JSON pointer to the seconds that the credential lives from the answer on.
+          By default `/expires_in`, if that is there.
+        - `within`: A JSON pointer to the object that all others begin at, but for `previous` and
+          `generation`. By default the whole answer.
+        - `previous`: A JSON pointer to the credential before, as long as it works: an object that
+          looks like the current one, a list of at most two of them, or the key itself. It may be
+          absent; then the last key that the API accepted stays as the fallback.
+        - `generation`: A JSON pointer to a number that rises with each change. Without it, changes
+          are numbered here.
+        - `mints`: That each answer is a new key, made for this question: it is then asked by the
+          life of what it made, and not polled.
+        - `method`: The method of the question. By default GET, or POST if there is a body.
+        - `headers`: Headers of the question, which are never printed.
+        - `body`: What is sent with the question: JSON if it begins with a brace or a bracket, and a
+          form if not, unless a header says otherwise.
+        - `bootstrap`: The credential that the endpoint is asked with, as a bearer token unless
+          `bootstrap_header` or `bootstrap_basic` says otherwise. By default there is none. A function
+          is called at first use, and again once the endpoint rejects what it returned; False is none.
+        - `bootstrap_file`: A file that holds the bootstrap credential. It is read at first use, and
+          again once the endpoint rejects it.
+        - `bootstrap_header`: The header whose value the bootstrap credential is.
+        - `bootstrap_basic`: That the bootstrap credential is a user and a password, with a colon
+          between them: `Authorization: Basic`.
+        - `timeout`: How long an answer may take, in seconds. By default the policy's
+          `fetch_timeout`, 10 s, which always holds as well.
+        - `root_certificates`: PEM certificates that are trusted instead of the machine's.
+        - `root_certificates_file`: A file that holds the trusted certificates. It is read again
+          when it changes.
+        - `client_certificate`: A certificate chain and its private key (PEM), shown to the
+          endpoint: mutual TLS.
+        - `client_certificate_file`: A file that holds the client certificate and its key. It is
+          read again when it changes, so certificates are renewed without a restart.
+        - `plain_http_allowed`: Allows plain HTTP to other machines. Everybody on the way can read
+          the keys.
+        - `regions`: Further endpoints that show the same set, asked in order when this one fails.
+        """
+    # end of json
+        called = bootstrap if callable(bootstrap) else None
+        if not (called or bootstrap is None or bootstrap is False or isinstance(bootstrap, str)):
+            raise InvalidConfigError("bootstrap must be a string, a function, or False")
+        # generated: json_record (by keyswap-generate: do not edit)
+        options = {
+            "url": url,
+            "key": key,
+            "secret": secret,
+            "passphrase": passphrase,
+            "id": id,
+            "version": version,
+            "expires_at": expires_at,
+            "expires_in": expires_in,
+            "within": within,
+            "previous": previous,
+            "generation": generation,
+            "mints": mints,
+            "method": method,
+            "headers": dict(headers or {}),
+            "body": body,
+            "bootstrap": bootstrap if isinstance(bootstrap, str) else None,
+            "bootstrap_file": _path(bootstrap_file),
+            "bootstrap_header": bootstrap_header,
+            "bootstrap_basic": bootstrap_basic,
+            "timeout": timeout,
+            "root_certificates": _pem(root_certificates),
+            "root_certificates_file": _path(root_certificates_file),
+            "client_certificate": _pem(client_certificate),
+            "client_certificate_file": _path(client_certificate_file),
+            "plain_http_allowed": plain_http_allowed,
+        }
+        # end of json_record
+        made = super().__new__(cls, "json", to_json(options, "option"), called, list(regions))
+        return cast(Json, made)
+
+
+class Command(_native.Source):
+    """A command that prints a key: `op read`, `bao kv get`, `gcloud auth print-access-token`.
+
+    Raises InvalidConfigError for a list that is empty. That there is no such program is told at the first fetch.
+    """
+
+    __slots__ = ()
+
+    # generated: command (by keyswap-generate: do not edit)
+    def __new__(
+        cls,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        inherit_env: Sequence[str] = (),
+        mints: bool = False,
+        timeout: float | None = None,
+    ) -> Command:
+        """A command that prints a key, or a set. What AWS and Kubernetes have such commands print is read, too.
+
+        - `argv`: The program and its arguments, as they are: no shell looks at them.
+        - `env`: Variables that are set for it.
+        - `inherit_env`: Names of variables of the program's own environment that it sees too,
+          beside `PATH`, `HOME` and the few others that programs need to find their files.
+        - `mints`: That each run makes a new credential, such as a token: it is then run by the life
+          of what it made, and not polled.
+        - `timeout`: How long a run may take, in seconds. By default the policy's `fetch_timeout`,
+          10 s, which always holds as well. Then it is killed, with all that it started.
+        """
+    # end of command
+        if isinstance(argv, str):
+            raise InvalidConfigError("argv must be a list of the program and its arguments")
+        # generated: command_record (by keyswap-generate: do not edit)
+        options = {
+            "argv": list(argv),
+            "env": dict(env or {}),
+            "inherit_env": list(inherit_env),
+            "mints": mints,
+            "timeout": timeout,
+        }
+        # end of command_record
+        return cast(Command, super().__new__(cls, "command", to_json(options, "option")))
+
+
 class File(_native.Source):
     """A file or a folder that something else keeps fresh: a key, a folder of pieces, or a document."""
 

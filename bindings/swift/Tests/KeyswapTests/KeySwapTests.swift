@@ -84,6 +84,20 @@ final class KeySwapTests: XCTestCase {
         keys.close()
     }
 
+    func testAnEndpointThatAnswersWithJSONIsReadByPointers() async throws {
+        let world = try World()
+        defer { world.stop() }
+        let url = URL(string: world.setURL)!
+        let source = try Source.json(
+            url, key: "/material/key", id: "/id", within: "/current", headers: ["x-team": "trading"],
+            bootstrap: world.bootstrap)
+        let keys = try await KeySwap.follow(source)
+        XCTAssertEqual(try keys.current.id, "k1")
+        keys.close()
+        let pointer = await code { _ = try Source.json(url, key: "api_key") }
+        XCTAssertEqual(pointer, "invalid_config")
+    }
+
     func testBadInputIsToldAtOnce() async throws {
         let url = URL(string: "https://keys.example.com/x")!
         let insecure = await code { _ = try Source.endpoint(URL(string: "ftp://keys.example.com")!) }

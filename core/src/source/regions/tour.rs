@@ -175,7 +175,8 @@ impl Standing {
             }
             Ok(Fetched::Set(set)) => {
                 health.answered(&set);
-                match tour.newest.as_ref().is_some_and(|(newest, _)| set.generation() == *newest) {
+                let newest = tour.newest.as_ref().map(|(newest, _)| *newest);
+                match newest.is_some() && set.generation == newest {
                     true => Judged::Unchanged(Fetched::Set(set)),
                     false => Judged::Final(Ok(Fetched::Set(set))),
                 }
@@ -240,7 +241,10 @@ impl Tour {
 
     /// Whether this is not what a fetch looks for: it is older than what is held, or another beginning.
     pub(super) fn passes_over(&self, set: &CredentialSet) -> bool {
-        let is_behind = self.newest.as_ref().is_some_and(|(newest, _)| set.generation() < *newest);
+        // What its source does not number is numbered later, and is behind nothing.
+        let is_behind = set
+            .generation
+            .is_some_and(|shown| self.newest.as_ref().is_some_and(|(newest, _)| shown < *newest));
         is_behind || is_other_lineage(set, self.newest.as_ref())
     }
 }

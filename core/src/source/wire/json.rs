@@ -6,13 +6,12 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::error::Category;
 use zeroize::Zeroizing;
 
-use super::{MAX_DOCUMENT, malformed};
-use crate::error::Error;
+use super::MAX_DOCUMENT;
 
-/// Reads a document of at most 64 KiB.
-pub(super) fn read(document: &[u8]) -> Result<Json, Error> {
+/// Reads a document of at most 64 KiB. What is wrong with it is said in words that quote nothing.
+pub(in crate::source) fn read(document: &[u8]) -> Result<Value, String> {
     if document.len() > MAX_DOCUMENT {
-        return Err(malformed("it is larger than 64 KiB"));
+        return Err("it is larger than 64 KiB".into());
     }
     // Some serializers put a byte order mark first, which RFC 8259 lets a reader pass over.
     let document = document.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(document);
@@ -23,18 +22,18 @@ pub(super) fn read(document: &[u8]) -> Result<Json, Error> {
             Category::Data => "a field stands twice in one object",
             Category::Syntax | Category::Io => "it is not JSON",
         };
-        malformed(&format!("{what} (line {}, column {})", error.line(), error.column()))
+        format!("{what} (line {}, column {})", error.line(), error.column())
     })
 }
 
 /// Reads an answer, which a proxy on the way may have compressed though nobody asked for it.
-pub(super) fn read_answer(body: &[u8]) -> Result<Json, Error> {
+pub(in crate::source) fn read_answer(body: &[u8]) -> Result<Value, String> {
     const GZIP: &[u8] = &[0x1f, 0x8b];
     if !body.starts_with(GZIP) {
         return read(body);
     }
     unpack(body).map_or_else(
-        || Err(malformed("it is compressed (gzip) and cannot be unpacked")),
+        || Err("it is compressed (gzip) and cannot be unpacked".into()),
         |it| read(&it),
     )
 }
@@ -58,17 +57,36 @@ fn unpack(_: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// JSON, with strings that are wiped. Not `Debug`, so that it cannot be printed.
-pub(super) enum Json {
+pub(in crate::source) enum Value {
     Null,
     Bool,
     Whole(u64),
     Fraction(f64),
     Text(Zeroizing<String>),
-    List(Vec<Json>),
-    Object(Vec<(Box<str>, Json)>),
+    List(Vec<Value>),
+    Object(Vec<(Box<str>, Value)>),
 }
 
-impl<'de> Deserialize<'de> for Json {
+impl Value {
+    /// What stands at this JSON pointer (RFC 6901). None also for a null: many serializers write one for what
+    /// they do not have.
+    pub(in crate::source) fn at(&self, pointer: &str) -> Option<&Value> {
+        let found = pointer.split('/').skip(1).try_fold(self, |value, part| match value {
+            Self::Object(fields) => {
+                let name = part.replace("~1", "/").replace("~0", "~");
+                fields.iter().find(|(known, _)| **known == *name).map(|(_, value)| value)
+            }
+            // An index has no sign and no zero in front.
+            Self::List(items) if part == "0" || !part.starts_with(['0', '+']) => {
+                items.get(part.parse::<usize>().ok()?)
+            }
+            _ => None,
+        });
+        found.filter(|value| !matches!(value, Self::Null))
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(Tree)
     }
@@ -77,47 +95,47 @@ impl<'de> Deserialize<'de> for Json {
 struct Tree;
 
 impl<'de> Visitor<'de> for Tree {
-    type Value = Json;
+    type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_unit<E>(self) -> Result<Json, E> {
-        Ok(Json::Null)
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
-        Ok(Json::Bool)
+    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
+        Ok(Value::Bool)
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
-        Ok(Json::Whole(number))
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::Whole(number))
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
-        Ok(Json::Fraction(number as f64))
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Fraction(number as f64))
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
-        Ok(Json::Fraction(number))
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Value::Fraction(number))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        Ok(Json::Text(Zeroizing::new(text.to_owned())))
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(Zeroizing::new(text.to_owned())))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Json, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = from.next_element()? {
             items.push(item);
         }
-        Ok(Json::List(items))
+        Ok(Value::List(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Json, A::Error> {
-        let mut fields: Vec<(Box<str>, Json)> = Vec::new();
-        while let Some(field) = from.next_entry::<Box<str>, Json>()? {
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
+        let mut fields: Vec<(Box<str>, Value)> = Vec::new();
+        while let Some(field) = from.next_entry::<Box<str>, Value>()? {
             fields.push(field);
         }
         // Parsers disagree on which of two wins: such a document would mean two things. Sorted, because
@@ -126,7 +144,7 @@ impl<'de> Visitor<'de> for Tree {
         names.sort_unstable();
         match names.windows(2).any(|pair| pair[0] == pair[1]) {
             true => Err(A::Error::custom("twice")),
-            false => Ok(Json::Object(fields)),
+            false => Ok(Value::Object(fields)),
         }
     }
 }

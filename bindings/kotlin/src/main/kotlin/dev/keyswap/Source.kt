@@ -56,6 +56,19 @@ public class Source private constructor(private val shown: String, internal val 
             return Source("endpoint") { described.make(url) }
         }
 
+        /** Any endpoint that answers with JSON: `json(url) { key = "/api_key" }` for `{"api_key": "...", "expires_in": 3600}`. */
+        @JvmSynthetic
+        public fun json(url: String, configure: JsonEndpoint.() -> Unit): Source {
+            val described = JsonEndpoint().apply(configure)
+            calling { described.make(url) }.destroy()
+            return Source("json") { described.make(url) }
+        }
+
+        /** The same for Java: `json(url, it -> it.setKey("/api_key"))`. */
+        @JvmStatic
+        @Throws(KeySwapException::class)
+        public fun json(url: String, configure: Consumer<JsonEndpoint>): Source = json(url) { configure.accept(this) }
+
         /** A file or a folder that something else keeps fresh. */
         @JvmStatic
         public fun file(path: String): Source = Source("file") { NativeSource.file(path) }
@@ -287,7 +300,7 @@ private class Cancelling(private val call: Job) : NativePending {
     override fun cancel() = call.cancel()
 }
 
-private class Loading(private val storage: SecretStorage) : NativeStorage {
+internal class Loading(private val storage: SecretStorage) : NativeStorage {
     override fun load(): NativeSecret? = foreign { storage.load()?.let(::NativeSecret) }
 }
 

@@ -141,6 +141,26 @@ class KeySwapTest {
     }
 
     @Test
+    fun `an endpoint that answers with JSON is read by pointers, and lives through a rotation`() = World.start().use { world ->
+        test {
+            val source = Source.json(world.setUrl) {
+                within = "/current"
+                key = "/material/key"
+                id = "/id"
+                header("x-team", "trading")
+                bootstrapIn { world.bootstrap }
+            }
+            KeySwap.follow(source, fast()).use { keys ->
+                Way.of("kotlin", keys, world.apiUrl).use { way ->
+                    world.step("cut")
+                    assertEquals(200, way.send(Sent("${world.apiUrl}/v1/price")).status)
+                }
+            }
+            assertThrows(KeySwapException.InvalidConfig::class.java) { Source.json(world.setUrl) { key = "api_key" } }
+        }
+    }
+
+    @Test
     fun `an event says why, and what was never accepted`() = World.start().use { world ->
         test {
             val odd = KeySwap.follow(Source.of { NewSet(NewCredential("k1", "a\nb")) }, fast())
