@@ -68,6 +68,14 @@ pub fn variable_seen(env: source::Env, value: impl Into<Secret>) -> source::Env 
     env.seen(value.into())
 }
 
+/// The first of these sources that works.
+///
+/// # Errors
+/// `invalid_config` if there are none, or too many.
+pub fn first_of(sources: Vec<Arc<dyn source::Source>>) -> Result<source::FirstOf, Error> {
+    source::FirstOf::of(sources)
+}
+
 /// What the credential in use of this snapshot adds to any request, to be kept as long as the snapshot.
 /// None if each request is to begin an attempt: nothing is in use, the scheme signs and so depends on the
 /// request, or the credential cannot be put on one. That is told, and an attempt goes on with the next

@@ -34,6 +34,8 @@ enum Kind {
     File(FileOptions),
     Env(EnvOptions, Option<SecretText>),
     Function(Function),
+    /// Each with whether it mints.
+    FirstOf(Vec<(Source, bool)>),
     Own(Arc<dyn CoreSource>),
 }
 
@@ -116,6 +118,16 @@ impl Source {
         Self(Kind::Function(function))
     }
 
+    /// The first of these that works. Of each it is said whether it mints.
+    ///
+    /// # Errors
+    /// `invalid_config` if there are none, or too many.
+    pub fn first_of(sources: Vec<(Source, bool)>) -> Result<Self, Error> {
+        let made = Self(Kind::FirstOf(sources));
+        let _ = made.build(false)?;
+        Ok(made)
+    }
+
     /// A source that the binding itself implements. All handles that follow it share it.
     pub fn own(source: Arc<dyn CoreSource>) -> Self {
         Self(Kind::Own(source))
@@ -127,6 +139,9 @@ impl Source {
             Kind::Function(function) => Kind::Function(function.in_child()),
             Kind::Endpoints(all) => Kind::Endpoints(all.iter().map(Endpoint::in_child).collect()),
             Kind::Jsons(all) => Kind::Jsons(all.iter().map(Json::in_child).collect()),
+            Kind::FirstOf(all) => Kind::FirstOf(
+                all.iter().map(|(source, mints)| (source.in_child(), *mints)).collect(),
+            ),
             other => other.clone(),
         })
     }
@@ -164,6 +179,10 @@ impl Source {
                 Arc::new(host::variable_seen(options.build(), seen.to_core()))
             }
             Kind::Function(function) => Arc::new(function.clone().minting(mints)),
+            Kind::FirstOf(all) => {
+                let sources = all.iter().map(|(source, mints)| source.build(*mints));
+                Arc::new(host::first_of(sources.collect::<Result<_, _>>()?)?)
+            }
             Kind::Own(source) => source.clone(),
         })
     }
@@ -392,6 +411,17 @@ mod tests {
         ] {
             assert_eq!(json(odd).expect_err(odd).kind(), ErrorKind::InvalidConfig);
         }
+    }
+
+    #[test]
+    fn a_source_may_stand_in_for_another() {
+        let one = endpoint(at("https://a.example.com/x")).expect("a source");
+        let file = Source::file(FileOptions { path: "/run/x".into() });
+        let both = Source::first_of(vec![(one, false), (file.clone(), false)]).expect("both");
+        assert!(both.in_child().build(false).is_ok());
+        assert!(Source::first_of(Vec::new()).is_err(), "none");
+        assert!(Source::first_of(vec![(file.clone(), false); 17]).is_err(), "too many");
+        assert!(Source::first_of(vec![(file, true)]).is_err(), "a file mints nothing");
     }
 
     #[test]

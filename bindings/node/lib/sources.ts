@@ -43,7 +43,7 @@ export interface Document {
 /** A source of your own: it returns the set as it is now. One that throws is a failed fetch, and displaces nothing. */
 export type SourceFunction = () => Document | Promise<Document>
 
-/** Where sets come from: made by `endpoint`, `json`, `command`, `file` or `env`. */
+/** Where sets come from: made by `endpoint`, `json`, `command`, `file`, `env` or `firstOf`. */
 export class Source {
   /** @internal */
   readonly native: native.NativeSource
@@ -164,6 +164,18 @@ export function file(path: string): Source {
 /** A key in an environment variable, for development. It never rotates. */
 export function env(variable: string, options: { id?: string } = {}): Source {
   return new Source(variable, told(native.NativeSource.env(JSON.stringify({ variable, ...options }), seen(variable))))
+}
+
+/**
+ * The first of several sources that works: a store, with a file as the last resort, say.
+ *
+ * A source is asked only where those before it fail, and nothing that they brought is of use any more: at the start, when all
+ * that is held has ended, or when the API rejects it. A store that is down for a minute never makes a program go back
+ * to an older key in a file. While a later one stands in, those before it are asked every 30 s.
+ */
+export function firstOf(...sources: readonly (string | URL | Source | SourceFunction)[]): Source {
+  const made = sources.map((source) => sourceOf(source).native)
+  return new Source(`first of ${made.length}`, told(native.NativeSource.firstOf(made)))
 }
 
 /** @internal */

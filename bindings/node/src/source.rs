@@ -58,6 +58,13 @@ impl NativeSource {
         told(from_json(options.reveal()).and_then(Source::command).map(Self))
     }
 
+    /// The first of these that works.
+    #[napi]
+    pub fn first_of(sources: Vec<ClassInstance<'_, NativeSource>>) -> Either<NativeSource, Thrown> {
+        let all = sources.iter().map(|source| (source.0.clone(), false)).collect();
+        told(Source::first_of(all).map(Self))
+    }
+
     /// Regions, asked in order.
     #[napi]
     pub fn or(&self, other: &NativeSource) -> Either<NativeSource, Thrown> {

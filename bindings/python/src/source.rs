@@ -11,8 +11,8 @@ pub(crate) struct Source(keyswap_host::Source);
 
 #[pymethods]
 impl Source {
-    /// `kind` is "endpoint", "json", "command", "file" or "env", and the options are JSON. A function is called for the bootstrap
-    /// credential of an endpoint.
+    /// `kind` is "endpoint", "json", "command", "file", "env", "function" or "first_of", and the options are JSON. A function is
+    /// called for the bootstrap credential of an endpoint, or is the source. Regions are what "first_of" is of, too.
     #[new]
     #[pyo3(signature = (kind, options, bootstrap = None, regions = Vec::new()))]
     fn new(
@@ -31,6 +31,13 @@ impl Source {
         if kind == "command" {
             let options = from_json(options).or_raise(py)?;
             return Ok(Self(keyswap_host::Source::command(options).or_raise(py)?));
+        }
+        if kind == "first_of" {
+            let all = regions.iter().map(|source| (source.0.clone(), false)).collect();
+            return Ok(Self(keyswap_host::Source::first_of(all).or_raise(py)?));
+        }
+        if let ("function", Some(called)) = (kind, &bootstrap) {
+            return Ok(Self(keyswap_host::Source::function(function(called, true)?)));
         }
         let bootstrap = bootstrap.map(|called| function(&called, false)).transpose()?;
         let source = match kind {

@@ -47,6 +47,13 @@ impl NativeSource {
         Ok(Self::new(self.source.or(&other.source)?, false))
     }
 
+    /// The first of these that works.
+    #[uniffi::constructor]
+    pub fn first_of(sources: Vec<Arc<NativeSource>>) -> Result<Arc<Self>, NativeError> {
+        let all = sources.iter().map(|one| (one.source.clone(), one.mints)).collect();
+        Ok(Self::new(Source::first_of(all)?, false))
+    }
+
     #[uniffi::constructor]
     pub fn file(path: String) -> Arc<Self> {
         Self::new(Source::file(FileOptions { path }), false)

@@ -55,13 +55,7 @@ const RETURN_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// were asked.
 pub fn first_of<const N: usize>(sources: [Arc<dyn Source>; N]) -> FirstOf {
     const { assert!(N > 0 && N <= MOST, "one source at least, and not more than 16") };
-    FirstOf {
-        sources: sources.into(),
-        last: AtomicUsize::new(0),
-        revoked: AtomicUsize::new(usize::MAX),
-        terms: Mutex::default(),
-        clock: Clock::tokio(),
-    }
+    FirstOf::new(sources.into())
 }
 
 /// The most sources that one may stand in for.
@@ -80,6 +74,26 @@ pub struct FirstOf {
 }
 
 impl FirstOf {
+    fn new(sources: Box<[Arc<dyn Source>]>) -> Self {
+        Self {
+            sources,
+            last: AtomicUsize::new(0),
+            revoked: AtomicUsize::new(usize::MAX),
+            terms: Mutex::default(),
+            clock: Clock::tokio(),
+        }
+    }
+
+    /// Of a list that a program in another language wrote.
+    #[cfg(feature = "host")]
+    pub(crate) fn of(sources: Vec<Arc<dyn Source>>) -> Result<Self, Error> {
+        if (1..=MOST).contains(&sources.len()) {
+            return Ok(Self::new(sources.into()));
+        }
+        let what = format!("one source at least can be the first that works, and not more than {MOST}");
+        Err(Error::new(ErrorKind::InvalidConfig, what))
+    }
+
     async fn ask(&self, known: Option<&CredentialSet>) -> Result<Fetched, Error> {
         let held = known.and_then(|known| place_in(known.validator()?));
         // Those behind the one whose set is of use are not needed.

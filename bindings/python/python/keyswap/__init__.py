@@ -34,7 +34,7 @@ from ._policy import Policy
 from ._records import Event, Stats
 from ._response import Headers, Response
 from ._schemes import Basic, Bearer, Header, Query, Sign, Unsigned
-from ._sources import Command, Endpoint, Env, File, Json
+from ._sources import Command, Endpoint, Env, File, FirstOf, Json
 
 __all__ = [
     "AsyncClient",
@@ -52,6 +52,7 @@ __all__ = [
     "EventName",
     "Events",
     "File",
+    "FirstOf",
     "Header",
     "Headers",
     "Json",

@@ -11,14 +11,17 @@ from ._bridge import run
 from ._error_types import InvalidConfigError, NotReadyError
 from ._policy import Policy
 from ._records import Event
-from ._sources import Bootstrap, Endpoint, Env, File, Path, to_json
+from ._sources import Bootstrap, Command, Endpoint, Env, File, FirstOf, Json, Path, to_json
 
 Document = Mapping[str, Any]
 Source = Union[
     str,
     Endpoint,
+    Json,
+    Command,
     File,
     Env,
+    FirstOf,
     Callable[[], Document],
     Callable[[], Awaitable[Document]],
 ]

@@ -196,6 +196,13 @@ public struct Source: Sendable {
         Source(native: .env(variable: variable, id: id))
     }
 
+    /// The first of several sources that works: a store, with a file as the last resort, say. A source is asked only where
+    /// those before it fail, and nothing that they brought is of use any more: at the start, when all that is held has
+    /// ended, or when the API rejects it. While a later one stands in, those before it are asked every 30 s.
+    public static func first(of sources: [Source]) throws -> Source {
+        Source(native: try calling { try .firstOf(sources: sources.map(\.native)) })
+    }
+
     /// What a storage holds, which the program keeps fresh: the JSON of a set.
     public static func storage(_ storage: any SecretStorage) -> Source {
         Source(native: .storage(storage: Loading(storage)))

@@ -78,6 +78,19 @@ public class Source private constructor(private val shown: String, internal val 
         @JvmOverloads
         public fun env(variable: String, id: String? = null): Source = Source("env") { NativeSource.env(variable, id) }
 
+        /**
+         * The first of several sources that works: a store, with a file as the last resort, say. A source is asked only where
+         * those before it fail, and nothing that they brought is of use any more: at the start, when all that is held has
+         * ended, or when the API rejects it. While a later one stands in, those before it are asked every 30 s.
+         *
+         * Throws [IllegalArgumentException] without a source.
+         */
+        @JvmStatic
+        public fun firstOf(vararg sources: Source): Source {
+            require(sources.isNotEmpty()) { "no source is given" }
+            return Source("first of ${sources.size}") { NativeSource.firstOf(sources.map { it.make() }) }
+        }
+
         /** What a [SecretStorage] holds, which the program keeps fresh: the JSON of a set. */
         @JvmStatic
         public fun storage(storage: SecretStorage): Source =
