@@ -112,9 +112,7 @@ impl Bootstrap {
             Place::Fixed(_) => "pass another one as the option `bootstrap`".into(),
             Place::File(path, _) => format!("put the right one into {}", path.display()),
             Place::Callback(_) => "have the function that returns it return another one".into(),
-            Place::Nowhere => {
-                "pass one as the option `bootstrap`: none is shown".into()
-            }
+            Place::Nowhere => "pass one as the option `bootstrap`: none is shown".into(),
         }
     }
 

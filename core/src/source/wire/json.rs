@@ -148,3 +148,40 @@ impl<'de> Visitor<'de> for Tree {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The examples of RFC 6901, section 5, and what is no place.
+    #[test]
+    fn a_pointer_leads_to_what_stands_there() {
+        let document =
+            br#"{"foo": ["bar", "baz"], "": 0, "a/b": 1, "c%d": 2, "e^f": 3, "g|h": 4, "i\\j": 5,
+            "k\"l": 6, " ": 7, "m~n": 8, "o~1p": 9, "null": null}"#;
+        let document = read(document).expect("a document");
+        let whole = |pointer| match document.at(pointer) {
+            Some(Value::Whole(number)) => Some(*number),
+            _ => None,
+        };
+        let pointers =
+            ["/", "/a~1b", "/c%d", "/e^f", "/g|h", "/i\\j", "/k\"l", "/ ", "/m~0n", "/o~01p"];
+        for (number, pointer) in (0..).zip(pointers) {
+            assert_eq!(whole(pointer), Some(number), "{pointer}");
+        }
+        assert!(matches!(document.at(""), Some(Value::Object(_))));
+        assert!(matches!(document.at("/foo/1"), Some(Value::Text(text)) if **text == "baz"));
+        for pointer in [
+            "/foo/2",
+            "/foo/-",
+            "/foo/01",
+            "/foo/+1",
+            "/foo/0/x",
+            "/bar",
+            "/null",
+            "/foo/99999999999999999999",
+        ] {
+            assert!(document.at(pointer).is_none(), "{pointer}");
+        }
+    }
+}
