@@ -17,6 +17,6 @@ export {
   type Unsigned, type Verdict,
 } from './schemes'
 export {
-  command, type CredentialDocument, type Document, endpoint, type EndpointOptions, env, file, json, type JsonOptions,
+  command, type CredentialDocument, type Document, endpoint, type EndpointOptions, env, file, firstOf, json, type JsonOptions,
   type Source, type SourceFunction, type Time,
 } from './sources'

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { inspect } from 'node:util'
 
-import { command, createFetch, endpoint, env, file, json, KeySwap, KeyswapError } from 'keyswap'
+import { command, createFetch, endpoint, env, file, firstOf, json, KeySwap, KeyswapError } from 'keyswap'
 
 import { FAST, KEY, ROOT, waitFor, worldOf } from './world.mjs'
 
@@ -95,6 +95,26 @@ test('files and variables are sources', async (t) => {
   const other = opened(t, env('KEYSWAP_TEST_KEY', { id: 'dev' }))
   await other.ready()
   assert.deepEqual([other.current.id, other.current.reveal()], ['dev', 'of-the-variable'])
+})
+
+test('a file stands in for a store until that works', async (t) => {
+  const path = join(mkdtempSync(join(tmpdir(), 'keyswap-')), 'key')
+  writeFileSync(path, 'of the file')
+  let isDown = true
+  const store = () => {
+    if (isDown) throw new Error('the store is down')
+    return { current: { id: 'k2', key: 'of the store' } }
+  }
+  const keys = opened(t, firstOf(store, file(path)), { policy: FAST })
+  await keys.ready()
+  assert.equal(keys.current.reveal(), 'of the file')
+  isDown = false
+  await keys.refresh()
+  assert.equal(keys.current.reveal(), 'of the store')
+  isDown = true
+  await assert.rejects(keys.refresh(), coded('source_failed'))
+  assert.equal(keys.current.reveal(), 'of the store', 'it is good, and the file is not asked')
+  assert.throws(() => firstOf(), coded('invalid_config'))
 })
 
 test('a function is a source, and its failures displace nothing', async (t) => {

@@ -36,6 +36,32 @@ def of_command(world: World) -> keyswap.Source:
     return keyswap.Command(argv, env={"TOKEN": world.bootstrap}, timeout=8)
 
 
+def test_a_file_stands_in_for_a_store_until_that_works(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("of the file")
+    is_down = True
+
+    def store() -> dict[str, Any]:
+        if is_down:
+            raise OSError("the store is down")
+        return {"current": {"id": "k2", "key": "of the store"}}
+
+    with keyswap.KeySwap(keyswap.FirstOf(store, keyswap.File(file)), policy=FAST) as keys:
+        keys.ready(10)
+        assert keys.key() == "of the file"
+        is_down = False
+        keys.refresh()
+        assert keys.key() == "of the store"
+        is_down = True
+        with pytest.raises(keyswap.SourceFailedError):
+            keys.refresh()
+        assert keys.key() == "of the store", "it is good, and the file is not asked"
+    with pytest.raises(keyswap.InvalidConfigError, match="one source at least"):
+        keyswap.FirstOf()
+    with pytest.raises(keyswap.InvalidConfigError):
+        keyswap.FirstOf("no URL", keyswap.File(file))
+
+
 @pytest.mark.parametrize("source", [of_json, of_command])
 def test_no_request_fails_when_the_key_rotates(world: World, source: Any) -> None:
     keys = keyswap.KeySwap(source(world), policy=FAST)

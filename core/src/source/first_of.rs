@@ -90,7 +90,8 @@ impl FirstOf {
         if (1..=MOST).contains(&sources.len()) {
             return Ok(Self::new(sources.into()));
         }
-        let what = format!("one source at least can be the first that works, and not more than {MOST}");
+        let what =
+            format!("one source at least can be the first that works, and not more than {MOST}");
         Err(Error::new(ErrorKind::InvalidConfig, what))
     }
 

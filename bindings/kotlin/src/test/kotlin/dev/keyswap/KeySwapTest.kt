@@ -179,6 +179,23 @@ class KeySwapTest {
     }
 
     @Test
+    fun `one source stands in for another until that works`() = test {
+        var isDown = true
+        val store = Source.of { if (isDown) error("down") else NewSet(NewCredential("k2", "new")) }
+        val spare = Source.of { NewSet(NewCredential("k1", "old")) }
+        KeySwap.follow(Source.firstOf(store, spare), fast()).use { keys ->
+            assertEquals("k1", keys.current.id)
+            isDown = false
+            keys.refresh()
+            assertEquals("k2", keys.current.id)
+            isDown = true
+            assertTrue(runCatching { keys.refresh() }.exceptionOrNull() is KeySwapException.SourceFailed)
+            assertEquals("k2", keys.current.id)
+        }
+        assertThrows(IllegalArgumentException::class.java) { Source.firstOf() }
+    }
+
+    @Test
     fun `a failure displaces nothing`() = test {
         val calls = AtomicInteger()
         val keys = KeySwap.follow(Source.of { if (calls.incrementAndGet() > 1) error("no") else NewSet(NewCredential("k1", "a")) }, fast())
