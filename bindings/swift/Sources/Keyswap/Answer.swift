@@ -9,6 +9,8 @@ struct Answer: Sendable {
     let transfer: Transfer
     let response: HTTPURLResponse
     let patch: Patch
+    /// Whether it may be more than the answer: a rejection, or a reason to send the request again.
+    let isOfInterest: Bool
 
     /// The request that a redirect asks for; nil if this is the answer. Where it leads is the core's to say.
     func next(_ request: URLRequest, _ isReplayable: Bool) throws -> (URLRequest, dropsBody: Bool)? {

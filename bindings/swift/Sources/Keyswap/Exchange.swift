@@ -30,10 +30,15 @@ final class Exchange: NSObject, URLSessionDataDelegate, @unchecked Sendable {
     func end() { session.finishTasksAndInvalidate() }
 
     /// Sends a request, with the file as its body if there is one. Its head must be there within the time that is
-    /// `left`, and then each part of its body within `each`.
-    func begin(_ request: URLRequest, file: URL?, isKeyed: Bool, left: Duration?, each: Duration?) -> Transfer {
+    /// `left`, and then each part of its body within `each`. Who waits for a head waits for all, unless it `isEnough`.
+    func begin(
+        _ request: URLRequest, file: URL?, isKeyed: Bool, left: Duration?, each: Duration?,
+        isEnough: @escaping @Sendable (HTTPURLResponse) -> Bool
+    ) -> Transfer {
         let task = file.map { session.uploadTask(with: request, fromFile: $0) } ?? session.dataTask(with: request)
-        let transfer = Transfer(task, isKeyed: isKeyed, left: left, each: each) { [weak self] in self?.look(at: $0) }
+        let transfer = Transfer(task, isKeyed: isKeyed, left: left, each: each, isEnough: isEnough) { [weak self] in
+            self?.look(at: $0)
+        }
         lock.withLock { running[task.taskIdentifier] = transfer }
         task.resume()
         if let first = transfer.next(after: .now()) { look(at: first) }

@@ -73,7 +73,7 @@ struct Hop {
         if call.scopes.isEmpty, let prepared = authorizer.prepared() {
             if try yields(prepared.patch) { return try await Hop.unkeyed(call, exchange, request, prepared.patch) }
             let result = try await sent(prepared.patch)
-            if case .success(let answer) = result, !isOfInterest(answer.response) {
+            if case .success(let answer) = result, !answer.isOfInterest {
                 if (200..<300).contains(answer.response.statusCode) { retries.succeeded() }
                 return answer
             }
@@ -168,11 +168,6 @@ struct Hop {
         }
     }
 
-    /// Whether a response is more than an answer.
-    private func isOfInterest(_ response: HTTPURLResponse) -> Bool {
-        authorizer.attends(to: response) || retries.concern(response.statusCode)
-    }
-
     private func yields(_ patch: Patch) throws -> Bool {
         try authorizer.yields(patch) { request.value(forHTTPHeaderField: $0) != nil }
     }
@@ -202,8 +197,12 @@ struct Hop {
         try Task.checkCancellation()
         var sent = request
         if isKeyed { try patch.apply(to: &sent) }
-        let transfer = exchange.begin(sent, file: call.file, isKeyed: isKeyed, left: call.left, each: call.each)
-        let response = try await transfer.head { [isWhole = call.isWhole] in !isWhole || isOfInterest($0) }
-        return Answer(transfer: transfer, response: response, patch: patch)
+        let transfer = exchange.begin(
+            sent, file: call.file, isKeyed: isKeyed, left: call.left, each: call.each,
+            isEnough: { [isWhole = call.isWhole] in !isWhole || isOfInterest($0) })
+        let (response, isEarly) = try await transfer.head()
+        return Answer(
+            transfer: transfer, response: response, patch: patch,
+            isOfInterest: isEarly && (call.isWhole || isOfInterest(response)))
     }
 }

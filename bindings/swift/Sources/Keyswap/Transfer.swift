@@ -16,6 +16,7 @@ final class Transfer: @unchecked Sendable {
 
     private struct State {
         var head: HTTPURLResponse?
+        var isEarly = false
         var body = Data()
         var end: Result<Void, any Error>?
         /// When it has taken too long.
@@ -25,7 +26,7 @@ final class Transfer: @unchecked Sendable {
     }
 
     private struct Waiter {
-        let isOver: @Sendable (_ head: HTTPURLResponse?, _ bytes: Int) -> Bool
+        let isOver: @Sendable (_ isEarly: Bool, _ bytes: Int) -> Bool
         let until: DispatchTime?
         let done: CheckedContinuation<Void, Never>
     }
@@ -33,28 +34,31 @@ final class Transfer: @unchecked Sendable {
     let isKeyed: Bool
     private let task: URLSessionTask
     private let each: Duration?
+    private let isEnough: @Sendable (HTTPURLResponse) -> Bool
     private let look: @Sendable (DispatchTime) -> Void
     private let lock = NSLock()
     private var state = State()
 
     init(
         _ task: URLSessionTask, isKeyed: Bool, left: Duration?, each: Duration?,
+        isEnough: @escaping @Sendable (HTTPURLResponse) -> Bool,
         look: @escaping @Sendable (DispatchTime) -> Void
     ) {
         self.task = task
         self.isKeyed = isKeyed
         self.each = each
+        self.isEnough = isEnough
         self.look = look
         state.deadline = left.map(after)
     }
 
     // MARK: - What is asked of it
 
-    /// The head; if it is one for which `isEnough` is not true, once the body is there, too.
-    func head(_ isEnough: @escaping @Sendable (HTTPURLResponse) -> Bool) async throws -> HTTPURLResponse {
-        await wait { head, _ in head.map(isEnough) ?? false }
+    /// The head; if that is not enough, once the body is there, too.
+    func head() async throws -> (HTTPURLResponse, isEarly: Bool) {
+        await wait { isEarly, _ in isEarly }
         return try lock.withLock {
-            if let head = state.head { return head }
+            if let head = state.head { return (head, state.isEarly) }
             if case .failure(let error) = state.end { throw error }
             throw URLError(.badServerResponse)
         }
@@ -100,12 +104,12 @@ final class Transfer: @unchecked Sendable {
     func drop() { end(.failure(URLError(.cancelled))) }
 
     private func wait(
-        until: DispatchTime? = nil, _ isOver: @escaping @Sendable (HTTPURLResponse?, Int) -> Bool
+        until: DispatchTime? = nil, _ isOver: @escaping @Sendable (_ isEarly: Bool, _ bytes: Int) -> Bool
     ) async {
         await withTaskCancellationHandler {
             await withCheckedContinuation { done in
                 let isNow = lock.withLock {
-                    if state.end != nil || isOver(state.head, state.body.count) { return true }
+                    if state.end != nil || isOver(state.isEarly, state.body.count) { return true }
                     state.waiter = Waiter(isOver: isOver, until: until, done: done)
                     return false
                 }
@@ -119,14 +123,19 @@ final class Transfer: @unchecked Sendable {
     // MARK: - What is told of it
 
     func began(_ head: HTTPURLResponse?) {
+        // Reading a header takes long: it is asked once.
+        let isEarly = head.map(isEnough) ?? false
         change {
             $0.head = head
+            $0.isEarly = isEarly
             $0.deadline = each.map(after)
         }
     }
 
     func received(_ data: Data) {
         let isTooMuch = change {
+            // What comes after it was given up is on its way through the queue.
+            guard $0.end == nil else { return false }
             $0.body.append(data)
             $0.deadline = each.map(after)
             return $0.isHeld && $0.body.count > Transfer.mostHeld
@@ -137,7 +146,10 @@ final class Transfer: @unchecked Sendable {
 
     func ended(_ head: HTTPURLResponse?, _ error: (any Error)?) {
         change {
-            if $0.head == nil { $0.head = error == nil ? head : nil }
+            if $0.head == nil, error == nil, let head {
+                $0.head = head
+                $0.isEarly = isEnough(head)
+            }
             if $0.end == nil { $0.end = error.map { .failure($0) } ?? .success(()) }
         }
     }
@@ -170,7 +182,7 @@ final class Transfer: @unchecked Sendable {
     private func change<T>(_ change: (inout State) -> T) -> T {
         let (made, done) = lock.withLock { () -> (T, CheckedContinuation<Void, Never>?) in
             let made = change(&state)
-            guard let waiter = state.waiter, state.end != nil || waiter.isOver(state.head, state.body.count) else {
+            guard let waiter = state.waiter, state.end != nil || waiter.isOver(state.isEarly, state.body.count) else {
                 return (made, nil)
             }
             state.waiter = nil

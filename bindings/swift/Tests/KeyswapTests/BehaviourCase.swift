@@ -27,11 +27,12 @@ class BehaviourCase: XCTestCase {
     }
 
     func keyed(
-        _ url: String, _ others: String..., classifier: Classifier? = nil, plainHTTPAllowed: Bool = false
+        _ url: String, _ others: String..., classifier: Classifier? = nil, plainHTTPAllowed: Bool = false,
+        wait: Duration = .seconds(10)
     ) async throws -> Keyed {
         Keyed(
             client: try Client(
-                try await rotating(), baseURL: URL(string: url)!, scheme: .header(spelled),
+                try await rotating(wait: wait), baseURL: URL(string: url)!, scheme: .header(spelled),
                 allowedOrigins: others.map { URL(string: $0)! }, classifier: classifier,
                 plainHTTPAllowed: plainHTTPAllowed, retries: 0))
     }

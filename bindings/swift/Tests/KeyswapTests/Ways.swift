@@ -87,12 +87,12 @@ private final class Hearing: NSObject, URLSessionDataDelegate, @unchecked Sendab
 }
 
 /// Keys that are refused once, and then others that are not.
-func rotating() async throws -> KeySwap {
+func rotating(wait: Duration = .seconds(10)) async throws -> KeySwap {
     let keys = Turns([refused, accepted])
     let policy = Policy {
         $0.fetchFloor = .milliseconds(50)
         $0.fetchFloorMin = .milliseconds(50)
-        $0.wait = .milliseconds(300)
+        $0.wait = wait
     }
     return try await KeySwap.follow(
         .of {
