@@ -164,7 +164,7 @@ impl Regional for Endpoint {
 
 impl Regional for Json {
     fn client(&self) -> &EndpointClient {
-        &self.client
+        self.client()
     }
 
     fn join(&mut self, first: &Self) {
