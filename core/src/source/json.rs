@@ -52,8 +52,11 @@ use crate::{
 /// [`Malformed`](ErrorKind::Malformed), which names the pointer and quotes nothing of the answer; a pointer or a header
 /// that is none is [`InvalidConfig`](ErrorKind::InvalidConfig), and the handle does not start.
 #[must_use = "a source does nothing until it is followed"]
-pub struct Json {
-    pub(super) client: EndpointClient,
+pub struct Json(Box<Parts>);
+
+/// In a box: what is moved from one builder's function to the next is a pointer, which is less code on phones.
+struct Parts {
+    client: EndpointClient,
     method: Method,
     headers: HeaderMap,
     body: Option<Secret>,
@@ -72,7 +75,7 @@ impl Json {
         let mut client = EndpointClient::at(url.as_ref(), "https://keys.example.com/trading")?;
         client.bootstrap = Arc::new(Bootstrap::nowhere());
         client.advice = "check the URL and the method";
-        Ok(Self {
+        Ok(Self(Box::new(Parts {
             client,
             method: Method::GET,
             headers: HeaderMap::new(),
@@ -80,75 +83,77 @@ impl Json {
             shape: Shape::default(),
             mints: false,
             fault: None,
-        })
+        })))
     }
 
     // ---- where things stand ----
 
     /// Where the key stands: `/key` unless this says otherwise.
     pub fn key(self, pointer: &str) -> Self {
-        self.pointing(pointer, |shape, it| shape.key = it)
+        self.pointing(pointer, |shape| &mut shape.key)
     }
 
     /// Where the second piece of material stands, named `secret`.
     pub fn secret(self, pointer: &str) -> Self {
-        self.pointing(pointer, |shape, it| shape.secret = Some(it))
+        self.pointing(pointer, |shape| shape.secret.get_or_insert_default())
     }
 
     /// Where the third piece of material stands, named `passphrase`.
     pub fn passphrase(self, pointer: &str) -> Self {
-        self.pointing(pointer, |shape, it| shape.passphrase = Some(it))
+        self.pointing(pointer, |shape| shape.passphrase.get_or_insert_default())
     }
 
     /// Where the credential's name stands: a text or a number that changes whenever the key does.
     pub fn id(self, pointer: &str) -> Self {
-        self.pointing(pointer, |shape, it| shape.id = Some(it))
+        self.pointing(pointer, |shape| shape.id.get_or_insert_default())
     }
 
     /// Where the provider's version of the credential stands.
     pub fn version(self, pointer: &str) -> Self {
-        self.pointing(pointer, |shape, it| shape.version = Some(it))
+        self.pointing(pointer, |shape| shape.version.get_or_insert_default())
     }
 
     /// Where the time stands at which the credential ends: as text (RFC 3339) or in seconds since 1970.
     pub fn expires_at(self, pointer: &str) -> Self {
-        self.pointing(pointer, |shape, it| shape.expires_at = Some(it))
+        self.pointing(pointer, |shape| shape.expires_at.get_or_insert_default())
     }
 
     /// Where the seconds stand that the credential lives from the answer on: `/expires_in` unless this, or
     /// [`expires_at`](Self::expires_at), says otherwise.
     pub fn expires_in(self, pointer: &str) -> Self {
-        self.pointing(pointer, |shape, it| shape.expires_in = Some(it))
+        self.pointing(pointer, |shape| shape.expires_in.get_or_insert_default())
     }
 
     /// The object that all other pointers begin at, but for [`previous`](Self::previous) and
     /// [`generation`](Self::generation): the whole answer unless this says otherwise.
     pub fn within(self, pointer: &str) -> Self {
-        self.pointing(pointer, |shape, it| shape.within = it)
+        self.pointing(pointer, |shape| &mut shape.within)
     }
 
     /// Where the credential before stands, as long as it works: an object that looks like the current one, a list of
     /// at most two of them, or the key itself. It may be absent.
     pub fn previous(self, pointer: &str) -> Self {
-        self.pointing(pointer, |shape, it| shape.previous = Some(it))
+        self.pointing(pointer, |shape| shape.previous.get_or_insert_default())
     }
 
     /// Where the number stands that rises with each change. Without it, changes are numbered here.
     pub fn generation(self, pointer: &str) -> Self {
-        self.pointing(pointer, |shape, it| shape.generation = Some(it))
+        self.pointing(pointer, |shape| shape.generation.get_or_insert_default())
     }
 
     /// That each answer is a new key, made for this question: it is then asked by the life of what it made, and not
     /// polled.
-    pub fn minting(self) -> Self {
-        Self { mints: true, ..self }
+    pub fn minting(mut self) -> Self {
+        self.0.mints = true;
+        self
     }
 
     // ---- how it is asked ----
 
     /// The method of the question. GET, or POST if there is a [`body`](Self::body).
-    pub fn method(self, method: Method) -> Self {
-        Self { method, ..self }
+    pub fn method(mut self, method: Method) -> Self {
+        self.0.method = method;
+        self
     }
 
     /// Adds a header to the question. Its value is never printed.
@@ -160,7 +165,7 @@ impl Json {
         match pair {
             (Ok(name), Ok(mut value)) if !NOT_OURS.contains(&name) => {
                 value.set_sensitive(true);
-                self.headers.append(name, value);
+                self.0.headers.append(name, value);
                 self
             }
             // The name may be the value, if the two were mixed up.
@@ -171,10 +176,11 @@ impl Json {
     /// Sends this with the question, by POST unless [`method`](Self::method) says otherwise. It is JSON if it begins
     /// with `{` or `[`, and a form if not, unless a header says otherwise.
     pub fn body(mut self, body: impl Into<Secret>) -> Self {
-        if self.method == Method::GET {
-            self.method = Method::POST;
+        if self.0.method == Method::GET {
+            self.0.method = Method::POST;
         }
-        Self { body: Some(body.into()), ..self }
+        self.0.body = Some(body.into());
+        self
     }
 
     /// Shows this credential, as a bearer token unless [`bootstrap_header`](Self::bootstrap_header) or
@@ -213,7 +219,7 @@ impl Json {
     pub fn bootstrap_header(mut self, name: &str) -> Self {
         match name.parse() {
             Ok(name) => {
-                self.client.form = Form::Header(name);
+                self.0.client.form = Form::Header(name);
                 self
             }
             Err(_) => self.faulty("what bootstrap_header was given is not the name of a header"),
@@ -222,13 +228,13 @@ impl Json {
 
     /// Shows the bootstrap credential, `user:password`, as `Authorization: Basic`.
     pub fn bootstrap_basic(mut self) -> Self {
-        self.client.form = Form::Basic;
+        self.0.client.form = Form::Basic;
         self
     }
 
     /// Allows plain HTTP to hosts other than this machine: everybody on the way can read the keys.
     pub fn plain_http_allowed(mut self) -> Self {
-        self.client.plain_http = true;
+        self.0.client.plain_http = true;
         self
     }
 
@@ -236,14 +242,16 @@ impl Json {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`] if there is none in it, or one cannot be read.
-    pub fn root_certificates(self, pem: &[u8]) -> Result<Self, Error> {
-        Ok(Self { client: self.client.try_with_tls(|tls| tls.trusting(pem))?, ..self })
+    pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, Error> {
+        self.0.client = self.0.client.clone().try_with_tls(|tls| tls.trusting(pem))?;
+        Ok(self)
     }
 
     /// Trusts the certificates in this file, which is read again when it changes. As
     /// [`Endpoint`](super::Endpoint::root_certificates_file).
-    pub fn root_certificates_file(self, path: impl Into<PathBuf>) -> Self {
-        Self { client: self.client.with_tls(|tls| tls.trusting_file(path.into())), ..self }
+    pub fn root_certificates_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.0.client = self.0.client.clone().with_tls(|tls| tls.trusting_file(path.into()));
+        self
     }
 
     /// Shows this certificate, with its private key (mutual TLS). As
@@ -252,60 +260,67 @@ impl Json {
     /// # Errors
     /// [`ErrorKind::InvalidConfig`] if the certificate or the key is missing or cannot be read, or they do not belong
     /// together.
-    pub fn client_certificate(self, pem: &[u8]) -> Result<Self, Error> {
-        Ok(Self { client: self.client.try_with_tls(|tls| tls.showing(pem))?, ..self })
+    pub fn client_certificate(mut self, pem: &[u8]) -> Result<Self, Error> {
+        self.0.client = self.0.client.clone().try_with_tls(|tls| tls.showing(pem))?;
+        Ok(self)
     }
 
     /// Shows the certificate in this file, which is read again when it changes. As
     /// [`Endpoint`](super::Endpoint::client_certificate_file).
-    pub fn client_certificate_file(self, path: impl Into<PathBuf>) -> Self {
-        Self { client: self.client.with_tls(|tls| tls.showing_file(path.into())), ..self }
+    pub fn client_certificate_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.0.client = self.0.client.clone().with_tls(|tls| tls.showing_file(path.into()));
+        self
     }
 
     /// How long one answer may take: unless this says otherwise, as long as the handle's
     /// [`fetch_timeout`](crate::Policy::fetch_timeout), which holds as well; the shorter one decides.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.client.timeout = Some(timeout);
+        self.0.client.timeout = Some(timeout);
         self
     }
 
     // ---- inside ----
 
-    fn pointing(mut self, pointer: &str, put: impl FnOnce(&mut Shape, Box<str>)) -> Self {
+    fn pointing(mut self, pointer: &str, place: fn(&mut Shape) -> &mut Box<str>) -> Self {
         match check(pointer) {
-            Ok(()) => put(&mut self.shape, pointer.into()),
-            Err(error) => self.fault = self.fault.or(Some(error)),
+            Ok(()) => *place(&mut self.0.shape) = pointer.into(),
+            Err(error) => _ = self.0.fault.get_or_insert(error),
         }
         self
     }
 
-    fn faulty(self, what: &str) -> Self {
-        let error = Error::new(ErrorKind::InvalidConfig, what);
-        Self { fault: self.fault.or(Some(error)), ..self }
+    fn faulty(mut self, what: &str) -> Self {
+        let error = || Error::new(ErrorKind::InvalidConfig, what);
+        self.0.fault.get_or_insert_with(error);
+        self
     }
 
     fn with_bootstrap(mut self, bootstrap: Bootstrap) -> Self {
-        self.client.bootstrap = Arc::new(bootstrap);
+        self.0.client.bootstrap = Arc::new(bootstrap);
         self
+    }
+
+    pub(super) fn client(&self) -> &EndpointClient {
+        &self.0.client
     }
 
     /// Names the same keys as this other region does.
     pub(super) fn names_as(&mut self, other: &Self) {
-        self.shape.digest = other.shape.digest.clone();
+        self.0.shape.digest = other.0.shape.digest.clone();
     }
 
     /// Whether all that was said of it is valid.
     fn check(&self) -> Result<(), Error> {
-        self.fault.clone().map_or(Ok(()), Err)
+        self.0.fault.clone().map_or(Ok(()), Err)
     }
 
     pub(super) async fn fetch_once(&self, known: Option<&CredentialSet>) -> Result<Fetched, Error> {
         self.check()?;
         // A condition is for what reads: who posts, or mints, wants something to be made.
-        let is_read = self.method == Method::GET && !self.mints;
+        let is_read = self.0.method == Method::GET && !self.0.mints;
         let validator = known.and_then(CredentialSet::validator).filter(|_| is_read);
-        let body = self.body.as_ref().map(|body| body.reveal());
-        let mut headers = self.headers.clone();
+        let body = self.0.body.as_ref().map(|body| body.reveal());
+        let mut headers = self.0.headers.clone();
         if let Some(body) = body {
             let kind = match body.trim_start().starts_with(['{', '[']) {
                 true => "application/json",
@@ -314,40 +329,40 @@ impl Json {
             headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static(kind));
         }
         let request = EndpointRequest {
-            method: self.method.clone(),
-            url: &self.client.url,
+            method: self.0.method.clone(),
+            url: &self.0.client.url,
             accept: "application/json",
             validator,
             is_fresh: is_read && known.is_some() && validator.is_none(),
             headers: Some(&headers),
             body: body.map(str::as_bytes),
-            timeout: Some(self.client.timeout()),
+            timeout: Some(self.0.client.timeout()),
         };
-        let mut response = self.client.send(&request).await?;
+        let mut response = self.0.client.send(&request).await?;
         let status = response.status();
         let head = ResponseHead::read(&std::mem::take(response.headers_mut()));
         match (status, validator) {
             (StatusCode::OK | StatusCode::CREATED, _) => {}
             (StatusCode::NOT_MODIFIED, Some(_)) => return Ok(Fetched::NotModified),
-            _ => return Err(self.client.refusal(status, &head, false)),
+            _ => return Err(self.0.client.refusal(status, &head, false)),
         }
-        let body = self.client.body(response).await?;
+        let body = self.0.client.body(response).await?;
         let now = || Timestamp::from_millisecond(Clock::system().now().wall).unwrap_or_default();
-        let set = self.shape.set(&body, head.date.unwrap_or_else(now)).map_err(|error| {
+        let set = self.0.shape.set(&body, head.date.unwrap_or_else(now)).map_err(|error| {
             let what =
-                format!("{} answered with what is no key: {error}", self.client.redacted_url());
+                format!("{} answered with what is no key: {error}", self.0.client.redacted_url());
             Error::new(error.kind(), what).with_status(status.as_u16())
         })?;
         Ok(Fetched::Set(CredentialSet {
             as_of: head.date,
-            validator: head.etag.filter(|_| is_read && !self.shape.has_relative_end(&set)),
+            validator: head.etag.filter(|_| is_read && !self.0.shape.has_relative_end(&set)),
             ..set
         }))
     }
 
     #[cfg(feature = "fuzzing")]
     pub(super) fn reads(&self, body: &[u8]) -> bool {
-        self.shape.set(body, Timestamp::UNIX_EPOCH).is_ok()
+        self.0.shape.set(body, Timestamp::UNIX_EPOCH).is_ok()
     }
 }
 
@@ -360,11 +375,11 @@ impl Source for Json {
     }
 
     fn mints(&self) -> bool {
-        self.mints
+        self.0.mints
     }
 
     fn begin(&self, terms: &Terms) -> Result<(), Error> {
-        self.client.begin(terms);
+        self.0.client.begin(terms);
         self.check()
     }
 }
@@ -372,8 +387,8 @@ impl Source for Json {
 impl fmt::Debug for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Json")
-            .field("url", &self.client.redacted_url())
-            .field("bootstrap", &self.client.bootstrap)
+            .field("url", &self.0.client.redacted_url())
+            .field("bootstrap", &self.0.client.bootstrap)
             .finish_non_exhaustive()
     }
 }

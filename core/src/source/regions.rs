@@ -24,7 +24,6 @@ pub(super) mod tour;
 
 use std::{
     fmt,
-    future::Future,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -71,7 +70,10 @@ use crate::{clock::Clock, credential::CredentialSet, error::Error};
 /// If no region answers well, the error of the first in order; or, if that one will not go away soon (a
 /// 403, say), of the first that may. Its text names the region's origin, and says how many were tried.
 #[must_use = "a source does nothing until it is followed"]
-pub struct Regions<S = Endpoint>(Arc<Inner<S>>);
+pub struct Regions<S = Endpoint> {
+    first: Arc<S>,
+    inner: Arc<Inner>,
+}
 
 /// What is known of one region.
 #[derive(Clone, Debug)]
@@ -87,8 +89,9 @@ pub struct RegionHealth {
     pub error: Option<Error>,
 }
 
-struct Inner<S> {
-    regions: Vec<Arc<S>>,
+struct Inner {
+    // As objects: the code stands once, which counts on phones.
+    regions: Vec<Arc<dyn Regional>>,
     standing: watch::Sender<Standing>,
     clock: Clock,
 }
@@ -97,7 +100,7 @@ impl Endpoint {
     /// This endpoint, and another one to be asked when it fails or is behind: they show the same set with
     /// one sequence of generations.
     pub fn or(self, other: Endpoint) -> Regions {
-        Regions::of(vec![Arc::new(self)]).or(other)
+        Regions::of(self).or(other)
     }
 }
 
@@ -112,29 +115,27 @@ impl Json {
     /// # Ok::<(), keyswap::Error>(())
     /// ```
     pub fn or(self, other: Json) -> Regions<Json> {
-        Regions::of(vec![Arc::new(self)]).or(other)
+        Regions::of(self).or(other)
     }
 }
 
 impl<S> Clone for Regions<S> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { first: self.first.clone(), inner: self.inner.clone() }
     }
 }
 
 /// What can be one of several regions.
 pub(super) trait Regional: Source {
     fn client(&self) -> &EndpointClient;
-    fn fetch_once(
-        &self,
-        known: Option<&CredentialSet>,
-    ) -> impl Future<Output = Result<Fetched, Error>> + Send;
     /// Becomes a further region beside the first.
-    fn join(&mut self, first: &Self);
+    fn join(&mut self, first: &Self)
+    where
+        Self: Sized;
     /// Whether its push channel is to be followed.
     fn is_pushed(&self) -> bool;
     /// What it takes to follow its push channel, unless it is not to be followed.
-    fn push(&self, heard: impl Fn() + Send + 'static) -> Option<Push>;
+    fn push(&self, heard: Box<dyn Fn() + Send>) -> Option<Push>;
     /// Tells its push channel what another region says.
     fn learn(&self, set: &CredentialSet);
 }
@@ -142,10 +143,6 @@ pub(super) trait Regional: Source {
 impl Regional for Endpoint {
     fn client(&self) -> &EndpointClient {
         &self.client
-    }
-
-    async fn fetch_once(&self, known: Option<&CredentialSet>) -> Result<Fetched, Error> {
-        self.fetch_once(known).await
     }
 
     fn join(&mut self, first: &Self) {
@@ -156,7 +153,7 @@ impl Regional for Endpoint {
         self.is_pushed()
     }
 
-    fn push(&self, heard: impl Fn() + Send + 'static) -> Option<Push> {
+    fn push(&self, heard: Box<dyn Fn() + Send>) -> Option<Push> {
         self.push(heard)
     }
 
@@ -167,11 +164,7 @@ impl Regional for Endpoint {
 
 impl Regional for Json {
     fn client(&self) -> &EndpointClient {
-        &self.client
-    }
-
-    async fn fetch_once(&self, known: Option<&CredentialSet>) -> Result<Fetched, Error> {
-        self.fetch_once(known).await
+        self.client()
     }
 
     fn join(&mut self, first: &Self) {
@@ -182,7 +175,7 @@ impl Regional for Json {
         false
     }
 
-    fn push(&self, _: impl Fn() + Send + 'static) -> Option<Push> {
+    fn push(&self, _: Box<dyn Fn() + Send>) -> Option<Push> {
         None
     }
 
@@ -191,26 +184,23 @@ impl Regional for Json {
 
 #[expect(private_bounds, reason = "only what is built in can be a region")]
 impl<S: Regional> Regions<S> {
-    fn of(regions: Vec<Arc<S>>) -> Self {
-        Self(Arc::new(Inner {
-            standing: watch::Sender::new(Standing::new(regions.len())),
-            regions,
-            clock: Clock::tokio(),
-        }))
+    fn of(first: S) -> Self {
+        let first = Arc::new(first);
+        Self { inner: Inner::of(vec![first.clone()]), first }
     }
 
     /// One more, to be asked when all before it fail.
     pub fn or(self, mut other: S) -> Self {
-        let mut regions = self.0.regions.clone();
-        other.join(&regions[0]);
+        other.join(&self.first);
+        let mut regions = self.inner.regions.clone();
         regions.push(Arc::new(other));
-        Self::of(regions)
+        Self { inner: Inner::of(regions), first: self.first }
     }
 
     /// What is known of each region, in their order.
     pub fn health(&self) -> Vec<RegionHealth> {
-        let standing = self.0.standing.borrow();
-        let pairs = self.0.regions.iter().zip(standing.regions());
+        let standing = self.inner.standing.borrow();
+        let pairs = self.inner.regions.iter().zip(standing.regions());
         pairs
             .map(|(region, health)| RegionHealth {
                 origin: region.client().origin.to_string(),
@@ -227,21 +217,21 @@ impl<S: Regional> Source for Regions<S> {
         &'a self,
         known: Option<&'a CredentialSet>,
     ) -> BoxFuture<'a, Result<Fetched, Error>> {
-        Box::pin(self.0.fetch(known))
+        Box::pin(self.inner.fetch(known))
     }
 
     fn mints(&self) -> bool {
-        self.0.regions.iter().any(|region| region.mints())
+        self.inner.regions.iter().any(|region| region.mints())
     }
 
     fn begin(&self, terms: &Terms) -> Result<(), Error> {
-        self.0.change(|standing, _| standing.begin(terms.policy()));
-        self.0.regions.iter().try_for_each(|region| region.begin(terms))
+        self.inner.change(|standing, _| standing.begin(terms.policy()));
+        self.inner.regions.iter().try_for_each(|region| region.begin(terms))
     }
 
     fn watch(&self, hints: Hints) -> Option<BoxFuture<'static, ()>> {
-        self.0.regions.iter().any(|region| region.is_pushed()).then(|| {
-            let inner = self.0.clone();
+        self.inner.regions.iter().any(|region| region.is_pushed()).then(|| {
+            let inner = self.inner.clone();
             Box::pin(inner.watch(hints)) as BoxFuture<'static, ()>
         })
     }
@@ -249,20 +239,29 @@ impl<S: Regional> Source for Regions<S> {
     /// The region that is asked first is told, always as the same instance: what one knows of use, all of
     /// them know.
     fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {
-        let first = order(self.0.standing.borrow().regions(), self.0.now()).into_iter().next()?;
-        self.0.regions[first].report(report)
+        let first =
+            order(self.inner.standing.borrow().regions(), self.inner.now()).into_iter().next()?;
+        self.inner.regions[first].report(report)
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for Regions<S> {
+impl<S> fmt::Debug for Regions<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.0.regions).finish()
+        f.debug_list().entries(&self.inner.regions).finish()
     }
 }
 
 // ---- fetching ----
 
-impl<S: Regional> Inner<S> {
+impl Inner {
+    fn of(regions: Vec<Arc<dyn Regional>>) -> Arc<Self> {
+        Arc::new(Self {
+            standing: watch::Sender::new(Standing::new(regions.len())),
+            regions,
+            clock: Clock::tokio(),
+        })
+    }
+
     async fn fetch(&self, known: Option<&CredentialSet>) -> Result<Fetched, Error> {
         self.standing.send_if_modified(|standing| {
             known.into_iter().for_each(|known| standing.holds(known));
@@ -290,7 +289,7 @@ impl<S: Regional> Inner<S> {
         let endpoint = &self.regions[region];
         let known = known.map(|known| CredentialSet { validator, ..known.clone() });
         let mut asking = Asking { inner: self, region, judged: false };
-        let outcome = timeout(patience, endpoint.fetch_once(known.as_ref())).await;
+        let outcome = timeout(patience, endpoint.fetch(known.as_ref())).await;
         let origin = &endpoint.client().origin;
         let outcome = outcome.unwrap_or_else(|_| Err(tour::late(origin, patience)));
         asking.judged = true;
@@ -329,13 +328,13 @@ impl<S: Regional> Inner<S> {
 }
 
 /// A region that is being asked. Dropped before it has been judged, it hung until the fetch was given up.
-struct Asking<'a, S: Regional> {
-    inner: &'a Inner<S>,
+struct Asking<'a> {
+    inner: &'a Inner,
     region: usize,
     judged: bool,
 }
 
-impl<S: Regional> Drop for Asking<'_, S> {
+impl Drop for Asking<'_> {
     fn drop(&mut self) {
         if !self.judged {
             let origin = &self.inner.regions[self.region].client().origin;
@@ -346,7 +345,7 @@ impl<S: Regional> Drop for Asking<'_, S> {
 
 // ---- push ----
 
-impl<S: Regional> Inner<S> {
+impl Inner {
     async fn watch(self: Arc<Self>, hints: Hints) {
         let mut standing = self.standing.subscribe();
         // Told once until something is heard again, whichever region it is from.
@@ -356,10 +355,10 @@ impl<S: Regional> Inner<S> {
             let lost = Arc::new(Notify::new());
             let (inner, spoke) = (self.clone(), silent.clone());
             let push = chosen.and_then(|region| {
-                self.regions[region].push(move || {
+                self.regions[region].push(Box::new(move || {
                     spoke.store(false, Ordering::Relaxed);
                     inner.standing.send_if_modified(|standing| standing.is_heard(region));
-                })
+                }))
             });
             let (Some(region), Some(push)) = (chosen, push) else { return };
             let (outer, silent, is_lost) = (hints.clone(), silent.clone(), lost.clone());
