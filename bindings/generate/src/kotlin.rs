@@ -16,13 +16,9 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     files.region(&errors_in, "errors", &errors(model))?;
     files.region(&errors_in, "codes", &codes(model))?;
     files.region(&format!("{FOLDER}/Policy.kt"), "policy", &policy(model))?;
-    for (file, region, record) in
-        [("Source", "endpoint", &model.endpoint), ("JsonEndpoint", "json", &model.json)]
-    {
-        let path = format!("{FOLDER}/{file}.kt");
-        files.region(&path, region, &settings(model, record))?;
-        files.region(&path, "record", &native(record, region))?;
-    }
+    let source = format!("{FOLDER}/Source.kt");
+    files.region(&source, "endpoint", &settings(model, &model.endpoint))?;
+    files.region(&source, "record", &native(&model.endpoint, "endpoint"))?;
     files.whole(&format!("{FOLDER}/Event.kt"), event(model) + &stats(model));
     Ok(())
 }

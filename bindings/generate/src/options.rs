@@ -140,10 +140,8 @@ fn node(files: &Files<'_>) -> Result<Names> {
 const KOTLIN: &str = "bindings/kotlin/src/main/kotlin/dev/keyswap";
 
 fn kotlin(model: &Model, files: &Files<'_>) -> Result<Names> {
-    let mut names = of_members(
-        &names::LANGUAGES[3].names(files)?,
-        &[("Endpoint", "Source.endpoint"), ("JsonEndpoint", "Source.json")],
-    )?;
+    let mut names =
+        of_members(&names::LANGUAGES[3].names(files)?, &[("Endpoint", "Source.endpoint")])?;
     let config = format!("{KOTLIN}/ktor/KeySwapAuth.kt");
     for field in &model.authorizer.fields {
         let line = format!("public var {}", kotlin::passed(field, true));
@@ -190,13 +188,9 @@ const SWIFT: &str = "bindings/swift/Sources/Keyswap";
 fn swift(model: &Model, files: &Files<'_>) -> Result<Names> {
     let mut names = Names::new();
     let source = format!("{SWIFT}/Source.swift");
-    for (at, of) in
-        [("static func endpoint(", "Source.endpoint"), ("static func json(", "Source.json")]
-    {
-        let fields = Vec::new();
-        Signature { path: &source, at: &[at], of, fields, declared: &swift::passed }
-            .check(files, &mut names)?;
-    }
+    let (at, of, fields) = (&["static func endpoint("][..], "Source.endpoint", Vec::new());
+    Signature { path: &source, at, of, fields, declared: &swift::passed }
+        .check(files, &mut names)?;
     let listing = Listing { margin: "/// ", first: "- Parameters:", is_before: true };
     let mut function = |file: &str,
                         at: &[&str],

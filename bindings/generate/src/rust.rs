@@ -17,7 +17,6 @@ const MIRRORED: &[(&str, &str, &str)] = &[
     (RECORDS, "EventRecord", "event"),
     (RECORDS, "StatsRecord", "stats"),
     (OPTIONS, "EndpointOptions", "endpoint"),
-    (OPTIONS, "JsonOptions", "json"),
     (OPTIONS, "AuthorizerOptions", "authorizer"),
     (OPTIONS, "SchemeOptions", "scheme"),
     (OPTIONS, "ClassifierOptions", "classifier"),

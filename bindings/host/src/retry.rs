@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, header::RETRY_AFTER};
 use keyswap::{
     Error, Failure,
     host::{self, RetryRule, Tried},
@@ -31,7 +31,7 @@ impl Retries {
     }
 
     /// How many seconds to wait before this request is sent again, which was `retried` so often, and whose caller has
-    /// `left` seconds; none if the response is the answer.
+    /// `left` seconds; none if the response is the answer. The response may name a time (`Retry-After`).
     ///
     /// # Errors
     /// `invalid_config` if something is not what its name says.
@@ -41,11 +41,14 @@ impl Retries {
         retried: u32,
         left: Option<f64>,
         status: u32,
-        headers: &HeaderMap,
+        retry_after: &str,
     ) -> Result<Option<f64>, Error> {
         let (method, left) = (method_of(method)?, seconds(left, "what is left")?);
         let tried = Tried { method: &method, retried, left, jitter: fastrand::f64() };
-        let wait = self.0.answered(tried, status_of(status)?, || host::retry_after(headers));
+        let wait = self.0.answered(tried, status_of(status)?, || {
+            let said = HeaderValue::from_str(retry_after).ok()?;
+            host::retry_after(&HeaderMap::from_iter([(RETRY_AFTER, said)]))
+        });
         Ok(wait.as_ref().map(Duration::as_secs_f64))
     }
 
@@ -79,10 +82,8 @@ mod tests {
         let authorizer = keyswap::Authorizer::builder(&keys);
         let authorizer = authorizer.allow_origin("https://api.example.com").expect("an origin");
         let rule = Retries(host::retry_rule(&authorizer.build().expect("all of it"), 2));
-        let mut headers = HeaderMap::new();
-        headers.insert("retry-after", "3".parse().expect("a value"));
         let asked = |method, retried, left, status| {
-            rule.answered(method, retried, left, status, &headers).expect("words")
+            rule.answered(method, retried, left, status, "3").expect("words")
         };
         assert_eq!(asked("GET", 0, None, 503), Some(3.0));
         assert_eq!(asked("GET", 2, None, 503), None, "as often as it may");
@@ -90,7 +91,7 @@ mod tests {
         assert_eq!(asked("POST", 0, None, 503), None);
         assert!(rule.failed("POST", 0, None, Failure::Connect).expect("words").is_some());
         assert_eq!(rule.failed("GET", 0, None, Failure::Other).expect("words"), None);
-        assert!(rule.answered("G T", 0, None, 503, &headers).is_err());
+        assert!(rule.answered("G T", 0, None, 503, "").is_err());
         rule.succeeded();
     }
 }

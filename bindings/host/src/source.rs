@@ -2,6 +2,7 @@
 
 #[cfg(feature = "command")]
 mod command;
+#[cfg(feature = "stores")]
 mod json;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -17,6 +18,7 @@ use crate::{
     secret::SecretText,
 };
 
+#[cfg(feature = "stores")]
 pub use self::json::Json;
 
 /// How to make a source.
@@ -28,6 +30,7 @@ enum Kind {
     /// Regions, in the order in which they are asked.
     Endpoints(Vec<Endpoint>),
     /// The same.
+    #[cfg(feature = "stores")]
     Jsons(Vec<Json>),
     #[cfg(feature = "command")]
     Command(CommandOptions),
@@ -35,6 +38,7 @@ enum Kind {
     Env(EnvOptions, Option<SecretText>),
     Function(Function),
     /// Each with whether it mints.
+    #[cfg(feature = "stores")]
     FirstOf(Vec<(Source, bool)>),
     Own(Arc<dyn CoreSource>),
 }
@@ -66,13 +70,15 @@ impl Source {
             (Kind::Endpoints(all), Kind::Endpoints(other)) if other.len() == 1 => {
                 Ok(Self(Kind::Endpoints(all.iter().chain(other).cloned().collect())))
             }
+            #[cfg(feature = "stores")]
             (Kind::Jsons(all), Kind::Jsons(other)) if other.len() == 1 => {
                 Ok(Self(Kind::Jsons(all.iter().chain(other).cloned().collect())))
             }
-            (Kind::Endpoints(_), Kind::Endpoints(_)) | (Kind::Jsons(_), Kind::Jsons(_)) => {
-                Err(invalid("a region has no regions of its own: list them all in one place"))
-            }
-            (Kind::Endpoints(_), _) | (Kind::Jsons(_), _) => {
+            (Kind::Endpoints(_), Kind::Endpoints(_)) => Err(nested()),
+            #[cfg(feature = "stores")]
+            (Kind::Jsons(_), Kind::Jsons(_)) => Err(nested()),
+            #[cfg(feature = "stores")]
+            (Kind::Endpoints(_), Kind::Jsons(_)) | (Kind::Jsons(_), Kind::Endpoints(_)) => {
                 Err(invalid("a region must be an endpoint of the same kind as the first"))
             }
             _ => Err(invalid("only endpoints have regions")),
@@ -83,6 +89,7 @@ impl Source {
     ///
     /// # Errors
     /// `invalid_config`, as for an endpoint.
+    #[cfg(feature = "stores")]
     pub fn json(json: Json) -> Result<Self, Error> {
         let _ = json.build()?;
         Ok(Self(Kind::Jsons(vec![json])))
@@ -122,6 +129,7 @@ impl Source {
     ///
     /// # Errors
     /// `invalid_config` if there are none, or too many.
+    #[cfg(feature = "stores")]
     pub fn first_of(sources: Vec<(Source, bool)>) -> Result<Self, Error> {
         let made = Self(Kind::FirstOf(sources));
         let _ = made.build(false)?;
@@ -138,7 +146,9 @@ impl Source {
         Self(match &self.0 {
             Kind::Function(function) => Kind::Function(function.in_child()),
             Kind::Endpoints(all) => Kind::Endpoints(all.iter().map(Endpoint::in_child).collect()),
+            #[cfg(feature = "stores")]
             Kind::Jsons(all) => Kind::Jsons(all.iter().map(Json::in_child).collect()),
+            #[cfg(feature = "stores")]
             Kind::FirstOf(all) => Kind::FirstOf(
                 all.iter().map(|(source, mints)| (source.in_child(), *mints)).collect(),
             ),
@@ -160,6 +170,7 @@ impl Source {
                 [one] => Arc::new(one.build()?),
                 all => regions(all)?,
             },
+            #[cfg(feature = "stores")]
             Kind::Jsons(all) => match all.as_slice() {
                 [one] => Arc::new(one.build()?),
                 [first, second, more @ ..] => {
@@ -179,6 +190,7 @@ impl Source {
                 Arc::new(host::variable_seen(options.build(), seen.to_core()))
             }
             Kind::Function(function) => Arc::new(function.clone().minting(mints)),
+            #[cfg(feature = "stores")]
             Kind::FirstOf(all) => {
                 let sources = all.iter().map(|(source, mints)| source.build(*mints));
                 Arc::new(host::first_of(sources.collect::<Result<_, _>>()?)?)
@@ -186,6 +198,10 @@ impl Source {
             Kind::Own(source) => source.clone(),
         })
     }
+}
+
+fn nested() -> Error {
+    invalid("a region has no regions of its own: list them all in one place")
 }
 
 fn regions(all: &[Endpoint]) -> Result<Arc<dyn CoreSource>, Error> {
@@ -393,6 +409,12 @@ mod tests {
         let env = Source::env(EnvOptions { variable: "X".into(), id: None });
         assert!(env.or(&one).is_err() && one.or(&env).is_err());
         assert!(env.build(true).is_err(), "only a function mints");
+    }
+
+    #[cfg(feature = "stores")]
+    #[test]
+    fn regions_may_be_json_endpoints() {
+        let one = endpoint(at("https://a.example.com/x")).expect("a source");
         let json = |options: &str| {
             Source::json(Json::new(crate::options::from_json(options).expect("options"), None))
         };

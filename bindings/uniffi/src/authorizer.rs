@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use keyswap_host::{
-    Authorizer, Foreign, Prepared, Retries, failure_named, header_map, header_pairs,
-};
+use keyswap_host::{Authorizer, Foreign, Prepared, Retries, failure_named, header_map};
 
 use crate::{
     attempt::NativeAttempt,
@@ -124,30 +122,23 @@ impl NativeRetries {
         Arc::new(Self(Retries::new(&authorizer.0, limit)))
     }
 
-    pub fn succeeded(&self) {
-        self.0.succeeded();
-    }
-
-    /// The headers by turns.
-    pub fn answered(
+    /// After a response of this status, with what its `Retry-After` says; or after this failure, if none came. That
+    /// the API did what it was asked is told so, too.
+    pub fn again(
         &self,
         method: String,
         retried: u32,
         left: Option<f64>,
-        status: u32,
-        headers: Vec<String>,
+        status: Option<u32>,
+        said: String,
     ) -> Result<Option<f64>, NativeError> {
-        let headers = header_map(header_pairs(&headers));
-        Ok(self.0.answered(&method, retried, left, status, &headers)?)
-    }
-
-    pub fn failed(
-        &self,
-        method: String,
-        retried: u32,
-        left: Option<f64>,
-        failure: String,
-    ) -> Result<Option<f64>, NativeError> {
-        Ok(self.0.failed(&method, retried, left, failure_named(&failure))?)
+        Ok(match status {
+            Some(200..300) => {
+                self.0.succeeded();
+                None
+            }
+            Some(status) => self.0.answered(&method, retried, left, status, &said)?,
+            None => self.0.failed(&method, retried, left, failure_named(&said))?,
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! What crosses as it is: records and words of `keyswap-host`. What each field means stands there; here uniffi is told
 //! of them, and a field that is missing or has another type is an error of the compiler.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 pub use keyswap_host::{
     CredentialRecord as NativeFacts, ErrorRecord as NativeErrorRecord, EventRecord as NativeEvent,
@@ -9,8 +9,8 @@ pub use keyswap_host::{
     Verdict as NativeVerdict,
     options::{
         AuthorizerOptions as NativeAuthorizerOptions, ClassifierOptions as NativeClassifierOptions,
-        EndpointOptions as NativeEndpointOptions, JsonOptions as NativeJsonOptions,
-        SchemeKind as NativeSchemeKind, SchemeOptions as NativeSchemeOptions,
+        EndpointOptions as NativeEndpointOptions, SchemeKind as NativeSchemeKind,
+        SchemeOptions as NativeSchemeOptions,
     },
 };
 use keyswap_host::{Error, MAX_HOPS, MOST_ORIGINS, SecretText, codes};
@@ -133,37 +133,6 @@ pub struct NativeEndpointOptions {
     pub app: Option<String>,
     pub plain_http_allowed: bool,
     // end of endpoint
-}
-
-#[uniffi::remote(Record)]
-pub struct NativeJsonOptions {
-    // generated: json (by keyswap-generate: do not edit)
-    pub url: String,
-    pub key: Option<String>,
-    pub secret: Option<String>,
-    pub passphrase: Option<String>,
-    pub id: Option<String>,
-    pub version: Option<String>,
-    pub expires_at: Option<String>,
-    pub expires_in: Option<String>,
-    pub within: Option<String>,
-    pub previous: Option<String>,
-    pub generation: Option<String>,
-    pub mints: bool,
-    pub method: Option<String>,
-    pub headers: HashMap<String, SecretText>,
-    pub body: Option<SecretText>,
-    pub bootstrap: Option<SecretText>,
-    pub bootstrap_file: Option<String>,
-    pub bootstrap_header: Option<String>,
-    pub bootstrap_basic: bool,
-    pub timeout: Option<f64>,
-    pub root_certificates: Option<String>,
-    pub root_certificates_file: Option<String>,
-    pub client_certificate: Option<SecretText>,
-    pub client_certificate_file: Option<String>,
-    pub plain_http_allowed: bool,
-    // end of json
 }
 
 // Secrets cross as the object that does not print them.

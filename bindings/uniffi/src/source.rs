@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use keyswap_host::{
-    Endpoint, Error, Function, Json, Source,
+    Endpoint, Error, Function, Source,
     options::{EnvOptions, FileOptions},
 };
 
 use crate::{
     foreign::{Called, NativeFunction, NativeReachability, NativeStorage, Stored},
     reachable::Reachable,
-    records::{NativeEndpointOptions, NativeError, NativeJsonOptions},
+    records::{NativeEndpointOptions, NativeError},
 };
 
 /// A recipe: each handle that follows it makes its own source of it.
@@ -32,26 +32,9 @@ impl NativeSource {
         Ok(Self::new(Source::endpoint(Endpoint::new(options, bootstrap))?, false))
     }
 
-    /// Any JSON endpoint, and the device's place for secrets that holds its credential, if one does.
-    #[uniffi::constructor]
-    pub fn json(
-        options: NativeJsonOptions,
-        storage: Option<Arc<dyn NativeStorage>>,
-    ) -> Result<Arc<Self>, NativeError> {
-        let bootstrap = storage.map(|storage| Function::new(Arc::new(Stored(storage))));
-        Ok(Self::new(Source::json(Json::new(options, bootstrap))?, false))
-    }
-
     /// This endpoint, and another one that is asked when all before it fail.
     pub fn or(&self, other: &NativeSource) -> Result<Arc<NativeSource>, NativeError> {
         Ok(Self::new(self.source.or(&other.source)?, false))
-    }
-
-    /// The first of these that works.
-    #[uniffi::constructor]
-    pub fn first_of(sources: Vec<Arc<NativeSource>>) -> Result<Arc<Self>, NativeError> {
-        let all = sources.iter().map(|one| (one.source.clone(), one.mints)).collect();
-        Ok(Self::new(Source::first_of(all)?, false))
     }
 
     #[uniffi::constructor]

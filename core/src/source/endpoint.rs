@@ -401,7 +401,7 @@ impl Source for Endpoint {
 
     fn watch(&self, hints: Hints) -> Option<BoxFuture<'static, ()>> {
         let push = self.push(|| {})?;
-        Some(Box::pin(push.follow(hints)))
+        Some(push.follow(hints))
     }
 
     fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {

@@ -43,7 +43,7 @@ use self::{
     plan::{Channel, Hearing, Meaning, Plan, hint, meaning},
 };
 use super::{
-    Hints,
+    BoxFuture, Hints,
     endpoint_client::{EndpointClient, EndpointRequest, ResponseHead},
 };
 use crate::{clock::Clock, error::Error, moment::millis};
@@ -67,16 +67,15 @@ pub(super) struct Push {
 }
 
 impl Push {
-    /// Follows it until the endpoint is dropped.
-    pub(super) async fn follow(self, hints: Hints) {
-        Following {
+    /// Follows it until the endpoint is dropped. In a box, so that this stands in a program once, whoever awaits it.
+    pub(super) fn follow(self, hints: Hints) -> BoxFuture<'static, ()> {
+        let following = Following {
             silence: Silence::new(hints.clone(), self.heartbeat),
             plan: Plan::new(self.client.terms(), fastrand::u64(..)),
             push: self,
             hints,
-        }
-        .run()
-        .await;
+        };
+        Box::pin(following.run())
     }
 }
 

@@ -371,7 +371,7 @@ impl Inner {
                     }
                 }
             });
-            let mut following = std::pin::pin!(push.follow(hints));
+            let mut following = push.follow(hints);
             while self.to_hear(standing.borrow_and_update().regions()) == chosen {
                 let again = changes_in(standing.borrow().regions(), self.now());
                 tokio::select! {

@@ -29,33 +29,29 @@ final class Retries: @unchecked Sendable {
             lacking -= 1
             return true
         }
-        if isLacking { native.succeeded() }
+        if isLacking { _ = try? native.again(method: "GET", retried: 0, left: nil, status: 200, said: "") }
     }
 
     /// How long to wait before the request is sent again; nil if this is the answer.
     func wait(_ response: HTTPURLResponse, _ method: String, retried: Int, left: Duration?) throws -> Duration? {
         guard concern(response.statusCode) else { return nil }
-        let headers = response.value(forHTTPHeaderField: "retry-after").map { ["retry-after", $0] } ?? []
-        return spent(
-            try calling {
-                try native.answered(
-                    method: method, retried: UInt32(clamping: retried), left: left?.inSeconds,
-                    status: UInt32(clamping: response.statusCode), headers: headers)
-            })
+        let said = response.value(forHTTPHeaderField: "retry-after") ?? ""
+        return try again(method, retried, left, status: UInt32(clamping: response.statusCode), said)
     }
 
     /// The same where no response came.
     func wait(_ failure: Attempt.Failure, _ method: String, retried: Int, left: Duration?) throws -> Duration? {
         guard !isNone else { return nil }
-        return spent(
-            try calling {
-                try native.failed(
-                    method: method, retried: UInt32(clamping: retried), left: left?.inSeconds,
-                    failure: failure.rawValue)
-            })
+        return try again(method, retried, left, status: nil, failure.rawValue)
     }
 
-    private func spent(_ wait: Double?) -> Duration? {
+    private func again(
+        _ method: String, _ retried: Int, _ left: Duration?, status: UInt32?, _ said: String
+    ) throws -> Duration? {
+        let wait = try calling {
+            try native.again(
+                method: method, retried: UInt32(clamping: retried), left: left?.inSeconds, status: status, said: said)
+        }
         // A retry costs what ten successes earn.
         if wait != nil { lock.withLock { lacking += 10 } }
         return wait.map(Duration.init(inSeconds:))

@@ -78,114 +78,6 @@ public struct Source: Sendable {
         })
     }
 
-    // generated: json (by keyswap-generate: do not edit)
-    /// Any endpoint that answers with JSON, such as `{"api_key": "...", "expires_in": 3600}`.
-    ///
-    /// - Parameters:
-    ///   - url: The URL that is asked.
-    ///   - key: A JSON pointer (RFC 6901) to the key in the answer, such as `/data/api_key`. By default `/key`.
-    ///   - secret: A JSON pointer to the second piece of material, named `secret`.
-    ///   - passphrase: A JSON pointer to the third piece of material, named `passphrase`.
-    ///   - id: A JSON pointer to the credential's name: a text or a number that changes whenever the key does. By
-    ///     default it is named by a digest that says only whether it changed.
-    ///   - version: A JSON pointer to the provider's version of the credential.
-    ///   - expiresAt: A JSON pointer to the time at which the credential ends: RFC 3339 text, or seconds since
-    ///     1970.
-    ///   - expiresIn: A JSON pointer to the seconds that the credential lives from the answer on. By default
-    ///     `/expires_in`, if that is there.
-    ///   - within: A JSON pointer to the object that all others begin at, but for `previous` and `generation`. By
-    ///     default the whole answer.
-    ///   - previous: A JSON pointer to the credential before, as long as it works: an object that looks like the
-    ///     current one, a list of at most two of them, or the key itself. It may be absent; then the last key that
-    ///     the API accepted stays as the fallback.
-    ///   - generation: A JSON pointer to a number that rises with each change. Without it, changes are numbered
-    ///     here.
-    ///   - mints: That each answer is a new key, made for this question: it is then asked by the life of what it
-    ///     made, and not polled.
-    ///   - method: The method of the question. By default GET, or POST if there is a body.
-    ///   - headers: Headers of the question, which are never printed.
-    ///   - body: What is sent with the question: JSON if it begins with a brace or a bracket, and a form if not,
-    ///     unless a header says otherwise.
-    ///   - bootstrap: The credential that the endpoint is asked with, as a bearer token unless `bootstrapHeader`
-    ///     or `bootstrapBasic` says otherwise. By default there is none.
-    ///   - bootstrapFile: A file that holds the bootstrap credential. It is read at first use, and again once the
-    ///     endpoint rejects it.
-    ///   - bootstrapStorage: What holds the bootstrap credential, a `Keychain` say. It is read as a file is.
-    ///   - bootstrapHeader: The header whose value the bootstrap credential is.
-    ///   - bootstrapBasic: That the bootstrap credential is a user and a password, with a colon between them:
-    ///     `Authorization: Basic`.
-    ///   - timeout: How long an answer may take. By default the policy's `fetchTimeout`, 10 s, which always holds
-    ///     as well.
-    ///   - rootCertificates: PEM certificates that are trusted instead of the machine's.
-    ///   - rootCertificatesFile: A file that holds the trusted certificates. It is read again when it changes.
-    ///   - clientCertificate: A certificate chain and its private key (PEM), shown to the endpoint: mutual TLS.
-    ///   - clientCertificateFile: A file that holds the client certificate and its key. It is read again when it
-    ///     changes, so certificates are renewed without a restart.
-    ///   - plainHTTPAllowed: Allows plain HTTP to other machines. Everybody on the way can read the keys.
-    ///   - regions: Further endpoints that show the same set, asked in order when this one fails.
-    /// - Throws: `KeyswapError` with the code `invalid_config` or `insecure_url`.
-    public static func json(
-        _ url: URL,
-        key: String? = nil,
-        secret: String? = nil,
-        passphrase: String? = nil,
-        id: String? = nil,
-        version: String? = nil,
-        expiresAt: String? = nil,
-        expiresIn: String? = nil,
-        within: String? = nil,
-        previous: String? = nil,
-        generation: String? = nil,
-        mints: Bool = false,
-        method: String? = nil,
-        headers: [String: String] = [:],
-        body: String? = nil,
-        bootstrap: String? = nil,
-        bootstrapFile: String? = nil,
-        bootstrapStorage: (any SecretStorage)? = nil,
-        bootstrapHeader: String? = nil,
-        bootstrapBasic: Bool = false,
-        timeout: Duration? = nil,
-        rootCertificates: String? = nil,
-        rootCertificatesFile: String? = nil,
-        clientCertificate: String? = nil,
-        clientCertificateFile: String? = nil,
-        plainHTTPAllowed: Bool = false,
-        regions: [Source] = []
-    ) throws -> Source {
-        let options = NativeJsonOptions(
-            url: url.absoluteString,
-            key: key,
-            secret: secret,
-            passphrase: passphrase,
-            id: id,
-            version: version,
-            expiresAt: expiresAt,
-            expiresIn: expiresIn,
-            within: within,
-            previous: previous,
-            generation: generation,
-            mints: mints,
-            method: method,
-            headers: headers.mapValues { NativeSecret(text: $0) },
-            body: body.map { NativeSecret(text: $0) },
-            bootstrap: bootstrap.map { NativeSecret(text: $0) },
-            bootstrapFile: bootstrapFile,
-            bootstrapHeader: bootstrapHeader,
-            bootstrapBasic: bootstrapBasic,
-            timeout: timeout?.inSeconds,
-            rootCertificates: rootCertificates,
-            rootCertificatesFile: rootCertificatesFile,
-            clientCertificate: clientCertificate.map { NativeSecret(text: $0) },
-            clientCertificateFile: clientCertificateFile,
-            plainHttpAllowed: plainHTTPAllowed)
-    // end of json
-        return Source(native: try calling {
-            let first = try NativeSource.json(options: options, storage: bootstrapStorage.map(Loading.init))
-            return try regions.reduce(first) { try $0.or(other: $1.native) }
-        })
-    }
-
     /// A file or a folder that something else keeps fresh.
     public static func file(_ path: String) -> Source {
         Source(native: .file(path: path))
@@ -194,13 +86,6 @@ public struct Source: Sendable {
     /// A key in an environment variable, for development. It never rotates.
     public static func env(_ variable: String, id: String? = nil) -> Source {
         Source(native: .env(variable: variable, id: id))
-    }
-
-    /// The first of several sources that works: a store, with a file as the last resort, say. A source is asked only where
-    /// those before it fail, and nothing that they brought is of use any more: at the start, when all that is held has
-    /// ended, or when the API rejects it. While a later one stands in, those before it are asked every 30 s.
-    public static func first(of sources: [Source]) throws -> Source {
-        Source(native: try calling { try .firstOf(sources: sources.map(\.native)) })
     }
 
     /// What a storage holds, which the program keeps fresh: the JSON of a set.

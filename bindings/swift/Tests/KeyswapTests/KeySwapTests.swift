@@ -68,25 +68,6 @@ final class KeySwapTests: XCTestCase {
         XCTAssertEqual(try keys.current.reveal(), "s3cr3t")
     }
 
-    func testOneSourceStandsInForAnotherUntilThatWorks() async throws {
-        struct Down: Error {}
-        let answers = Answers()
-        await answers.set { throw Down() }
-        let spare = Source.of { Document(current: .init(id: "k1", key: "old")) }
-        let keys = try KeySwap(.first(of: [.of { try await answers.next() }, spare]), policy: fast)
-        defer { keys.close() }
-        try await keys.ready(timeout: .seconds(10))
-        XCTAssertEqual(try keys.current.id, "k1")
-        await answers.set { Document(current: .init(id: "k2", key: "new")) }
-        try await keys.refresh(timeout: .seconds(10))
-        XCTAssertEqual(try keys.current.id, "k2")
-        await answers.set { throw Down() }
-        let failed = await code { try await keys.refresh(timeout: .seconds(10)) }
-        XCTAssertEqual(failed, "source_failed")
-        XCTAssertEqual(try keys.current.id, "k2")
-        XCTAssertThrowsError(try Source.first(of: []))
-    }
-
     func testAFunctionThatNobodyWaitsForIsCancelled() async throws {
         let ended = Lines()
         let keys = try KeySwap(
@@ -101,20 +82,6 @@ final class KeySwapTests: XCTestCase {
         let isCancelled = try await eventually { ended.has("CancellationError") }
         XCTAssert(isCancelled)
         keys.close()
-    }
-
-    func testAnEndpointThatAnswersWithJSONIsReadByPointers() async throws {
-        let world = try World()
-        defer { world.stop() }
-        let url = URL(string: world.setURL)!
-        let source = try Source.json(
-            url, key: "/material/key", id: "/id", within: "/current", headers: ["x-team": "trading"],
-            bootstrap: world.bootstrap)
-        let keys = try await KeySwap.follow(source)
-        XCTAssertEqual(try keys.current.id, "k1")
-        keys.close()
-        let pointer = await code { _ = try Source.json(url, key: "api_key") }
-        XCTAssertEqual(pointer, "invalid_config")
     }
 
     func testBadInputIsToldAtOnce() async throws {

@@ -56,19 +56,6 @@ public class Source private constructor(private val shown: String, internal val 
             return Source("endpoint") { described.make(url) }
         }
 
-        /** Any endpoint that answers with JSON: `json(url) { key = "/api_key" }` for `{"api_key": "...", "expires_in": 3600}`. */
-        @JvmSynthetic
-        public fun json(url: String, configure: JsonEndpoint.() -> Unit): Source {
-            val described = JsonEndpoint().apply(configure)
-            calling { described.make(url) }.destroy()
-            return Source("json") { described.make(url) }
-        }
-
-        /** The same for Java: `json(url, it -> it.setKey("/api_key"))`. */
-        @JvmStatic
-        @Throws(KeySwapException::class)
-        public fun json(url: String, configure: Consumer<JsonEndpoint>): Source = json(url) { configure.accept(this) }
-
         /** A file or a folder that something else keeps fresh. */
         @JvmStatic
         public fun file(path: String): Source = Source("file") { NativeSource.file(path) }
@@ -77,19 +64,6 @@ public class Source private constructor(private val shown: String, internal val 
         @JvmStatic
         @JvmOverloads
         public fun env(variable: String, id: String? = null): Source = Source("env") { NativeSource.env(variable, id) }
-
-        /**
-         * The first of several sources that works: a store, with a file as the last resort, say. A source is asked only where
-         * those before it fail, and nothing that they brought is of use any more: at the start, when all that is held has
-         * ended, or when the API rejects it. While a later one stands in, those before it are asked every 30 s.
-         *
-         * Throws [IllegalArgumentException] without a source.
-         */
-        @JvmStatic
-        public fun firstOf(vararg sources: Source): Source {
-            require(sources.isNotEmpty()) { "no source is given" }
-            return Source("first of ${sources.size}") { NativeSource.firstOf(sources.map { it.make() }) }
-        }
 
         /** What a [SecretStorage] holds, which the program keeps fresh: the JSON of a set. */
         @JvmStatic
@@ -313,7 +287,7 @@ private class Cancelling(private val call: Job) : NativePending {
     override fun cancel() = call.cancel()
 }
 
-internal class Loading(private val storage: SecretStorage) : NativeStorage {
+private class Loading(private val storage: SecretStorage) : NativeStorage {
     override fun load(): NativeSecret? = foreign { storage.load()?.let(::NativeSecret) }
 }
 

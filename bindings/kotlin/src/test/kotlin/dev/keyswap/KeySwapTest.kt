@@ -141,26 +141,6 @@ class KeySwapTest {
     }
 
     @Test
-    fun `an endpoint that answers with JSON is read by pointers, and lives through a rotation`() = World.start().use { world ->
-        test {
-            val source = Source.json(world.setUrl) {
-                within = "/current"
-                key = "/material/key"
-                id = "/id"
-                header("x-team", "trading")
-                bootstrapIn { world.bootstrap }
-            }
-            KeySwap.follow(source, fast()).use { keys ->
-                Way.of("kotlin", keys, world.apiUrl).use { way ->
-                    world.step("cut")
-                    assertEquals(200, way.send(Sent("${world.apiUrl}/v1/price")).status)
-                }
-            }
-            assertThrows(KeySwapException.InvalidConfig::class.java) { Source.json(world.setUrl) { key = "api_key" } }
-        }
-    }
-
-    @Test
     fun `an event says why, and what was never accepted`() = World.start().use { world ->
         test {
             val odd = KeySwap.follow(Source.of { NewSet(NewCredential("k1", "a\nb")) }, fast())
@@ -176,23 +156,6 @@ class KeySwapTest {
                 keys.close()
             }
         }
-    }
-
-    @Test
-    fun `one source stands in for another until that works`() = test {
-        var isDown = true
-        val store = Source.of { if (isDown) error("down") else NewSet(NewCredential("k2", "new")) }
-        val spare = Source.of { NewSet(NewCredential("k1", "old")) }
-        KeySwap.follow(Source.firstOf(store, spare), fast()).use { keys ->
-            assertEquals("k1", keys.current.id)
-            isDown = false
-            keys.refresh()
-            assertEquals("k2", keys.current.id)
-            isDown = true
-            assertTrue(runCatching { keys.refresh() }.exceptionOrNull() is KeySwapException.SourceFailed)
-            assertEquals("k2", keys.current.id)
-        }
-        assertThrows(IllegalArgumentException::class.java) { Source.firstOf() }
     }
 
     @Test
