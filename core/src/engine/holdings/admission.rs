@@ -152,7 +152,7 @@ impl Holdings {
             set.generation = Some(held.saturating_add(u64::from(!same)));
             return Ok(!same);
         };
-        // Nor can those of two sources. That which is asked for a set has chosen between them.
+        // Each of several sources has generations of its own; whoever asked them has chosen.
         if set.place != self.place {
             return Ok(true);
         }
