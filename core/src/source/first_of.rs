@@ -15,16 +15,18 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::Poll,
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 
 use super::{BoxFuture, Fetched, Hint, Hints, PushSignal, Report, Source, Terms};
 use crate::{
     clock::Clock,
     credential::CredentialSet,
     error::{Error, ErrorKind},
+    moment::millis,
 };
 
 /// How long what stands in is used until the first source is asked again.
@@ -104,7 +106,7 @@ impl FirstOf {
         let holder = held.map_or(self.last.load(Ordering::Relaxed), |(holder, _)| holder);
         let limit =
             self.terms.lock().unwrap_or_else(PoisonError::into_inner).policy().fetch_timeout;
-        let end = Instant::now() + limit;
+        let end = self.clock.now().boot.saturating_add(millis(limit));
         let mut errors = Vec::new();
         for (place, source) in asked.iter().enumerate() {
             let own = known.filter(|_| place == holder).map(|known| {
@@ -113,9 +115,10 @@ impl FirstOf {
                     held.filter(|_| place == 0).and_then(|(_, own)| own).map(Into::into);
                 CredentialSet { validator, ..known.clone() }
             });
-            let left = (asked.len() - place) as u32;
-            let until = Instant::now() + end.saturating_duration_since(Instant::now()) / left;
-            let fetched = match timeout_at(until, source.fetch(own.as_ref())).await {
+            // What is left is shared out, so that one that hangs leaves time for the others.
+            let left = end.saturating_sub(self.clock.now().boot) / (asked.len() - place) as u64;
+            let share = Duration::from_millis(left);
+            let fetched = match timeout(share, source.fetch(own.as_ref())).await {
                 Ok(fetched) => fetched,
                 Err(_) => Err(Error::new(
                     ErrorKind::Timeout,

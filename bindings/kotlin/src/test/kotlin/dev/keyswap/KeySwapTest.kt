@@ -261,7 +261,7 @@ class KeySwapTest {
 
     @Test
     fun `each public name has a comment`() {
-        val bare = File(ROOT, "bindings/kotlin").walk().filter { it.extension == "kt" && "/main/" in it.path }.flatMap { file ->
+        val bare = File(ROOT, "bindings/kotlin").walk().filter { it.extension == "kt" && "/src/main/" in it.path }.flatMap { file ->
             val lines = file.readLines().map(String::trim).filterNot { it.startsWith("@") && " public " !in it }
             lines.zipWithNext().filter { (before, line) ->
                 Regex("(@\\S+ )?public (?!companion)").matchesAt(line, 0) && !before.endsWith("*/")
