@@ -66,7 +66,7 @@ class Source:
     """Where sets come from: an Endpoint, a Json, a Command, a File, or an Env."""
     def __new__(
         cls,
-        kind: Literal["endpoint", "json", "command", "file", "env"],
+        kind: Literal["endpoint", "json", "command", "file", "env", "function", "first_of"],
         options: str,
         bootstrap: Callable[[], Any] | None = None,
         regions: list[Any] = ...,
