@@ -50,7 +50,7 @@ export function createFetch(keys: KeySwap, options: FetchOptions = {}): KeyedFet
   refuseQuery(options.scheme, 'fetch')
   const base = options.baseURL === undefined ? undefined : new URL(options.baseURL)
   const keyed = new Keyed(keys, options, base === undefined ? [] : [base.origin])
-  const send: typeof globalThis.fetch = options.fetch ?? ((...sent) => globalThis.fetch(...sent))
+  const send: typeof globalThis.fetch = options.fetch ?? ((url, init) => globalThis.fetch(url, init))
   limitOf(options.timeout)
 
   const place = base === undefined || base.username !== '' || base.password !== '' ? undefined : new Place(base)
