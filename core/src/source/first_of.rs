@@ -120,9 +120,14 @@ impl FirstOf {
             let share = Duration::from_millis(left);
             let fetched = match timeout(share, source.fetch(own.as_ref())).await {
                 Ok(fetched) => fetched,
+                // Its place and not the source itself: what a program's own prints of itself may hold a key.
                 Err(_) => Err(Error::new(
                     ErrorKind::Timeout,
-                    format!("{source:?} did not answer within its share of {limit:?}"),
+                    format!(
+                        "source {} of {} did not answer within its share of {limit:?}",
+                        place + 1,
+                        self.sources.len()
+                    ),
                 )),
             };
             match fetched {

@@ -173,6 +173,10 @@ async fn one_that_hangs_leaves_time_for_the_others() {
     let clock = Clock::tokio();
     assert!(matches!(source.ask(None).await, Ok(Fetched::Set(_))));
     assert_eq!(clock.now().boot, 5001, "half of the time that a fetch has");
+    let both = first_of([Arc::<Told>::default() as _, Arc::<Told>::default() as _]);
+    let error = both.ask(None).await.expect_err("both hang").to_string();
+    assert!(error.starts_with("source 1 of 2 did not answer"), "{error}");
+    assert!(!error.contains("Told"), "what a source prints of itself may hold a key: {error}");
 }
 
 #[tokio::test]
