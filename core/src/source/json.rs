@@ -7,7 +7,8 @@ use std::{fmt, future::Future, path::PathBuf, sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 
-use self::shape::{Shape, check};
+use self::shape::Shape;
+pub(super) use self::shape::check_pointer;
 use super::{
     BoxFuture, Fetched, Source, Terms,
     bootstrap::{Bootstrap, Form},
@@ -282,7 +283,7 @@ impl Json {
     // ---- inside ----
 
     fn pointing(mut self, pointer: &str, place: fn(&mut Shape) -> &mut Box<str>) -> Self {
-        match check(pointer) {
+        match check_pointer(pointer) {
             Ok(()) => *place(&mut self.0.shape) = pointer.into(),
             Err(error) => _ = self.0.fault.get_or_insert(error),
         }

@@ -1,17 +1,35 @@
 //! Where sets come from.
 
+#[cfg(feature = "aws")]
+pub mod aws;
+#[cfg(feature = "azure")]
+pub mod azure;
 mod bootstrap;
 #[cfg(feature = "command")]
 mod command;
 mod endpoint;
 mod endpoint_client;
 mod env;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 mod file;
 mod first_of;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+#[cfg(feature = "gcp")]
+pub mod gcp;
 mod http;
 mod json;
+#[cfg(any(
+    feature = "aws",
+    feature = "azure",
+    feature = "etcd",
+    feature = "gcp",
+    feature = "vault"
+))]
+mod material;
+#[cfg(feature = "oauth2")]
+pub mod oauth2;
 #[cfg_attr(not(feature = "unstable"), allow(dead_code, unreachable_pub, reason = "for `rules`"))]
 mod push;
 mod reading;
@@ -19,7 +37,18 @@ mod reading;
 mod regions;
 mod reports;
 mod signature;
+#[cfg(any(
+    feature = "aws",
+    feature = "azure",
+    feature = "etcd",
+    feature = "gcp",
+    feature = "oauth2",
+    feature = "vault"
+))]
+mod store_client;
 mod tls;
+#[cfg(feature = "vault")]
+pub mod vault;
 mod wire;
 
 #[cfg(feature = "command")]

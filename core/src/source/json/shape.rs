@@ -53,7 +53,7 @@ impl Default for Shape {
 }
 
 /// Whether this is a JSON pointer: empty, or each part behind a slash, with `~0` and `~1` as its only escapes.
-pub(super) fn check(pointer: &str) -> Result<(), Error> {
+pub(in crate::source) fn check_pointer(pointer: &str) -> Result<(), Error> {
     let is_escaped = |part: &str| !part.split('~').skip(1).any(|it| !it.starts_with(['0', '1']));
     match pointer.is_empty() || (pointer.starts_with('/') && is_escaped(pointer)) {
         true => Ok(()),

@@ -1,0 +1,1 @@
+//! Keys in AWS: Secrets Manager, the Parameter Store, and the local Secrets Manager Agent.

@@ -1,0 +1,1 @@
+//! Tokens of OAuth2 servers.

@@ -1,0 +1,1 @@
+//! Keys in HashiCorp Vault and OpenBao.

@@ -1,0 +1,80 @@
+//! Callers that must not notice anything.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use keyswap::{Client, KeySwap};
+use tokio::task::JoinHandle;
+
+/// Callers that send one request after the other, each some milliseconds apart.
+pub struct Load {
+    callers: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    is_over: AtomicBool,
+    sent: AtomicU64,
+    failed: Mutex<Vec<String>>,
+}
+
+impl Load {
+    /// Starts so many callers of this URL.
+    pub fn start(keys: &KeySwap, url: &str, callers: usize) -> Self {
+        let client = Client::builder(keys).base_url(url).expect("a URL").build().expect("a client");
+        let shared = Arc::<Shared>::default();
+        let caller = |_| tokio::spawn(call(client.clone(), shared.clone()));
+        Self { callers: (0..callers).map(caller).collect(), shared }
+    }
+
+    /// How many requests were answered with success so far.
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(Relaxed)
+    }
+
+    /// What went wrong so far.
+    pub fn failed(&self) -> Vec<String> {
+        self.shared.failed.lock().unwrap().clone()
+    }
+
+    /// Ends the callers. There must have been some requests, and none that failed.
+    pub async fn end(self) {
+        self.shared.is_over.store(true, Relaxed);
+        for caller in self.callers {
+            caller.await.expect("a caller that ends");
+        }
+        let (sent, failed) = (self.shared.sent.load(Relaxed), self.shared.failed.lock().unwrap());
+        assert!(failed.is_empty(), "{} of {sent} failed: {:?}", failed.len(), failed.first());
+        assert!(sent > 0, "nobody asked for anything");
+    }
+}
+
+async fn call(client: Client, shared: Arc<Shared>) {
+    while !shared.is_over.load(Relaxed) {
+        let failure = match client.get("/").send().await {
+            Ok(response) if response.status() == 200 => None,
+            Ok(response) => Some(format!("status {}", response.status())),
+            Err(error) => Some(error.to_string()),
+        };
+        match failure {
+            None => _ = shared.sent.fetch_add(1, Relaxed),
+            Some(failure) => shared.failed.lock().unwrap().push(failure),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until something is so.
+pub async fn until(what: &str, within: Duration, mut is_so: impl FnMut() -> bool) {
+    let end = tokio::time::Instant::now() + within;
+    while !is_so() {
+        assert!(tokio::time::Instant::now() < end, "not within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

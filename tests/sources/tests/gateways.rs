@@ -1,0 +1,1 @@
+//! Gateways in front of an API, whose keys are changed under load.
