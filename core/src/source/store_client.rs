@@ -215,8 +215,8 @@ macro_rules! connection_options {
         /// Trusts the certificates in this PEM, and no others.
         ///
         /// # Errors
-        /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if there is none in it, or one cannot be read.
-        pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, crate::Error> {
+        /// [`InvalidConfig`](crate::error::ErrorKind::InvalidConfig) if there is none in it, or one cannot be read.
+        pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, crate::error::Error> {
             self.client.trust(pem)?;
             Ok(self)
         }
