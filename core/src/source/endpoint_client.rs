@@ -100,6 +100,12 @@ impl EndpointClient {
         Ok(Self::new(url))
     }
 
+    /// The same, with numbers of its own.
+    #[cfg(feature = "vault")]
+    pub(super) fn apart(&self) -> Self {
+        Self { terms: Arc::default(), ..self.clone() }
+    }
+
     /// Works by these numbers from now on, and so do all clones.
     pub(super) fn begin(&self, terms: &Terms) {
         *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = terms.clone();

@@ -233,20 +233,28 @@ impl Source for FirstOf {
             PushSignal::Hint(hint) => hints.send(Hint { generation: None, ..hint }),
             PushSignal::Lost(silent) => hints.lost(silent),
         });
-        let mut watched: Vec<_> =
-            self.sources.iter().filter_map(|source| source.watch(hints.clone())).collect();
-        (!watched.is_empty()).then(|| {
-            Box::pin(poll_fn(move |context| {
-                watched.retain_mut(|one| Pin::as_mut(one).poll(context).is_pending());
-                if watched.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-            })) as BoxFuture<'static, ()>
-        })
+        all_of(self.sources.iter().filter_map(|source| source.watch(hints.clone())))
     }
 
     /// The one whose set is held is told.
     fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {
         self.sources[self.last.load(Ordering::Relaxed)].report(report)
     }
+
+    fn close(&self) -> Option<BoxFuture<'static, ()>> {
+        all_of(self.sources.iter().filter_map(|source| source.close()))
+    }
+}
+
+/// All of them, side by side. None if there is none.
+fn all_of(futures: impl Iterator<Item = BoxFuture<'static, ()>>) -> Option<BoxFuture<'static, ()>> {
+    let mut left: Vec<_> = futures.collect();
+    (!left.is_empty()).then(|| {
+        Box::pin(poll_fn(move |context| {
+            left.retain_mut(|one| Pin::as_mut(one).poll(context).is_pending());
+            if left.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })) as BoxFuture<'static, ()>
+    })
 }
 
 impl fmt::Debug for FirstOf {

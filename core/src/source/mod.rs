@@ -153,6 +153,13 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
         let _ = report;
         None
     }
+
+    /// Told once, when the handle was closed or its last clone dropped, and nothing is fetched any more: for a source
+    /// that gives back what it made. None if there is nothing to do. A second is what it may take, beside the last
+    /// report, and [`shutdown`](crate::KeySwap::shutdown) waits for that.
+    fn close(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
 }
 
 impl Source for Arc<dyn Source> {
@@ -177,6 +184,10 @@ impl Source for Arc<dyn Source> {
 
     fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {
         (**self).report(report)
+    }
+
+    fn close(&self) -> Option<BoxFuture<'static, ()>> {
+        (**self).close()
     }
 }
 

@@ -93,6 +93,12 @@ impl StoreClient {
         Ok(Self { client, store })
     }
 
+    /// The same store, for a source whose handle has numbers of its own.
+    #[cfg(feature = "vault")]
+    pub(super) fn apart(&self) -> Self {
+        Self { client: self.client.apart(), store: self.store }
+    }
+
     pub(super) fn base(&self) -> &Url {
         &self.client.url
     }
@@ -117,6 +123,11 @@ impl StoreClient {
 
     pub(super) fn timeout(&self) -> Duration {
         self.client.timeout()
+    }
+
+    /// How far apart the handle's polls are.
+    pub(super) fn poll(&self) -> Duration {
+        self.client.terms().policy().poll
     }
 
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
