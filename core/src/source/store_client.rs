@@ -136,7 +136,6 @@ impl StoreClient {
         self.client = self.client.clone().with_tls(|tls| tls.trusting_file(path));
     }
 
-    /// Shows the certificate in this PEM, with its private key.
     pub(super) fn show(&mut self, pem: &[u8]) -> Result<(), Error> {
         self.client = self.client.clone().try_with_tls(|tls| tls.showing(pem))?;
         Ok(())
