@@ -3,6 +3,10 @@
 //! - [`first_client`]: a rotation endpoint, a client, and what a rotation looks like from outside.
 //! - [`own_http_client`]: the same decisions around the HTTP library that a program has.
 //! - [`elsewhere`]: keys behind any JSON endpoint, or behind a command.
+#![cfg_attr(
+    feature = "oauth2",
+    doc = "- [`oauth2`]: access tokens, and the rotating secrets that they are asked for with."
+)]
 //! - [`incident`]: a key leaked: what to do, and what programs do by themselves.
 //! - [`own_source`]: keys from a place that is not built in.
 //! - [`own_scheme`]: request signatures.
@@ -20,6 +24,11 @@ pub mod elsewhere {}
 
 #[doc = include_str!("guide/incident.md")]
 pub mod incident {}
+
+#[cfg(feature = "oauth2")]
+#[doc = include_str!("guide/oauth2.md")]
+#[doc = concat!("```no_run\n", include_str!("guide/examples/oauth2.rs"), "```\n")]
+pub mod oauth2 {}
 
 #[doc = include_str!("guide/own_source.md")]
 pub mod own_source {}

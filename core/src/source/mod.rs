@@ -20,6 +20,12 @@ pub(crate) mod fuzzing;
 pub mod gcp;
 mod http;
 mod json;
+#[cfg(feature = "lent-keys")]
+#[cfg_attr(
+    not(feature = "oauth2"),
+    allow(dead_code, reason = "not all that log in need all of it")
+)]
+mod lent;
 #[cfg(any(
     feature = "aws",
     feature = "azure",
@@ -53,6 +59,10 @@ mod wire;
 
 #[cfg(feature = "command")]
 pub use self::command::Command;
+#[cfg(feature = "lent-keys")]
+pub use self::lent::LentKeys;
+#[cfg(feature = "lent-keys")]
+pub(crate) use self::lent::{Lender, Loan, LogIn, Reply};
 #[cfg(feature = "host")]
 pub(crate) use self::wire::parse_short;
 pub use self::{

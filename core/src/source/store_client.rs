@@ -147,6 +147,19 @@ impl StoreClient {
         self.client = self.client.clone().with_tls(|tls| tls.trusting_file(path));
     }
 
+    pub(super) fn show(&mut self, pem: &[u8]) -> Result<(), Error> {
+        self.client = self.client.clone().try_with_tls(|tls| tls.showing(pem))?;
+        Ok(())
+    }
+
+    pub(super) fn show_file(&mut self, path: PathBuf) {
+        self.client = self.client.clone().with_tls(|tls| tls.showing_file(path));
+    }
+
+    pub(super) fn allows_plain_http(&self) -> bool {
+        self.client.plain_http
+    }
+
     /// Asks once. Any status is an answer; an error is one of the connection.
     pub(super) async fn ask(&self, question: Question<'_>) -> Result<Answer, Error> {
         if let Some(fault) = question.fault {
