@@ -75,6 +75,11 @@ impl<'a> Question<'a> {
         self.header(header::CONTENT_TYPE, "application/json")
     }
 
+    /// Adds a body whose kind a header says.
+    pub(super) fn body(self, body: &'a [u8]) -> Self {
+        Self { body: Some(body), ..self }
+    }
+
     pub(super) fn form(mut self, body: &'a [u8]) -> Self {
         self.body = Some(body);
         self.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -97,6 +102,28 @@ impl StoreClient {
     #[cfg(feature = "vault")]
     pub(super) fn apart(&self) -> Self {
         Self { client: self.client.apart(), store: self.store }
+    }
+
+    /// The metadata service of this machine's cloud at this URL. It is asked over plain HTTP, as they all are, and never
+    /// through a proxy.
+    pub(super) fn metadata(store: &'static str, url: &str) -> Result<Self, Error> {
+        let mut metadata = Self::at(store, url, "http://169.254.169.254")?;
+        metadata.client.plain_http = true;
+        metadata.client.is_metadata = true;
+        Ok(metadata)
+    }
+
+    /// Another service at another URL, with the same certificates and timeouts.
+    pub(super) fn elsewhere(
+        &self,
+        store: &'static str,
+        url: &str,
+        like: &str,
+    ) -> Result<Self, Error> {
+        let there = EndpointClient::at(url, like)?;
+        let mut client = self.client.clone();
+        (client.url, client.origin) = (there.url, there.origin);
+        Ok(Self { client, store })
     }
 
     pub(super) fn base(&self) -> &Url {
