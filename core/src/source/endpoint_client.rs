@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::{
     Terms,
     bootstrap::{Bootstrap, Form},
-    http::client_for,
+    http::{client_for, metadata_client},
     tls::PrivateTls,
     wire,
 };
@@ -40,6 +40,8 @@ pub(super) struct EndpointClient {
     /// What to look at where an answer is none, in words for a person.
     pub(super) advice: &'static str,
     pub(super) plain_http: bool,
+    /// Whether it is the metadata service of this machine's cloud, which no proxy may stand before.
+    pub(super) is_metadata: bool,
     /// How long an answer may take, if the program says so of this endpoint.
     pub(super) timeout: Option<Duration>,
     terms: Arc<Mutex<Terms>>,
@@ -70,6 +72,7 @@ impl EndpointClient {
             form: Form::default(),
             advice: "check that the URL is a keyswap/1 endpoint's",
             plain_http: false,
+            is_metadata: false,
             timeout: None,
             terms: Arc::default(),
             tls: PrivateTls::default(),
@@ -154,6 +157,7 @@ impl EndpointClient {
     ) -> Result<Response, Error> {
         let client = match self.tls.client(&self.url).await? {
             Some(client) => client,
+            None if self.is_metadata => metadata_client()?,
             None => client_for(&self.url)?,
         };
         let mut headers = request.headers.cloned().unwrap_or_default();

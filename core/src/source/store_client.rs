@@ -93,6 +93,15 @@ impl StoreClient {
         Ok(Self { client, store })
     }
 
+    /// The metadata service of this machine's cloud at this URL. It is asked over plain HTTP, as they all are, and never
+    /// through a proxy.
+    pub(super) fn metadata(store: &'static str, url: &str) -> Result<Self, Error> {
+        let mut metadata = Self::at(store, url, "http://169.254.169.254")?;
+        metadata.client.plain_http = true;
+        metadata.client.is_metadata = true;
+        Ok(metadata)
+    }
+
     pub(super) fn base(&self) -> &Url {
         &self.client.url
     }
