@@ -102,6 +102,13 @@ impl StoreClient {
         Ok(metadata)
     }
 
+    /// The same store at another URL.
+    pub(super) fn move_to(&mut self, url: &str, like: &str) -> Result<(), Error> {
+        let there = EndpointClient::at(url, like)?;
+        (self.client.url, self.client.origin) = (there.url, there.origin);
+        Ok(())
+    }
+
     pub(super) fn base(&self) -> &Url {
         &self.client.url
     }
