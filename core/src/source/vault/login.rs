@@ -274,6 +274,13 @@ impl Login {
                 "does not accept the role {role} with the token, {token}: check its claims and its end against the role"
             ),
         };
+        // So it answers where no log-in is mounted, too.
+        let what = match answer.status {
+            StatusCode::FORBIDDEN if self.makes_tokens() => {
+                format!("{what}, and where the log-in is mounted (login_mount, namespace)")
+            }
+            _ => what,
+        };
         vault.client.error(ErrorKind::BootstrapRejected, answer, &what)
     }
 }
