@@ -80,13 +80,16 @@ impl Given {
             Self::Secret(secret) => Secret::from(secret.reveal().trim()),
             Self::File(path, reader) => read(path, reader).await?,
         };
-        match secret.reveal() {
-            "" => Err(Error::new(
-                ErrorKind::InvalidConfig,
-                format!("what this program logs in to Vault with is empty: it is {self}"),
-            )),
-            _ => Ok(secret),
+        if !secret.reveal().is_empty() {
+            return Ok(secret);
         }
+        let kind = match self {
+            Self::Secret(_) => ErrorKind::InvalidConfig,
+            // Whoever writes it may be about to.
+            Self::File(..) => ErrorKind::Unavailable,
+        };
+        let what = format!("what this program logs in to Vault with is empty: it is {self}");
+        Err(Error::new(kind, what))
     }
 
     fn is_empty(&self) -> bool {
