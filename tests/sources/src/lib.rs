@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 pub mod api;
+pub mod keycloak;
 pub mod load;
 pub mod node;
 pub mod process;
