@@ -7,6 +7,7 @@ pub mod bao;
 pub mod fake;
 pub mod front;
 pub mod google;
+pub mod keycloak;
 pub mod load;
 pub mod node;
 pub mod postgres;
