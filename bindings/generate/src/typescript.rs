@@ -1,11 +1,14 @@
 //! TypeScript: names in camel case, those of events too, and times in milliseconds, or a `Date`. Only codes of errors
 //! are as in all languages.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+mod sources;
 
+use std::fmt::Write as _;
+
+pub(crate) use self::sources::maker;
 use crate::{
     Files, Result,
-    model::{Field, Kind, Model, Record},
+    model::{Field, Kind, Model},
     text::{Style, Text, camel},
 };
 
@@ -22,6 +25,7 @@ const WIDER: &[(&str, &str, &str)] = &[
     ),
     ("allowed_origins", "readonly (string | URL)[]", ""),
     ("base_url", "string | URL", ""),
+    ("url", "string | URL", ""),
     (
         "headers",
         "Headers | Readonly<Record<string, string>> | Iterable<readonly [string, string]>",
@@ -29,8 +33,8 @@ const WIDER: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// What `bootstrap: false` and `timeout: null` say here, and what is passed beside the options.
-const MERGED: &[&str] = &["no_bootstrap", "no_timeout", "url", "argv"];
+/// What `bootstrap: false` and `timeout: null` say here.
+const MERGED: &[&str] = &["no_bootstrap", "no_timeout"];
 
 pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     let write = |name: &str, text: String| {
@@ -41,6 +45,8 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     write("events", events(model));
     write("stats", stats(model));
     write("options", options(model));
+    write("sources", sources::text(model));
+    files.region("bindings/node/lib/index.ts", "sources", &sources::exports(model))?;
     Ok(())
 }
 
@@ -154,23 +160,13 @@ fn stats(model: &Model) -> String {
 fn options(model: &Model) -> String {
     let mut made = "import type { Classifier, Scheme } from '../schemes'\nimport type { Policy } from './policy'\n".to_owned();
     for (name, record) in [
-        ("EndpointFields", &model.endpoint),
-        ("JsonFields", &model.json),
-        ("CommandOptions", &model.command),
         ("KeyedOptions", &model.authorizer),
         ("ClientFields", &model.client),
         ("KeySwapOptions", &model.keyswap),
     ] {
-        made += &interface(model, name, record);
+        made += &interface(model, name, &record.doc, &record.fields.iter().collect::<Vec<_>>(), "");
     }
-    let sources = [&model.endpoint, &model.json, &model.command];
-    let fields = sources.iter().flat_map(|source| &source.fields);
-    let times: BTreeSet<_> = fields
-        .filter(|field| field.kind == Kind::Seconds)
-        .map(|field| camel(&field.name))
-        .collect();
-    made + "\n/** The options of sources that are times. */\nexport const "
-        + &set("SOURCE_TIMES", times.into_iter())
+    made
 }
 
 /// A constant that holds these texts.
@@ -182,16 +178,13 @@ fn set(name: &str, texts: impl Iterator<Item = String>) -> String {
     made + "])\n"
 }
 
-fn interface(model: &Model, name: &str, record: &Record) -> String {
-    let doc = comment(&record.doc, model, Style::CamelMillis, 0);
+/// An interface of these fields, and of what else it has.
+fn interface(model: &Model, name: &str, doc: &Text, fields: &[&Field], more: &str) -> String {
+    let doc = comment(doc, model, Style::CamelMillis, 0);
     let mut made = format!("\n{doc}export interface {name} {{\n");
-    let is_unlimited = record.fields.iter().any(|field| field.name == "no_timeout");
-    for field in record.fields.iter().filter(|field| !MERGED.contains(&&*field.name)) {
-        let wider = WIDER.iter().find(|(name, _, _)| *name == field.name);
-        let (mut of, more) = match wider {
-            Some((_, of, more)) => ((*of).to_owned(), *more),
-            None => (type_of(field).to_owned(), ""),
-        };
+    let is_unlimited = fields.iter().any(|field| field.name == "no_timeout");
+    for field in fields.iter().filter(|field| !MERGED.contains(&&*field.name)) {
+        let (mut of, more) = type_of(field);
         let mut doc = field.doc.clone();
         if !more.is_empty() {
             doc = doc.and(more);
@@ -203,11 +196,15 @@ fn interface(model: &Model, name: &str, record: &Record) -> String {
         made += &comment(&doc, model, Style::CamelMillis, 2);
         let _ = writeln!(made, "  {}?: {of}", option(&field.name));
     }
-    made + "}\n"
+    made + more + "}\n"
 }
 
-fn type_of(field: &Field) -> &'static str {
-    match field.kind {
+/// The type of an option, and what is said of that.
+fn type_of(field: &Field) -> (String, &'static str) {
+    if let Some((_, of, more)) = WIDER.iter().find(|(name, _, _)| *name == field.name) {
+        return ((*of).to_owned(), more);
+    }
+    let of = match field.kind {
         Kind::Truth => "boolean",
         Kind::Seconds | Kind::Whole => "number",
         Kind::Texts => "readonly string[]",
@@ -216,5 +213,6 @@ fn type_of(field: &Field) -> &'static str {
         Kind::Scheme => "Scheme",
         Kind::Classifier => "Classifier",
         _ => "string",
-    }
+    };
+    (of.to_owned(), "")
 }
