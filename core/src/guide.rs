@@ -3,6 +3,11 @@
 //! - [`first_client`]: a rotation endpoint, a client, and what a rotation looks like from outside.
 //! - [`own_http_client`]: the same decisions around the HTTP library that a program has.
 //! - [`elsewhere`]: keys behind any JSON endpoint, or behind a command.
+#![cfg_attr(
+    feature = "oauth2",
+    doc = "- [`oauth2`]: access tokens, and the rotating secrets that they are asked for with."
+)]
+//! - [`incident`]: a key leaked: what to do, and what programs do by themselves.
 //! - [`own_source`]: keys from a place that is not built in.
 //! - [`own_scheme`]: request signatures.
 //! - [`testing`]: rotations in a program's own tests, without waiting for them.
@@ -16,6 +21,14 @@ pub mod own_http_client {}
 #[cfg(feature = "command")]
 #[doc = include_str!("guide/elsewhere.md")]
 pub mod elsewhere {}
+
+#[doc = include_str!("guide/incident.md")]
+pub mod incident {}
+
+#[cfg(feature = "oauth2")]
+#[doc = include_str!("guide/oauth2.md")]
+#[doc = concat!("```no_run\n", include_str!("guide/examples/oauth2.rs"), "```\n")]
+pub mod oauth2 {}
 
 #[doc = include_str!("guide/own_source.md")]
 pub mod own_source {}

@@ -16,10 +16,12 @@ use rustls::AlertDescription;
 use url::Url;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "lent-keys")]
+use super::lent::{LentKeys, LogIn, nothing_lent};
 use super::{
     Terms,
     bootstrap::{Bootstrap, Form},
-    http::client_for,
+    http::{client_for, metadata_client},
     tls::PrivateTls,
     wire,
 };
@@ -40,6 +42,8 @@ pub(super) struct EndpointClient {
     /// What to look at where an answer is none, in words for a person.
     pub(super) advice: &'static str,
     pub(super) plain_http: bool,
+    /// Whether it is the metadata service of this machine's cloud, which no proxy may stand before.
+    pub(super) is_metadata: bool,
     /// How long an answer may take, if the program says so of this endpoint.
     pub(super) timeout: Option<Duration>,
     terms: Arc<Mutex<Terms>>,
@@ -70,6 +74,7 @@ impl EndpointClient {
             form: Form::default(),
             advice: "check that the URL is a keyswap/1 endpoint's",
             plain_http: false,
+            is_metadata: false,
             timeout: None,
             terms: Arc::default(),
             tls: PrivateTls::default(),
@@ -98,6 +103,12 @@ impl EndpointClient {
             return invalid("has a fragment (#), which is never sent");
         }
         Ok(Self::new(url))
+    }
+
+    /// The same, with numbers of its own.
+    #[cfg(feature = "vault")]
+    pub(super) fn apart(&self) -> Self {
+        Self { terms: Arc::default(), ..self.clone() }
     }
 
     /// Works by these numbers from now on, and so do all clones.
@@ -136,6 +147,10 @@ impl EndpointClient {
                 ),
             ));
         }
+        #[cfg(feature = "lent-keys")]
+        if let Some(keys) = self.bootstrap.lender() {
+            return self.send_with(keys, request).await;
+        }
         let secret = self.bootstrap.get(&self.form, &self.origin).await?;
         let response = self.send_once(request, secret.as_ref()).await?;
         if response.status() == StatusCode::UNAUTHORIZED
@@ -147,6 +162,37 @@ impl EndpointClient {
         Ok(response)
     }
 
+    /// Sends a request with the keys of another handle, for as long as they are rejected and it has another.
+    #[cfg(feature = "lent-keys")]
+    async fn send_with(
+        &self,
+        keys: &LentKeys,
+        request: &EndpointRequest<'_>,
+    ) -> Result<Response, Error> {
+        let log_in = LogIn {
+            url: request.url,
+            plain_http: self.plain_http,
+            time: self.timeout(),
+            pieces: &["key"],
+        };
+        let mut loan = keys.lend(&log_in).map_err(|error| nothing_lent(&error))?;
+        let mut last = None;
+        loop {
+            let key = match (loan.next().await, last) {
+                (Ok(Some(key)), _) => key,
+                // What the endpoint said of the keys that it has is more than that there is no other.
+                (_, Some(response)) => return Ok(response),
+                (Err(error), None) => return Err(nothing_lent(&error)),
+                (Ok(None), None) => {
+                    return Err(nothing_lent(&Error::new(ErrorKind::NotReady, "it has none")));
+                }
+            };
+            let response = self.send_once(request, self.form.shown(&key).as_ref()).await?;
+            loan.answered(response.status(), response.headers(), None);
+            last = Some(response);
+        }
+    }
+
     async fn send_once(
         &self,
         request: &EndpointRequest<'_>,
@@ -154,6 +200,7 @@ impl EndpointClient {
     ) -> Result<Response, Error> {
         let client = match self.tls.client(&self.url).await? {
             Some(client) => client,
+            None if self.is_metadata => metadata_client()?,
             None => client_for(&self.url)?,
         };
         let mut headers = request.headers.cloned().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! The HTTP clients that fetch from endpoints: one for the world, one for this machine.
+//! The HTTP clients that fetch from endpoints: one for the world, one for this machine, one for the metadata service of
+//! the cloud that it is in.
 //!
 //! Each is built once a process, at first use; an endpoint with TLS of its own has its own. They keep no idle connections: fetches are minutes
 //! apart, and a pooled connection belongs to the runtime that made it, which may be gone after a fork
@@ -18,6 +19,9 @@ use crate::{
 /// Time to connect to a rotation endpoint: a share of the whole fetch that leaves room for the answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The same to a metadata service, which is one hop away.
+const METADATA_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The client that may fetch from this URL.
 pub(super) fn client_for(url: &Url) -> Result<Client, Error> {
     static WORLD: OnceLock<Client> = OnceLock::new();
@@ -30,12 +34,28 @@ pub(super) fn client_for(url: &Url) -> Result<Client, Error> {
     Ok(slot.get_or_init(|| client).clone())
 }
 
+/// The client for the metadata service of a cloud. It is a machine's own, so what a proxy reaches is another machine's;
+/// and where there is none, nothing answers at its address.
+pub(super) fn metadata_client() -> Result<Client, Error> {
+    static METADATA: OnceLock<Client> = OnceLock::new();
+    if let Some(client) = METADATA.get() {
+        return Ok(client.clone());
+    }
+    let builder = builder(tls_config()?).no_proxy().connect_timeout(METADATA_CONNECT_TIMEOUT);
+    let client = built(builder)?;
+    Ok(METADATA.get_or_init(|| client).clone())
+}
+
 /// A client for this URL, with this TLS.
 pub(super) fn build(url: &Url, tls: ClientConfig) -> Result<Client, Error> {
     let mut builder = builder(tls);
     if is_loopback(url) {
         builder = on_this_machine(builder);
     }
+    built(builder)
+}
+
+fn built(builder: ClientBuilder) -> Result<Client, Error> {
     builder
         .build()
         .map_err(|_| unbuildable("the HTTP client cannot be set up: check the proxy settings"))

@@ -20,6 +20,12 @@ pub(crate) mod fuzzing;
 pub mod gcp;
 mod http;
 mod json;
+#[cfg(feature = "lent-keys")]
+#[cfg_attr(
+    not(feature = "oauth2"),
+    allow(dead_code, reason = "not all that log in need all of it")
+)]
+mod lent;
 #[cfg(any(
     feature = "aws",
     feature = "azure",
@@ -53,6 +59,10 @@ mod wire;
 
 #[cfg(feature = "command")]
 pub use self::command::Command;
+#[cfg(feature = "lent-keys")]
+pub use self::lent::LentKeys;
+#[cfg(feature = "lent-keys")]
+pub(crate) use self::lent::{Lender, Loan, LogIn, Reply};
 #[cfg(feature = "host")]
 pub(crate) use self::wire::parse_short;
 pub use self::{
@@ -153,6 +163,13 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
         let _ = report;
         None
     }
+
+    /// Told once, when the handle was closed or its last clone dropped, and nothing is fetched any more: for a source
+    /// that gives back what it made. None if there is nothing to do. A second is what it may take, beside the last
+    /// report, and [`shutdown`](crate::KeySwap::shutdown) waits for that.
+    fn close(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
 }
 
 impl Source for Arc<dyn Source> {
@@ -177,6 +194,10 @@ impl Source for Arc<dyn Source> {
 
     fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {
         (**self).report(report)
+    }
+
+    fn close(&self) -> Option<BoxFuture<'static, ()>> {
+        (**self).close()
     }
 }
 

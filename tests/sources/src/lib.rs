@@ -4,4 +4,5 @@
 
 pub mod api;
 pub mod load;
+pub mod node;
 pub mod process;

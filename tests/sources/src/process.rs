@@ -78,10 +78,17 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+/// What servers are asked with. It takes any certificate, and no proxy.
+pub fn client() -> reqwest::Client {
+    // Who was first has installed the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().danger_accept_invalid_certs(true);
+    client.build().expect("a client")
+}
+
 /// Waits until this URL is answered, with whatever status.
 pub async fn until_answers(url: &str, within: Duration) {
-    let client = reqwest::Client::builder().no_proxy().danger_accept_invalid_certs(true);
-    let client = client.build().expect("a client");
+    let client = client();
     let end = tokio::time::Instant::now() + within;
     loop {
         match client.get(url).timeout(Duration::from_secs(2)).send().await {

@@ -59,7 +59,7 @@ fn unpack(_: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 /// JSON, with strings that are wiped. Not `Debug`, so that it cannot be printed.
 pub(in crate::source) enum Value {
     Null,
-    Bool,
+    Bool(bool),
     Whole(u64),
     Fraction(f64),
     Text(Zeroizing<String>),
@@ -105,8 +105,8 @@ impl<'de> Visitor<'de> for Tree {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Bool)
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
