@@ -164,7 +164,23 @@ macro_rules! connected {
         source
     }};
 }
-pub(crate) use {connected, regions, told};
+
+/// Tells a builder the certificate that shows who asks.
+macro_rules! certified {
+    ($source:expr, $options:expr) => {{
+        let (mut source, options) = ($source, $options);
+        let (pem, file) = (&options.client_certificate, &options.client_certificate_file);
+        $crate::source::one_of("client_certificate", pem.is_some(), file.is_some())?;
+        if let Some(pem) = pem {
+            source = source.client_certificate(pem.reveal().as_bytes())?;
+        }
+        if let Some(path) = file {
+            source = source.client_certificate_file(path);
+        }
+        source
+    }};
+}
+pub(crate) use {certified, connected, regions, told};
 
 /// What an option is to a builder.
 pub(crate) trait Told {
@@ -198,14 +214,16 @@ impl Recipe for EndpointOptions {
 impl EndpointOptions {
     fn one(&self, inputs: &mut Inputs) -> Result<source::Endpoint, Error> {
         let (seen, function) = (inputs.seen(), inputs.function("bootstrap"));
+        #[cfg(feature = "stores")]
+        let keys = inputs.keys("bootstrap")?;
+        #[cfg(not(feature = "stores"))]
+        let keys = None::<()>;
         let (text, file) = (self.bootstrap.is_some(), self.bootstrap_file.is_some());
-        let given = [text, file, function.is_some(), self.no_bootstrap];
+        let given = [text, file, function.is_some(), keys.is_some(), self.no_bootstrap];
         let given = given.into_iter().filter(|given| *given).count();
         one_of("bootstrap", given > 0, given > 1)?;
-        let (pem, file) = (&self.client_certificate, &self.client_certificate_file);
-        one_of("client_certificate", pem.is_some(), file.is_some())?;
-        let endpoint = connected!(source::Endpoint::new(&self.url)?, self);
-        let mut endpoint = told!(endpoint, self: set_name, client_certificate_file, app, bootstrap, bootstrap_file);
+        let endpoint = certified!(connected!(source::Endpoint::new(&self.url)?, self), self);
+        let mut endpoint = told!(endpoint, self: set_name, app, bootstrap, bootstrap_file);
         match (self.push, seconds(self.heartbeat, "heartbeat")?) {
             (Some(false), _) => endpoint = endpoint.no_push(),
             (_, Some(heartbeat)) => endpoint = endpoint.heartbeat(heartbeat),
@@ -214,9 +232,6 @@ impl EndpointOptions {
         if let Some(key) = &self.signed_by {
             endpoint = endpoint.signed_by(key)?;
         }
-        if let Some(pem) = pem {
-            endpoint = endpoint.client_certificate(pem.reveal().as_bytes())?;
-        }
         if self.no_bootstrap {
             endpoint = endpoint.no_bootstrap();
         }
@@ -224,6 +239,10 @@ impl EndpointOptions {
             endpoint = endpoint.bootstrap_fn(move || function.clone().ask());
         } else if let (Some(seen), 0) = (seen, given) {
             endpoint = host::bootstrap_seen(endpoint, seen.to_core());
+        }
+        #[cfg(feature = "stores")]
+        if let Some(keys) = keys {
+            endpoint = endpoint.bootstrap_keys(keys);
         }
         Ok(endpoint)
     }

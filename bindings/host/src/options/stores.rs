@@ -3,9 +3,15 @@
 //! One more is a struct here, whose comments are its documentation in every language, and a line in [`SOURCES`]. Python and
 //! Node have it then, under the name of the struct and of the line.
 
+#[cfg(feature = "aws")]
+mod aws;
 #[cfg(feature = "command")]
 mod command;
 mod json;
+#[cfg(feature = "oauth2")]
+mod oauth2;
+#[cfg(feature = "vault")]
+mod vault;
 
 use std::sync::Arc;
 
@@ -15,11 +21,20 @@ use keyswap::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
+#[cfg(feature = "aws")]
+pub use self::aws::{
+    AwsAccess, AwsParameterStoreOptions, AwsSecretsAgentOptions, AwsSecretsManagerOptions,
+};
 #[cfg(feature = "command")]
 pub use self::command::CommandOptions;
 pub use self::json::JsonOptions;
+#[cfg(feature = "oauth2")]
+pub use self::oauth2::{OAuth2Client, OAuth2ClientCredentialsOptions, OAuth2RefreshTokenOptions};
+#[cfg(feature = "vault")]
+pub use self::vault::VaultOptions;
 
 use crate::{
+    SecretText,
     error::invalid,
     options::{EndpointOptions, EnvOptions, FileOptions, from_json},
     source::{Inputs, Recipe, Source},
@@ -37,6 +52,18 @@ const SOURCES: &[(&str, Read)] = &[
     #[cfg(feature = "command")]
     ("command", read::<CommandOptions>),
     ("first_of", read::<FirstOf>),
+    #[cfg(feature = "aws")]
+    ("aws_secrets_manager", read::<AwsSecretsManagerOptions>),
+    #[cfg(feature = "aws")]
+    ("aws_parameter_store", read::<AwsParameterStoreOptions>),
+    #[cfg(feature = "aws")]
+    ("aws_secrets_agent", read::<AwsSecretsAgentOptions>),
+    #[cfg(feature = "oauth2")]
+    ("oauth2_client_credentials", read::<OAuth2ClientCredentialsOptions>),
+    #[cfg(feature = "oauth2")]
+    ("oauth2_refresh_token", read::<OAuth2RefreshTokenOptions>),
+    #[cfg(feature = "vault")]
+    ("vault", read::<VaultOptions>),
 ];
 
 impl Source {
@@ -58,10 +85,10 @@ fn read<R: Recipe + DeserializeOwned>(options: &str, inputs: Inputs) -> Result<S
     Source::new(from_json::<R>(options)?, inputs)
 }
 
-/// The same source, once it has said what is not valid: here, and not when it is followed.
-fn begun<S: CoreSource>(source: S) -> Result<S, Error> {
+/// The source, once it has said what is not valid: here, and not when it is followed.
+fn begun(source: impl CoreSource) -> Result<Arc<dyn CoreSource>, Error> {
     source.begin(&source::Terms::default())?;
-    Ok(source)
+    Ok(Arc::new(source))
 }
 
 /// How something is reached over HTTP.
@@ -78,6 +105,34 @@ pub struct Connection {
     /// Allows plain HTTP to other machines. Everybody on the way can read the keys.
     pub plain_http_allowed: bool,
 }
+
+/// How something is shown who asks.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Certificate {
+    /// A certificate chain and its private key (PEM), shown to the server: mutual TLS.
+    pub client_certificate: Option<SecretText>,
+    /// A file that holds the client certificate and its key. It is read again when it changes, so certificates are
+    /// renewed without a restart.
+    pub client_certificate_file: Option<String>,
+}
+
+/// Where the pieces of material stand in what a store keeps.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Material {
+    /// A JSON pointer (RFC 6901) to the key in what is stored, such as `/api_key`. Without any pointer, text that is no
+    /// JSON object is the key itself, and each member of an object that is a string is a piece of material of that
+    /// name; the only one is the key, whatever its name.
+    pub key: Option<String>,
+    /// A JSON pointer to the second piece of material, named `secret`.
+    pub secret: Option<String>,
+    /// A JSON pointer to the third piece of material, named `passphrase`.
+    pub passphrase: Option<String>,
+}
+
+/// A secret that is given as text, or that another handle follows: then it is an input of that name.
+pub type SecretOrKeys = SecretText;
 
 /// One of several sources: which ones is an input.
 #[derive(Default, Deserialize)]

@@ -14,6 +14,9 @@ pub struct Inputs(Vec<(String, Input)>);
 pub enum Input {
     /// A function of the program.
     Function(Function),
+    /// Keys that another handle follows: that one, as it is in this process.
+    #[cfg(feature = "stores")]
+    Keys(std::sync::Arc<dyn Fn() -> Result<keyswap::KeySwap, Error> + Send + Sync>),
     /// Other sources: regions, or those that one stands in for.
     Sources(Vec<Source>),
     /// What the program sees in an environment variable: it may have an environment of its own.
@@ -47,6 +50,16 @@ impl Inputs {
             Input::Function(function) => Some(function.clone()),
             _ => None,
         })
+    }
+
+    /// Takes the keys of another handle.
+    #[cfg(feature = "stores")]
+    pub(crate) fn keys(&mut self, name: &str) -> Result<Option<keyswap::source::LentKeys>, Error> {
+        let taken = self.take(name, |input| match input {
+            Input::Keys(keys) => Some(keys.clone()),
+            _ => None,
+        });
+        taken.map(|keys| keys().map(|keys| (&keys).into())).transpose()
     }
 
     /// Takes sources.
@@ -98,7 +111,7 @@ impl Inputs {
             let input = match input {
                 Input::Function(function) => Input::Function(function.in_child()),
                 Input::Sources(all) => Input::Sources(all.iter().map(Source::in_child).collect()),
-                Input::Seen(text) => Input::Seen(text.clone()),
+                other => other.clone(),
             };
             (name.clone(), input)
         });

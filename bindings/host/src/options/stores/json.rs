@@ -8,11 +8,11 @@ use keyswap::{
 };
 use serde::Deserialize;
 
-use super::{Connection, begun};
+use super::{Certificate, Connection};
 use crate::{
     SecretText,
     error::invalid,
-    source::{Inputs, Recipe, connected, one_of, regions, told},
+    source::{Inputs, Recipe, certified, connected, one_of, regions, told},
 };
 
 /// Any endpoint that answers with JSON, such as `{"api_key": "...", "expires_in": 3600}`.
@@ -68,11 +68,9 @@ pub struct JsonOptions {
     /// How it is reached.
     #[serde(flatten)]
     pub connection: Connection,
-    /// A certificate chain and its private key (PEM), shown to the endpoint: mutual TLS.
-    pub client_certificate: Option<SecretText>,
-    /// A file that holds the client certificate and its key. It is read again when it changes, so certificates are
-    /// renewed without a restart.
-    pub client_certificate_file: Option<String>,
+    /// How it is shown who asks.
+    #[serde(flatten)]
+    pub certificate: Certificate,
 }
 
 impl Recipe for JsonOptions {
@@ -84,14 +82,12 @@ impl Recipe for JsonOptions {
 
 impl JsonOptions {
     fn one(&self, inputs: &mut Inputs) -> Result<source::Json, Error> {
-        let function = inputs.function("bootstrap");
-        let given = self.bootstrap.is_some() || function.is_some();
+        let (function, keys) = (inputs.function("bootstrap"), inputs.keys("bootstrap")?);
+        let given = self.bootstrap.is_some() || function.is_some() || keys.is_some();
         one_of("bootstrap", given, self.bootstrap_file.is_some())?;
-        let (pem, file) = (&self.client_certificate, &self.client_certificate_file);
-        one_of("client_certificate", pem.is_some(), file.is_some())?;
-        let mut json = told!(source::Json::new(&self.url)?, self: key, secret, passphrase, id, version, expires_at,
-            expires_in, within, previous, generation, body, bootstrap, bootstrap_file, client_certificate_file);
-        json = connected!(json, &self.connection);
+        let json = connected!(source::Json::new(&self.url)?, &self.connection);
+        let mut json = told!(certified!(json, &self.certificate), self: key, secret, passphrase, id, version, expires_at,
+            expires_in, within, previous, generation, body, bootstrap, bootstrap_file);
         if self.mints {
             json = json.minting();
         }
@@ -110,12 +106,13 @@ impl JsonOptions {
             (None, true) => json = json.bootstrap_basic(),
             (None, false) => {}
         }
-        if let Some(pem) = pem {
-            json = json.client_certificate(pem.reveal().as_bytes())?;
-        }
         if let Some(function) = function {
             json = json.bootstrap_fn(move || function.clone().ask());
         }
-        begun(json)
+        if let Some(keys) = keys {
+            json = json.bootstrap_keys(keys);
+        }
+        json.begin(&source::Terms::default())?;
+        Ok(json)
     }
 }
