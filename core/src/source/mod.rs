@@ -1,5 +1,7 @@
 //! Where sets come from.
 
+#[cfg(any(feature = "azure", feature = "gcp"))]
+mod access_token;
 #[cfg(feature = "aws")]
 pub mod aws;
 #[cfg(feature = "azure")]

@@ -120,10 +120,16 @@ impl StoreClient {
         url: &str,
         like: &str,
     ) -> Result<Self, Error> {
+        let mut there = Self { client: self.client.clone(), store };
+        there.move_to(url, like)?;
+        Ok(there)
+    }
+
+    /// The same store at another URL.
+    pub(super) fn move_to(&mut self, url: &str, like: &str) -> Result<(), Error> {
         let there = EndpointClient::at(url, like)?;
-        let mut client = self.client.clone();
-        (client.url, client.origin) = (there.url, there.origin);
-        Ok(Self { client, store })
+        (self.client.url, self.client.origin) = (there.url, there.origin);
+        Ok(())
     }
 
     pub(super) fn base(&self) -> &Url {

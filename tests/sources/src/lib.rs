@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 pub mod api;
+pub mod fake;
+pub mod google;
 pub mod load;
 pub mod node;
 pub mod process;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use keyswap::{Client, KeySwap};
+use keyswap::{Client, KeySwap, Scheme};
 use tokio::task::JoinHandle;
 
 /// Callers that send one request after the other, each some milliseconds apart.
@@ -27,7 +27,8 @@ struct Shared {
 impl Load {
     /// Starts so many callers of this URL.
     pub fn start(keys: &KeySwap, url: &str, callers: usize) -> Self {
-        let client = Client::builder(keys).base_url(url).expect("a URL").build().expect("a client");
+        let client = Client::builder(keys).scheme(Scheme::bearer()).base_url(url).expect("a URL");
+        let client = client.build().expect("a client");
         let shared = Arc::<Shared>::default();
         let caller = |_| tokio::spawn(call(client.clone(), shared.clone()));
         Self { callers: (0..callers).map(caller).collect(), shared }
