@@ -124,7 +124,7 @@ fn makers(model: &Model, language: &Language) -> String {
 fn unit(field: &Field) -> &'static str {
     match field.kind {
         Kind::Text | Kind::Code => "text",
-        Kind::Secret => "a secret",
+        Kind::Secret | Kind::SecretOrKeys | Kind::SecretOrFunction => "a secret",
         Kind::Texts => "texts",
         Kind::Pairs | Kind::Map => "pairs",
         Kind::Truth => "yes or no",

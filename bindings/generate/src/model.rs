@@ -99,6 +99,10 @@ impl Field {
 pub(crate) enum Kind {
     Text,
     Secret,
+    /// A secret, or another handle that follows it.
+    SecretOrKeys,
+    /// A secret, or a function that returns it.
+    SecretOrFunction,
     Texts,
     /// Pairs of a name and a value.
     Pairs,

@@ -25,8 +25,8 @@ const BASES: &[(&str, &str)] = &[
 const WIDER: &[(&str, &str, &str)] = &[
     (
         "bootstrap",
-        "str | Callable[[], str] | Callable[[], Awaitable[str]] | bool | None",
-        "A function is called at first use, and again once the endpoint rejects what it returned; False is none.",
+        "str | Callable[[], str] | Callable[[], Awaitable[str]] | _native.KeySwap | bool | None",
+        "A function is called at first use, and again once the endpoint rejects what it returned; of a KeySwap the next key is shown then. False is none.",
     ),
     ("path", "str | os.PathLike[str]", ""),
     ("bootstrap_file", "str | os.PathLike[str] | None", ""),

@@ -108,6 +108,8 @@ fn option_kind(name: &str, of: &str) -> Option<(Kind, bool)> {
         "String" => return Some((Kind::Text, false)),
         "Option<String>" => Kind::Text,
         "Option<SecretText>" => Kind::Secret,
+        "Option<SecretOrKeys>" => Kind::SecretOrKeys,
+        "Option<SecretOrFunction>" => Kind::SecretOrFunction,
         "bool" | "Option<bool>" => Kind::Truth,
         "u32" | "Option<u32>" => Kind::Whole,
         "Option<f64>" => Kind::Seconds,

@@ -23,6 +23,13 @@ export {
   env, type EnvOptions,
   json, type JsonOptions,
   command, type CommandOptions,
+  awsSecretsManager, type AwsSecretsManagerOptions,
+  awsParameterStore, type AwsParameterStoreOptions,
+  awsSecretsAgent, type AwsSecretsAgentOptions,
+  gcpSecretManager, type GcpSecretManagerOptions,
+  oauth2ClientCredentials, type OAuth2ClientCredentialsOptions,
+  oauth2RefreshToken, type OAuth2RefreshTokenOptions,
+  vault, type VaultOptions,
 } from './generated/sources'
 // end of sources
 export { type Source } from './source'

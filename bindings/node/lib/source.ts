@@ -42,8 +42,13 @@ export function made(kind: string, subject: object, options: object = {}): Sourc
       throw new TypeError(`pass ${name} or ${name}File, not both`)
     }
     if (SOURCE_LISTS.has(name) && !Array.isArray(value)) throw new TypeError(`${name} must be an array of strings`)
+    const keys = value instanceof Object && 'native' in value ? value.native : undefined
+    if (keys instanceof native.NativeKeySwap) {
+      inputs[snake(name)] = keys
+      continue
+    }
     if (name === 'bootstrap' && value !== false && !['string', 'function'].includes(typeof value)) {
-      throw new TypeError('bootstrap must be a string, a function, or false')
+      throw new TypeError('bootstrap must be a string, a function, a KeySwap, or false')
     }
     if (typeof value === 'function') inputs[snake(name)] = answering(value as () => unknown, asText)
     else if (name === 'bootstrap' && value === false) Object.assign(spec, kind === 'endpoint' && { noBootstrap: true })

@@ -9,15 +9,20 @@ use napi_derive::napi;
 use crate::{
     errors::{Thrown, told},
     foreign::{Answer, JsSource, Queue},
+    keys::NativeKeySwap,
 };
 
 /// How to make a source.
 #[napi]
 pub struct NativeSource(pub(crate) Source);
 
-/// What JSON cannot hold: a function, other sources, or what the program sees in an environment variable.
-type JsInput<'a> =
-    Either3<JsFunction<'a, Answer, ()>, Vec<ClassInstance<'a, NativeSource>>, String>;
+/// What JSON cannot hold: a function, another handle, other sources, or what the program sees in an environment variable.
+type JsInput<'a> = Either4<
+    JsFunction<'a, Answer, ()>,
+    ClassInstance<'a, NativeKeySwap>,
+    Vec<ClassInstance<'a, NativeSource>>,
+    String,
+>;
 
 #[napi]
 impl NativeSource {
@@ -33,13 +38,17 @@ impl NativeSource {
         let mut all = Inputs::default();
         for (name, input) in inputs {
             let input = match input {
-                Either3::A(ask) => {
+                Either4::A(ask) => {
                     Input::Function(Function::new(Arc::new(JsSource(Queue::new(&ask)?))))
                 }
-                Either3::B(sources) => {
+                Either4::B(handle) => {
+                    let keys = handle.keys.core().clone();
+                    Input::Keys(Arc::new(move || Ok(keys.clone())))
+                }
+                Either4::C(sources) => {
                     Input::Sources(sources.iter().map(|source| source.0.clone()).collect())
                 }
-                Either3::C(seen) => Input::Seen(seen.into()),
+                Either4::D(seen) => Input::Seen(seen.into()),
             };
             all = all.with(&name, input);
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use keyswap_host::{Input, Inputs};
 use pyo3::{exceptions::PyTypeError, prelude::*};
 
-use crate::{credential::no_pickle, errors::OrRaise, function::function};
+use crate::{credential::no_pickle, errors::OrRaise, function::function, keys::KeySwap};
 
 /// Where sets come from: an Endpoint, a File, an Env, a store, or what else is derived from it.
 #[pyclass(frozen, subclass, module = "keyswap._native")]
@@ -14,7 +14,7 @@ pub(crate) struct Source(keyswap_host::Source);
 #[pymethods]
 impl Source {
     /// What the core calls it, its options as JSON, and what JSON cannot hold, by the names of the options: functions,
-    /// and lists of sources.
+    /// other handles, and lists of sources.
     #[new]
     #[pyo3(signature = (kind, options, inputs = HashMap::new()))]
     fn new(
@@ -41,6 +41,9 @@ impl Source {
 }
 
 fn input(input: &Bound<'_, PyAny>, is_source: bool) -> PyResult<Input> {
+    if let Ok(keys) = input.cast::<KeySwap>() {
+        return Ok(Input::Keys(keys.get().lent()));
+    }
     if input.is_callable() {
         return Ok(Input::Function(function(input, is_source)?));
     }

@@ -49,17 +49,18 @@ fn class(model: &Model, source: &Source) -> String {
     let mut options = String::new();
     let mut inputs = String::new();
     for field in fields {
-        let name = &field.name;
-        let _ = writeln!(options, "            \"{name}\": {},", value(field));
-        if MERGED.contains(&&**name) {
+        let name = name_of(field);
+        let _ = writeln!(options, "            \"{}\": {},", field.name, value(field));
+        if MERGED.contains(&name) {
             continue;
         }
-        // What has to be given stands first.
-        if field.optional && !parameters.contains("*,") {
+        // What has to be given stands first, and where it is.
+        if field.optional && name != "url" && !parameters.contains("*,") {
             parameters += "        *,\n";
         }
         let _ = writeln!(parameters, "        {name}: {},", parameter(field));
-        for line in entry(model, field, WIDTH - 8) {
+        let shown = Field { name: name.to_owned(), ..field.clone() };
+        for line in entry(model, &shown, WIDTH - 8) {
             let _ = writeln!(docs, "        {line}");
         }
         if takes_more(field) {
@@ -90,7 +91,16 @@ fn class(model: &Model, source: &Source) -> String {
 
 /// Whether it may be something that JSON cannot hold.
 fn takes_more(field: &Field) -> bool {
-    field.name == "bootstrap"
+    field.name == "bootstrap" || matches!(field.kind, Kind::SecretOrKeys | Kind::SecretOrFunction)
+}
+
+/// The name of an option. Those of AWS are as its SDK for Python has them.
+fn name_of(field: &Field) -> &str {
+    match &*field.name {
+        "region" => "region_name",
+        "profile" => "profile_name",
+        name => name,
+    }
 }
 
 fn is_path(field: &Field) -> bool {
@@ -108,6 +118,8 @@ fn parameter(field: &Field) -> String {
         Kind::Map => "Mapping[str, str] | None",
         Kind::Truth => "bool",
         Kind::Seconds => "float | None",
+        Kind::SecretOrKeys => "str | _native.KeySwap | None",
+        Kind::SecretOrFunction => "str | Callable[[], str] | Callable[[], Awaitable[str]] | None",
         Kind::Whole => "int | None",
         _ => "str | None",
     });
@@ -124,16 +136,16 @@ fn parameter(field: &Field) -> String {
 
 /// A parameter as the core has it.
 fn value(field: &Field) -> String {
-    let name = &field.name;
+    let name = name_of(field);
     match field.kind {
         _ if name == "no_bootstrap" => "bootstrap is False".to_owned(),
         _ if is_path(field) => format!("to_path({name})"),
-        _ if ["root_certificates", "client_certificate"].contains(&&**name) => {
+        _ if ["root_certificates", "client_certificate"].contains(&name) => {
             format!("to_pem({name})")
         }
         _ if takes_more(field) => format!("to_text(\"{name}\", {name})"),
         Kind::Map => format!("to_map(\"{name}\", {name})"),
         Kind::Texts => format!("to_texts(\"{name}\", {name})"),
-        _ => name.clone(),
+        _ => name.to_owned(),
     }
 }

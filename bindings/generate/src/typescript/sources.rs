@@ -9,13 +9,15 @@ use crate::{
 };
 
 pub(super) fn text(model: &Model) -> String {
-    let mut made = "import { made, type Source } from '../source'\n".to_owned();
+    let mut made =
+        "import type { KeySwap } from '../keys'\nimport { made, type Source } from '../source'\n"
+            .to_owned();
     for source in &model.sources {
         made += &maker_of(model, source);
     }
+    let fields = || model.sources.iter().flat_map(|source| &source.record.fields);
     let named = |kind: Kind| -> BTreeSet<String> {
-        let fields = model.sources.iter().flat_map(|source| &source.record.fields);
-        fields.filter(|field| field.kind == kind).map(|field| option(&field.name)).collect()
+        fields().filter(|field| field.kind == kind).map(|field| option(&field.name)).collect()
     };
     made += "\n/** The options of sources that are times. */\nexport const ";
     made += &set("SOURCE_TIMES", named(Kind::Seconds).into_iter());

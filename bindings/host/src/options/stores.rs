@@ -7,6 +7,8 @@
 mod aws;
 #[cfg(feature = "command")]
 mod command;
+#[cfg(feature = "gcp")]
+mod gcp;
 mod json;
 #[cfg(feature = "oauth2")]
 mod oauth2;
@@ -27,6 +29,8 @@ pub use self::aws::{
 };
 #[cfg(feature = "command")]
 pub use self::command::CommandOptions;
+#[cfg(feature = "gcp")]
+pub use self::gcp::GcpSecretManagerOptions;
 pub use self::json::JsonOptions;
 #[cfg(feature = "oauth2")]
 pub use self::oauth2::{OAuth2Client, OAuth2ClientCredentialsOptions, OAuth2RefreshTokenOptions};
@@ -58,6 +62,8 @@ const SOURCES: &[(&str, Read)] = &[
     ("aws_parameter_store", read::<AwsParameterStoreOptions>),
     #[cfg(feature = "aws")]
     ("aws_secrets_agent", read::<AwsSecretsAgentOptions>),
+    #[cfg(feature = "gcp")]
+    ("gcp_secret_manager", read::<GcpSecretManagerOptions>),
     #[cfg(feature = "oauth2")]
     ("oauth2_client_credentials", read::<OAuth2ClientCredentialsOptions>),
     #[cfg(feature = "oauth2")]
@@ -133,6 +139,9 @@ pub struct Material {
 
 /// A secret that is given as text, or that another handle follows: then it is an input of that name.
 pub type SecretOrKeys = SecretText;
+
+/// A secret that is given as text, or that a function returns: then it is an input of that name.
+pub type SecretOrFunction = SecretText;
 
 /// One of several sources: which ones is an input.
 #[derive(Default, Deserialize)]

@@ -38,11 +38,18 @@ from ._schemes import Basic, Bearer, Header, Query, Sign, Unsigned
 
 # generated: sources (by keyswap-generate: do not edit)
 from ._sources import (
+    AwsParameterStore,
+    AwsSecretsAgent,
+    AwsSecretsManager,
     Command,
     Endpoint,
     Env,
     File,
+    GcpSecretManager,
     Json,
+    OAuth2ClientCredentials,
+    OAuth2RefreshToken,
+    Vault,
 )
 # end of sources
 
@@ -76,11 +83,18 @@ __all__ = [
     "Unsigned",
     "__version__",
     # generated: names (by keyswap-generate: do not edit)
+    "AwsParameterStore",
+    "AwsSecretsAgent",
+    "AwsSecretsManager",
     "Command",
     "Endpoint",
     "Env",
     "File",
+    "GcpSecretManager",
     "Json",
+    "OAuth2ClientCredentials",
+    "OAuth2RefreshToken",
+    "Vault",
     # end of names
 ]
 __all__ += _error_types.__all__

@@ -8,9 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Union
 
+from . import _native
 from ._error_types import InvalidConfigError
 
-Bootstrap = Union[str, Callable[[], str], Callable[[], Awaitable[str]], bool, None]
+Bootstrap = Union[
+    str, Callable[[], str], Callable[[], Awaitable[str]], _native.KeySwap, bool, None
+]
 Path = Union[str, "os.PathLike[str]"]
 
 
@@ -32,7 +35,7 @@ def _number(value: object) -> float:
 
 
 def to_inputs(**given: object) -> dict[str, Any]:
-    """What JSON cannot hold: functions, and other sources."""
+    """What JSON cannot hold: functions, handles, and other sources."""
     return {name: value for name, value in given.items() if _is_input(value)}
 
 
@@ -44,9 +47,9 @@ def to_text(name: str, value: object) -> str | None:
     """The text, where something else may stand as well."""
     if isinstance(value, str):
         return value
-    if value is None or value is False or callable(value):
+    if value is None or value is False or callable(value) or isinstance(value, _native.KeySwap):
         return None
-    raise InvalidConfigError(f"{name} must be a string, a function, or False")
+    raise InvalidConfigError(f"{name} must be a string, a function, a KeySwap, or False")
 
 
 def to_texts(name: str, values: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ class Endpoint(_native.Source):
         cls,
         url: str,
         *,
-        bootstrap: str | Callable[[], str] | Callable[[], Awaitable[str]] | bool | None = None,
+        bootstrap: str | Callable[[], str] | Callable[[], Awaitable[str]] | _native.KeySwap | bool | None = None,
         bootstrap_file: str | os.PathLike[str] | None = None,
         timeout: float | None = None,
         push: bool = True,
@@ -43,7 +43,8 @@ class Endpoint(_native.Source):
           `https://keys.example.com/keyswap/v1/sets/trading`.
         - `bootstrap`: The credential that the endpoint is asked with. Unless it, a file, a function
           or none is given, it is the environment variable `KEYSWAP_BOOTSTRAP`. A function is called
-          at first use, and again once the endpoint rejects what it returned; False is none.
+          at first use, and again once the endpoint rejects what it returned; of a KeySwap the next
+          key is shown then. False is none.
         - `bootstrap_file`: A file that holds the bootstrap credential. It is read at first use, and
           again once the endpoint rejects it.
         - `timeout`: How long one answer may take, in seconds. By default the policy's
@@ -161,7 +162,7 @@ class Json(_native.Source):
         method: str | None = None,
         headers: Mapping[str, str] | None = None,
         body: str | None = None,
-        bootstrap: str | Callable[[], str] | Callable[[], Awaitable[str]] | bool | None = None,
+        bootstrap: str | Callable[[], str] | Callable[[], Awaitable[str]] | _native.KeySwap | bool | None = None,
         bootstrap_file: str | os.PathLike[str] | None = None,
         bootstrap_header: str | None = None,
         bootstrap_basic: bool = False,
@@ -202,7 +203,8 @@ class Json(_native.Source):
           form if not, unless a header says otherwise.
         - `bootstrap`: The credential that the endpoint is asked with, as a bearer token unless
           `bootstrap_header` or `bootstrap_basic` says otherwise. By default there is none. A function
-          is called at first use, and again once the endpoint rejects what it returned; False is none.
+          is called at first use, and again once the endpoint rejects what it returned; of a KeySwap
+          the next key is shown then. False is none.
         - `bootstrap_file`: A file that holds the bootstrap credential. It is read at first use, and
           again once the endpoint rejects it.
         - `bootstrap_header`: The header whose value the bootstrap credential is.
@@ -215,8 +217,8 @@ class Json(_native.Source):
           when it changes.
         - `plain_http_allowed`: Allows plain HTTP to other machines. Everybody on the way can read
           the keys.
-        - `client_certificate`: A certificate chain and its private key (PEM), shown to the
-          endpoint: mutual TLS.
+        - `client_certificate`: A certificate chain and its private key (PEM), shown to the server:
+          mutual TLS.
         - `client_certificate_file`: A file that holds the client certificate and its key. It is
           read again when it changes, so certificates are renewed without a restart.
         - `regions`: Further endpoints that show the same set, asked in order when this one fails.
@@ -291,3 +293,605 @@ class Command(_native.Source):
             "timeout": timeout,
         }
         return cast(Command, super().__new__(cls, "command", to_json(options, "option")))
+
+
+class AwsSecretsManager(_native.Source):
+    """A secret of AWS Secrets Manager: what stands at AWSCURRENT, with AWSPREVIOUS as the
+    fallback.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        secret_id: str,
+        *,
+        region_name: str | None = None,
+        endpoint_url: str | None = None,
+        profile_name: str | None = None,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        session_token: str | None = None,
+        replica_regions: Sequence[str] = (),
+        key: str | None = None,
+        secret: str | None = None,
+        passphrase: str | None = None,
+        timeout: float | None = None,
+        root_certificates: bytes | None = None,
+        root_certificates_file: str | os.PathLike[str] | None = None,
+        plain_http_allowed: bool = False,
+    ) -> AwsSecretsManager:
+        """A secret of AWS Secrets Manager: what stands at AWSCURRENT, with AWSPREVIOUS as the fallback.
+
+        - `secret_id`: The name of the secret, or its ARN.
+        - `region_name`: The region. Without it, that of the name, if that is an ARN, or of
+          `AWS_REGION`, `AWS_DEFAULT_REGION`, or of the profile in `~/.aws/config`.
+        - `endpoint_url`: Where it is, if not at its usual place: a VPC endpoint, a FIPS endpoint,
+          or a server that stands in for AWS. Without it, what `AWS_ENDPOINT_URL` says, or its
+          variable for this service.
+        - `profile_name`: Logs in as this profile of `~/.aws/config` and `~/.aws/credentials` says,
+          and in no other way. Without it and an access key, the usual chain is asked: environment,
+          profile, web identity, container, instance.
+        - `access_key_id`: Logs in with this access key, which never changes: where it is rotated,
+          use a profile.
+        - `secret_access_key`: The secret of that access key.
+        - `session_token`: The session token of that access key, if it belongs to a session.
+        - `replica_regions`: Further regions that the secret is replicated to, asked in order when
+          all before them fail.
+        - `key`: A JSON pointer (RFC 6901) to the key in what is stored, such as `/api_key`. Without
+          any pointer, text that is no JSON object is the key itself, and each member of an object
+          that is a string is a piece of material of that name; the only one is the key, whatever its
+          name.
+        - `secret`: A JSON pointer to the second piece of material, named `secret`.
+        - `passphrase`: A JSON pointer to the third piece of material, named `passphrase`.
+        - `timeout`: How long an answer may take, in seconds. By default the policy's
+          `fetch_timeout`, 10 s, which always holds as well.
+        - `root_certificates`: PEM certificates that are trusted instead of the machine's.
+        - `root_certificates_file`: A file that holds the trusted certificates. It is read again
+          when it changes.
+        - `plain_http_allowed`: Allows plain HTTP to other machines. Everybody on the way can read
+          the keys.
+
+        Raises InvalidConfigError for what is not valid.
+        """
+        options = {
+            "secret_id": secret_id,
+            "region": region_name,
+            "endpoint_url": endpoint_url,
+            "profile": profile_name,
+            "access_key_id": access_key_id,
+            "secret_access_key": secret_access_key,
+            "session_token": session_token,
+            "replica_regions": to_texts("replica_regions", replica_regions),
+            "key": key,
+            "secret": secret,
+            "passphrase": passphrase,
+            "timeout": timeout,
+            "root_certificates": to_pem(root_certificates),
+            "root_certificates_file": to_path(root_certificates_file),
+            "plain_http_allowed": plain_http_allowed,
+        }
+        return cast(AwsSecretsManager, super().__new__(cls, "aws_secrets_manager", to_json(options, "option")))
+
+
+class AwsParameterStore(_native.Source):
+    """A parameter of the AWS Systems Manager Parameter Store, with the version before it as the
+    fallback.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        name: str,
+        *,
+        label: str | None = None,
+        previous_label: str | None = None,
+        region_name: str | None = None,
+        endpoint_url: str | None = None,
+        profile_name: str | None = None,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        session_token: str | None = None,
+        key: str | None = None,
+        secret: str | None = None,
+        passphrase: str | None = None,
+        timeout: float | None = None,
+        root_certificates: bytes | None = None,
+        root_certificates_file: str | os.PathLike[str] | None = None,
+        plain_http_allowed: bool = False,
+    ) -> AwsParameterStore:
+        """A parameter of the AWS Systems Manager Parameter Store, with the version before it as the fallback.
+
+        - `name`: The name of the parameter, or its ARN if another account shares it.
+        - `label`: Reads the version that has this label, and not the newest.
+        - `previous_label`: Falls back on the version that has this label.
+        - `region_name`: The region. Without it, that of the name, if that is an ARN, or of
+          `AWS_REGION`, `AWS_DEFAULT_REGION`, or of the profile in `~/.aws/config`.
+        - `endpoint_url`: Where it is, if not at its usual place: a VPC endpoint, a FIPS endpoint,
+          or a server that stands in for AWS. Without it, what `AWS_ENDPOINT_URL` says, or its
+          variable for this service.
+        - `profile_name`: Logs in as this profile of `~/.aws/config` and `~/.aws/credentials` says,
+          and in no other way. Without it and an access key, the usual chain is asked: environment,
+          profile, web identity, container, instance.
+        - `access_key_id`: Logs in with this access key, which never changes: where it is rotated,
+          use a profile.
+        - `secret_access_key`: The secret of that access key.
+        - `session_token`: The session token of that access key, if it belongs to a session.
+        - `key`: A JSON pointer (RFC 6901) to the key in what is stored, such as `/api_key`. Without
+          any pointer, text that is no JSON object is the key itself, and each member of an object
+          that is a string is a piece of material of that name; the only one is the key, whatever its
+          name.
+        - `secret`: A JSON pointer to the second piece of material, named `secret`.
+        - `passphrase`: A JSON pointer to the third piece of material, named `passphrase`.
+        - `timeout`: How long an answer may take, in seconds. By default the policy's
+          `fetch_timeout`, 10 s, which always holds as well.
+        - `root_certificates`: PEM certificates that are trusted instead of the machine's.
+        - `root_certificates_file`: A file that holds the trusted certificates. It is read again
+          when it changes.
+        - `plain_http_allowed`: Allows plain HTTP to other machines. Everybody on the way can read
+          the keys.
+
+        Raises InvalidConfigError for what is not valid.
+        """
+        options = {
+            "name": name,
+            "label": label,
+            "previous_label": previous_label,
+            "region": region_name,
+            "endpoint_url": endpoint_url,
+            "profile": profile_name,
+            "access_key_id": access_key_id,
+            "secret_access_key": secret_access_key,
+            "session_token": session_token,
+            "key": key,
+            "secret": secret,
+            "passphrase": passphrase,
+            "timeout": timeout,
+            "root_certificates": to_pem(root_certificates),
+            "root_certificates_file": to_path(root_certificates_file),
+            "plain_http_allowed": plain_http_allowed,
+        }
+        return cast(AwsParameterStore, super().__new__(cls, "aws_parameter_store", to_json(options, "option")))
+
+
+class AwsSecretsAgent(_native.Source):
+    """A secret behind the AWS Secrets Manager Agent, which runs beside the program and has the
+    log-in.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        secret_id: str,
+        *,
+        endpoint_url: str | None = None,
+        token: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+        path_prefix: str | None = None,
+        key: str | None = None,
+        secret: str | None = None,
+        passphrase: str | None = None,
+        timeout: float | None = None,
+        root_certificates: bytes | None = None,
+        root_certificates_file: str | os.PathLike[str] | None = None,
+        plain_http_allowed: bool = False,
+    ) -> AwsSecretsAgent:
+        """A secret behind the AWS Secrets Manager Agent, which runs beside the program and has the log-in.
+
+        - `secret_id`: The name of the secret, or its ARN.
+        - `endpoint_url`: Where the agent is. By default `http://localhost:2773`.
+        - `token`: The token that the agent wants to see. By default what `AWS_TOKEN` says, or what
+          stands in `/var/run/awssmatoken`.
+        - `token_file`: A file that holds that token. It is read each time.
+        - `path_prefix`: Asks by the path, beneath the prefix that the agent was configured with,
+          such as `/v1/`.
+        - `key`: A JSON pointer (RFC 6901) to the key in what is stored, such as `/api_key`. Without
+          any pointer, text that is no JSON object is the key itself, and each member of an object
+          that is a string is a piece of material of that name; the only one is the key, whatever its
+          name.
+        - `secret`: A JSON pointer to the second piece of material, named `secret`.
+        - `passphrase`: A JSON pointer to the third piece of material, named `passphrase`.
+        - `timeout`: How long an answer may take, in seconds. By default the policy's
+          `fetch_timeout`, 10 s, which always holds as well.
+        - `root_certificates`: PEM certificates that are trusted instead of the machine's.
+        - `root_certificates_file`: A file that holds the trusted certificates. It is read again
+          when it changes.
+        - `plain_http_allowed`: Allows plain HTTP to other machines. Everybody on the way can read
+          the keys.
+
+        Raises InvalidConfigError for what is not valid.
+        """
+        options = {
+            "secret_id": secret_id,
+            "endpoint_url": endpoint_url,
+            "token": token,
+            "token_file": to_path(token_file),
+            "path_prefix": path_prefix,
+            "key": key,
+            "secret": secret,
+            "passphrase": passphrase,
+            "timeout": timeout,
+            "root_certificates": to_pem(root_certificates),
+            "root_certificates_file": to_path(root_certificates_file),
+            "plain_http_allowed": plain_http_allowed,
+        }
+        return cast(AwsSecretsAgent, super().__new__(cls, "aws_secrets_agent", to_json(options, "option")))
+
+
+class GcpSecretManager(_native.Source):
+    """A secret of Google Secret Manager: its newest enabled version, with the enabled one before
+    as the fallback.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        name: str,
+        *,
+        version: str | None = None,
+        credentials_file: str | os.PathLike[str] | None = None,
+        credentials: str | None = None,
+        token: str | Callable[[], str] | Callable[[], Awaitable[str]] | None = None,
+        endpoint_url: str | None = None,
+        key: str | None = None,
+        secret: str | None = None,
+        passphrase: str | None = None,
+        timeout: float | None = None,
+        root_certificates: bytes | None = None,
+        root_certificates_file: str | os.PathLike[str] | None = None,
+        plain_http_allowed: bool = False,
+    ) -> GcpSecretManager:
+        """A secret of Google Secret Manager: its newest enabled version, with the enabled one before as the fallback.
+
+        - `name`: The name of the secret, such as `projects/my-project/secrets/trading`, with a
+          location where it has one.
+        - `version`: The version that is the key, by its alias or its number. The fallback is the
+          newest enabled one below it.
+        - `credentials_file`: A file of credentials: a service account's key, a workload identity's
+          configuration, or what `gcloud` wrote. Without it, and without another log-in, application
+          default credentials are found as Google's libraries do.
+        - `credentials`: The content of such a file.
+        - `token`: An access token, which the program has from elsewhere. A function is called at
+          first use, and again when its token is not accepted or a day old.
+        - `endpoint_url`: Where Secret Manager is, if not at its usual place.
+        - `key`: A JSON pointer (RFC 6901) to the key in what is stored, such as `/api_key`. Without
+          any pointer, text that is no JSON object is the key itself, and each member of an object
+          that is a string is a piece of material of that name; the only one is the key, whatever its
+          name.
+        - `secret`: A JSON pointer to the second piece of material, named `secret`.
+        - `passphrase`: A JSON pointer to the third piece of material, named `passphrase`.
+        - `timeout`: How long an answer may take, in seconds. By default the policy's
+          `fetch_timeout`, 10 s, which always holds as well.
+        - `root_certificates`: PEM certificates that are trusted instead of the machine's.
+        - `root_certificates_file`: A file that holds the trusted certificates. It is read again
+          when it changes.
+        - `plain_http_allowed`: Allows plain HTTP to other machines. Everybody on the way can read
+          the keys.
+
+        Raises InvalidConfigError for what is not valid.
+        """
+        options = {
+            "name": name,
+            "version": version,
+            "credentials_file": to_path(credentials_file),
+            "credentials": credentials,
+            "token": to_text("token", token),
+            "endpoint_url": endpoint_url,
+            "key": key,
+            "secret": secret,
+            "passphrase": passphrase,
+            "timeout": timeout,
+            "root_certificates": to_pem(root_certificates),
+            "root_certificates_file": to_path(root_certificates_file),
+            "plain_http_allowed": plain_http_allowed,
+        }
+        inputs = to_inputs(token=token)
+        return cast(GcpSecretManager, super().__new__(cls, "gcp_secret_manager", to_json(options, "option"), inputs))
+
+
+class OAuth2ClientCredentials(_native.Source):
+    """Access tokens that a client gets for itself from an OAuth2 server: the client credentials
+    grant (RFC 6749).
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        token_url: str,
+        *,
+        client_id: str | None = None,
+        client_secret: str | _native.KeySwap | None = None,
+        client_secret_file: str | os.PathLike[str] | None = None,
+        auth_style: str | None = None,
+        private_key: str | _native.KeySwap | None = None,
+        private_key_file: str | os.PathLike[str] | None = None,
+        private_key_id: str | None = None,
+        algorithm: str | None = None,
+        assertion_audience: str | None = None,
+        scopes: Sequence[str] = (),
+        audience: str | None = None,
+        resource: str | None = None,
+        parameters: Mapping[str, str] | None = None,
+        default_lifetime: float | None = None,
+        timeout: float | None = None,
+        root_certificates: bytes | None = None,
+        root_certificates_file: str | os.PathLike[str] | None = None,
+        plain_http_allowed: bool = False,
+        client_certificate: bytes | None = None,
+        client_certificate_file: str | os.PathLike[str] | None = None,
+    ) -> OAuth2ClientCredentials:
+        """Access tokens that a client gets for itself from an OAuth2 server: the client credentials grant (RFC 6749).
+
+        - `token_url`: The URL of the server's token endpoint.
+        - `client_id`: The id of the client. It may be left out where it stands beside a secret that
+          another handle follows, as the material `client_id`.
+        - `client_secret`: The secret of the client. Where another handle follows it, that is its
+          material `client_secret`, `key` or `secret`; one that is rejected is reported to that
+          handle, and the next one that it has is shown.
+        - `client_secret_file`: A file that holds the secret. It is read at first use, and again
+          when the secret is rejected.
+        - `auth_style`: How the secret is shown: `basic`, in a header, or `post`, in the body. By
+          default `basic`.
+        - `private_key`: A private key (PEM) that signs assertions (RFC 7523), in the place of a
+          secret. Where another handle follows it, that is its material `private_key` or `key`.
+        - `private_key_file`: A file that holds the private key. It is read at first use, and again
+          when the key is rejected.
+        - `private_key_id`: The `kid` under which the server knows the public key. Of another
+          handle's keys, it is the credential's id.
+        - `algorithm`: How the private key signs: `ES256`, `RS256` or `EdDSA`.
+        - `assertion_audience`: Whom assertions are for: the token URL, if nothing else is said.
+          Some servers want their issuer.
+        - `scopes`: The scopes that are asked for.
+        - `audience`: Whom the token is for, as Auth0 and others want it.
+        - `resource`: What the token is for, an absolute URL (RFC 8707).
+        - `parameters`: Further parameters that the server wants.
+        - `default_lifetime`: How long a token lives of which the server does not say it, in
+          seconds.
+        - `timeout`: How long an answer may take, in seconds. By default the policy's
+          `fetch_timeout`, 10 s, which always holds as well.
+        - `root_certificates`: PEM certificates that are trusted instead of the machine's.
+        - `root_certificates_file`: A file that holds the trusted certificates. It is read again
+          when it changes.
+        - `plain_http_allowed`: Allows plain HTTP to other machines. Everybody on the way can read
+          the keys.
+        - `client_certificate`: A certificate chain and its private key (PEM), shown to the server:
+          mutual TLS.
+        - `client_certificate_file`: A file that holds the client certificate and its key. It is
+          read again when it changes, so certificates are renewed without a restart.
+
+        Raises InvalidConfigError for what is not valid.
+        """
+        options = {
+            "token_url": token_url,
+            "client_id": client_id,
+            "client_secret": to_text("client_secret", client_secret),
+            "client_secret_file": to_path(client_secret_file),
+            "auth_style": auth_style,
+            "private_key": to_text("private_key", private_key),
+            "private_key_file": to_path(private_key_file),
+            "private_key_id": private_key_id,
+            "algorithm": algorithm,
+            "assertion_audience": assertion_audience,
+            "scopes": to_texts("scopes", scopes),
+            "audience": audience,
+            "resource": resource,
+            "parameters": to_map("parameters", parameters),
+            "default_lifetime": default_lifetime,
+            "timeout": timeout,
+            "root_certificates": to_pem(root_certificates),
+            "root_certificates_file": to_path(root_certificates_file),
+            "plain_http_allowed": plain_http_allowed,
+            "client_certificate": to_pem(client_certificate),
+            "client_certificate_file": to_path(client_certificate_file),
+        }
+        inputs = to_inputs(client_secret=client_secret, private_key=private_key)
+        return cast(OAuth2ClientCredentials, super().__new__(cls, "oauth2_client_credentials", to_json(options, "option"), inputs))
+
+
+class OAuth2RefreshToken(_native.Source):
+    """Access tokens that a person once granted, by a refresh token of an OAuth2 server, which
+    may give another one with each use.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        token_url: str,
+        token_file: str | os.PathLike[str],
+        *,
+        client_id: str | None = None,
+        client_secret: str | _native.KeySwap | None = None,
+        client_secret_file: str | os.PathLike[str] | None = None,
+        auth_style: str | None = None,
+        private_key: str | _native.KeySwap | None = None,
+        private_key_file: str | os.PathLike[str] | None = None,
+        private_key_id: str | None = None,
+        algorithm: str | None = None,
+        assertion_audience: str | None = None,
+        scopes: Sequence[str] = (),
+        resource: str | None = None,
+        default_lifetime: float | None = None,
+        timeout: float | None = None,
+        root_certificates: bytes | None = None,
+        root_certificates_file: str | os.PathLike[str] | None = None,
+        plain_http_allowed: bool = False,
+        client_certificate: bytes | None = None,
+        client_certificate_file: str | os.PathLike[str] | None = None,
+    ) -> OAuth2RefreshToken:
+        """Access tokens that a person once granted, by a refresh token of an OAuth2 server, which may give another one with each use.
+
+        - `token_url`: The URL of the server's token endpoint.
+        - `token_file`: The file that holds the refresh token. The next one is put there, before
+          anything that came with it is used.
+        - `client_id`: The id of the client. It may be left out where it stands beside a secret that
+          another handle follows, as the material `client_id`.
+        - `client_secret`: The secret of the client. Where another handle follows it, that is its
+          material `client_secret`, `key` or `secret`; one that is rejected is reported to that
+          handle, and the next one that it has is shown.
+        - `client_secret_file`: A file that holds the secret. It is read at first use, and again
+          when the secret is rejected.
+        - `auth_style`: How the secret is shown: `basic`, in a header, or `post`, in the body. By
+          default `basic`.
+        - `private_key`: A private key (PEM) that signs assertions (RFC 7523), in the place of a
+          secret. Where another handle follows it, that is its material `private_key` or `key`.
+        - `private_key_file`: A file that holds the private key. It is read at first use, and again
+          when the key is rejected.
+        - `private_key_id`: The `kid` under which the server knows the public key. Of another
+          handle's keys, it is the credential's id.
+        - `algorithm`: How the private key signs: `ES256`, `RS256` or `EdDSA`.
+        - `assertion_audience`: Whom assertions are for: the token URL, if nothing else is said.
+          Some servers want their issuer.
+        - `scopes`: The scopes that are asked for, which may be fewer than were granted.
+        - `resource`: What the token is for, an absolute URL (RFC 8707).
+        - `default_lifetime`: How long a token lives of which the server does not say it, in
+          seconds.
+        - `timeout`: How long an answer may take, in seconds. By default the policy's
+          `fetch_timeout`, 10 s, which always holds as well.
+        - `root_certificates`: PEM certificates that are trusted instead of the machine's.
+        - `root_certificates_file`: A file that holds the trusted certificates. It is read again
+          when it changes.
+        - `plain_http_allowed`: Allows plain HTTP to other machines. Everybody on the way can read
+          the keys.
+        - `client_certificate`: A certificate chain and its private key (PEM), shown to the server:
+          mutual TLS.
+        - `client_certificate_file`: A file that holds the client certificate and its key. It is
+          read again when it changes, so certificates are renewed without a restart.
+
+        Raises InvalidConfigError for what is not valid.
+        """
+        options = {
+            "token_url": token_url,
+            "token_file": to_path(token_file),
+            "client_id": client_id,
+            "client_secret": to_text("client_secret", client_secret),
+            "client_secret_file": to_path(client_secret_file),
+            "auth_style": auth_style,
+            "private_key": to_text("private_key", private_key),
+            "private_key_file": to_path(private_key_file),
+            "private_key_id": private_key_id,
+            "algorithm": algorithm,
+            "assertion_audience": assertion_audience,
+            "scopes": to_texts("scopes", scopes),
+            "resource": resource,
+            "default_lifetime": default_lifetime,
+            "timeout": timeout,
+            "root_certificates": to_pem(root_certificates),
+            "root_certificates_file": to_path(root_certificates_file),
+            "plain_http_allowed": plain_http_allowed,
+            "client_certificate": to_pem(client_certificate),
+            "client_certificate_file": to_path(client_certificate_file),
+        }
+        inputs = to_inputs(client_secret=client_secret, private_key=private_key)
+        return cast(OAuth2RefreshToken, super().__new__(cls, "oauth2_refresh_token", to_json(options, "option"), inputs))
+
+
+class Vault(_native.Source):
+    """What HashiCorp Vault or OpenBao keeps or makes: one of `kv`, `static_role` and `dynamic`."""
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        url: str | None = None,
+        *,
+        kv: str | None = None,
+        static_role: str | None = None,
+        dynamic: str | None = None,
+        mount: str | None = None,
+        namespace: str | None = None,
+        token: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+        app_role: str | None = None,
+        secret_id: str | None = None,
+        secret_id_file: str | os.PathLike[str] | None = None,
+        wrapped: bool = False,
+        kubernetes: str | None = None,
+        jwt_role: str | None = None,
+        jwt: str | None = None,
+        jwt_file: str | os.PathLike[str] | None = None,
+        login_mount: str | None = None,
+        revoke_on_shutdown: bool = False,
+        key: str | None = None,
+        secret: str | None = None,
+        passphrase: str | None = None,
+        timeout: float | None = None,
+        root_certificates: bytes | None = None,
+        root_certificates_file: str | os.PathLike[str] | None = None,
+        plain_http_allowed: bool = False,
+    ) -> Vault:
+        """What HashiCorp Vault or OpenBao keeps or makes: one of `kv`, `static_role` and `dynamic`.
+
+        - `url`: The server, such as `https://vault.example.com:8200`. Without it, the one that the
+          environment names (`VAULT_ADDR` or `BAO_ADDR`), with the namespace, the certificates and the
+          token that stand there or in `~/.vault-token`.
+        - `kv`: What is stored in a key-value engine: its mount and the path, such as
+          `secret/trading`. The newest version is in use, and the one before is the fallback.
+        - `static_role`: The account of a static role: its mount and the role, such as
+          `database/app`.
+        - `dynamic`: What the server makes when this path is read, such as `database/creds/app`.
+        - `mount`: Where the engine is mounted, if that is more than the first part of `kv` or
+          `static_role`, which is then what stands beneath it.
+        - `namespace`: The namespace of the log-in and of what is read.
+        - `token`: Shows this token. It is renewed as long as the server does that.
+        - `token_file`: A file that holds the token, such as one that an agent writes. It is read
+          again when the token is not accepted any more.
+        - `app_role`: Logs in as the AppRole of this id.
+        - `secret_id`: The secret_id of the AppRole, if it needs one.
+        - `secret_id_file`: A file that holds the secret_id. It is read at each log-in.
+        - `wrapped`: That the secret_id is a wrapping token, which is unwrapped at the first log-in.
+        - `kubernetes`: Logs in with the token of this pod's service account, as this role.
+        - `jwt_role`: Logs in with a JWT, as this role.
+        - `jwt`: The JWT.
+        - `jwt_file`: A file that holds the JWT, or another token of a service account. It is read
+          at each log-in.
+        - `login_mount`: Where the log-in is mounted, if not at `approle`, `kubernetes` or `jwt`.
+        - `revoke_on_shutdown`: Whether what `dynamic` made is revoked when the handle is closed.
+        - `key`: A JSON pointer (RFC 6901) to the key in what is stored, such as `/api_key`. Without
+          any pointer, text that is no JSON object is the key itself, and each member of an object
+          that is a string is a piece of material of that name; the only one is the key, whatever its
+          name.
+        - `secret`: A JSON pointer to the second piece of material, named `secret`.
+        - `passphrase`: A JSON pointer to the third piece of material, named `passphrase`.
+        - `timeout`: How long an answer may take, in seconds. By default the policy's
+          `fetch_timeout`, 10 s, which always holds as well.
+        - `root_certificates`: PEM certificates that are trusted instead of the machine's.
+        - `root_certificates_file`: A file that holds the trusted certificates. It is read again
+          when it changes.
+        - `plain_http_allowed`: Allows plain HTTP to other machines. Everybody on the way can read
+          the keys.
+
+        Raises InvalidConfigError for what is not valid.
+        """
+        options = {
+            "url": url,
+            "kv": kv,
+            "static_role": static_role,
+            "dynamic": dynamic,
+            "mount": mount,
+            "namespace": namespace,
+            "token": token,
+            "token_file": to_path(token_file),
+            "app_role": app_role,
+            "secret_id": secret_id,
+            "secret_id_file": to_path(secret_id_file),
+            "wrapped": wrapped,
+            "kubernetes": kubernetes,
+            "jwt_role": jwt_role,
+            "jwt": jwt,
+            "jwt_file": to_path(jwt_file),
+            "login_mount": login_mount,
+            "revoke_on_shutdown": revoke_on_shutdown,
+            "key": key,
+            "secret": secret,
+            "passphrase": passphrase,
+            "timeout": timeout,
+            "root_certificates": to_pem(root_certificates),
+            "root_certificates_file": to_path(root_certificates_file),
+            "plain_http_allowed": plain_http_allowed,
+        }
+        return cast(Vault, super().__new__(cls, "vault", to_json(options, "option")))
