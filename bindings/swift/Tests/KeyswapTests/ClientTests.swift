@@ -68,6 +68,31 @@ final class ClientTests: XCTestCase {
         XCTAssertGreaterThan(ContinuousClock.now - began, .milliseconds(900))
     }
 
+    func testRetriesShareABudgetThatSuccessesEarnBack() async throws {
+        let isUp = Noted<Bool>()
+        let stub = try Stub { _ in Told(status: isUp.all.last ?? false ? 200 : 503) }
+        defer { stub.stop() }
+        let base = URL(string: stub.url)!
+        let api = try Client(try await holding("k"), baseURL: base, scheme: header, retries: 1)
+        /// How often so many requests were sent, all together.
+        func sends(_ requests: Int) async throws -> Int {
+            let before = stub.asked.count
+            for _ in 0..<requests { _ = try await api.data(for: URLRequest(url: base)) }
+            return stub.asked.count - before
+        }
+        let spent = try await sends(12)
+        XCTAssertEqual(spent, 22, "ten of them were retried")
+        for (successes, expected) in [(9, 1), (1, 2), (10, 2), (200, 20)] {
+            isUp.add(true)
+            _ = try await sends(successes)
+            isUp.add(false)
+            let came = try await sends(expected == 20 ? 10 : 1)
+            XCTAssertEqual(came, expected, "after \(successes) successes")
+        }
+        let more = try await sends(1)
+        XCTAssertEqual(more, 1, "a full budget is ten")
+    }
+
     func testAConnectionThatCannotBeMadeIsTriedAgain() async throws {
         let nobody = try Stub()
         nobody.stop()
