@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 pub mod api;
+pub mod azure;
 pub mod fake;
 pub mod google;
 pub mod load;
