@@ -3,9 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 pub mod api;
+<<<<<<< HEAD
+pub mod bao;
+=======
 pub mod aws;
+>>>>>>> w-aws
 pub mod fake;
+pub mod front;
 pub mod google;
+pub mod keycloak;
 pub mod load;
 pub mod node;
+pub mod postgres;
 pub mod process;
