@@ -4,6 +4,10 @@
 //! - [`own_http_client`]: the same decisions around the HTTP library that a program has.
 //! - [`elsewhere`]: keys behind any JSON endpoint, or behind a command.
 #![cfg_attr(
+    feature = "aws",
+    doc = "- [`aws`]: keys in Secrets Manager, in the Parameter Store, and behind the agent."
+)]
+#![cfg_attr(
     feature = "oauth2",
     doc = "- [`oauth2`]: access tokens, and the rotating secrets that they are asked for with."
 )]
@@ -25,6 +29,11 @@ pub mod own_http_client {}
 #[cfg(feature = "command")]
 #[doc = include_str!("guide/elsewhere.md")]
 pub mod elsewhere {}
+
+#[cfg(feature = "aws")]
+#[doc = include_str!("guide/aws.md")]
+#[doc = concat!("```no_run\n", include_str!("guide/examples/aws.rs"), "```\n")]
+pub mod aws {}
 
 #[doc = include_str!("guide/incident.md")]
 pub mod incident {}
