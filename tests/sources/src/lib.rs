@@ -3,11 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 pub mod api;
-<<<<<<< HEAD
-pub mod bao;
-=======
 pub mod aws;
->>>>>>> w-aws
+pub mod bao;
 pub mod fake;
 pub mod front;
 pub mod google;
