@@ -6,6 +6,10 @@
 #![cfg_attr(feature = "gcp", doc = "- [`google`]: keys in Google Secret Manager.")]
 #![cfg_attr(feature = "azure", doc = "- [`azure`]: keys in Azure Key Vault.")]
 #![cfg_attr(
+    feature = "aws",
+    doc = "- [`aws`]: keys in Secrets Manager, in the Parameter Store, and behind the agent."
+)]
+#![cfg_attr(
     feature = "oauth2",
     doc = "- [`oauth2`]: access tokens, and the rotating secrets that they are asked for with."
 )]
@@ -27,6 +31,11 @@ pub mod own_http_client {}
 #[cfg(feature = "command")]
 #[doc = include_str!("guide/elsewhere.md")]
 pub mod elsewhere {}
+
+#[cfg(feature = "aws")]
+#[doc = include_str!("guide/aws.md")]
+#[doc = concat!("```no_run\n", include_str!("guide/examples/aws.rs"), "```\n")]
+pub mod aws {}
 
 #[cfg(feature = "gcp")]
 #[doc = include_str!("guide/google.md")]
