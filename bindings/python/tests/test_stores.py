@@ -289,8 +289,11 @@ def test_the_secret_of_a_client_is_what_another_handle_follows() -> None:
             assert tokens.key() == f"of {basic('s3cr3t2')}"
             # The rejection made it fetch, and the acceptance is told in the background.
             wait_until(lambda: secrets.current.id == "id2")
-    with pytest.raises(keyswap.InvalidConfigError):
-        keyswap.OAuth2ClientCredentials(url, client_id="bot", client_secret=secrets, client_secret_file="x")
+        both: Any = {"client_secret": secrets, "client_secret_file": "x"}
+        with pytest.raises(keyswap.InvalidConfigError, match="not both"):
+            keyswap.OAuth2ClientCredentials(url, client_id="bot", **both)
+    with pytest.raises(keyswap.ClosedError):
+        keyswap.OAuth2ClientCredentials(url, client_id="bot", client_secret=secrets)
 
 
 @pytest.mark.parametrize("of", [keyswap.Endpoint, keyswap.Json])
