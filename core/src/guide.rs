@@ -7,6 +7,10 @@
     feature = "oauth2",
     doc = "- [`oauth2`]: access tokens, and the rotating secrets that they are asked for with."
 )]
+#![cfg_attr(
+    feature = "vault",
+    doc = "- [`vault`]: keys, passwords and accounts in HashiCorp Vault and OpenBao."
+)]
 //! - [`incident`]: a key leaked: what to do, and what programs do by themselves.
 //! - [`own_source`]: keys from a place that is not built in.
 //! - [`own_scheme`]: request signatures.
@@ -29,6 +33,11 @@ pub mod incident {}
 #[doc = include_str!("guide/oauth2.md")]
 #[doc = concat!("```no_run\n", include_str!("guide/examples/oauth2.rs"), "```\n")]
 pub mod oauth2 {}
+
+#[cfg(feature = "vault")]
+#[doc = include_str!("guide/vault.md")]
+#[doc = concat!("```no_run\n", include_str!("guide/examples/vault.rs"), "```\n")]
+pub mod vault {}
 
 #[doc = include_str!("guide/own_source.md")]
 pub mod own_source {}

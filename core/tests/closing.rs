@@ -1,5 +1,5 @@
 //! A source that gives back what it made, when nobody follows it any more.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::{
     sync::{

@@ -134,7 +134,8 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Fetched, Error>>;
 
     /// Whether each fetch makes a new credential (OAuth2, dynamic secrets). Such a source is asked by the
-    /// life of what it made, at least once a day, and never only to look. All others read a state that
+    /// life of what it made, or sooner if the set [says so](CredentialSet::with_refresh_after), at least once a
+    /// day, and never only to look. All others read a state that
     /// stands somewhere, and are polled: nobody else would tell that it changed.
     fn mints(&self) -> bool {
         false

@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! A [`Vault`] is where the server is and how this program logs in to it; sources are made from it. All of them, and
-//! all clones, share one [`Session`]: the token that the log-in gave, which one of them renews, or gets anew, while the
+//! all clones, share one session: the token that the log-in gave, which one of them renews, or gets anew, while the
 //! others wait for it. Nothing runs beside the fetches: a token is looked after when something is asked for.
 //!
 //! The server answers 403 to a token that has ended as it does to one that may not read. So a 403 is never believed at

@@ -16,6 +16,7 @@ pub struct Process(Child);
 impl Process {
     /// Starts a program. What it prints goes into `target/tests/servers/NAME.log`.
     pub fn start(name: &str, command: &mut Command) -> Self {
+        std::fs::create_dir_all(folder()).expect("a folder for logs");
         let log = folder().join(format!("{name}.log"));
         let log = File::create(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
         let child = command

@@ -334,9 +334,9 @@ macro_rules! access_options {
         /// they are rotated or end, use a [`profile`](Self::profile) or [`credentials_fn`](Self::credentials_fn).
         pub fn credentials(
             self,
-            access_key_id: impl Into<crate::Secret>,
-            secret_access_key: impl Into<crate::Secret>,
-            session_token: Option<crate::Secret>,
+            access_key_id: impl Into<crate::secret::Secret>,
+            secret_access_key: impl Into<crate::secret::Secret>,
+            session_token: Option<crate::secret::Secret>,
         ) -> Self {
             let identity = super::identity::Identity::given(
                 access_key_id.into(),
@@ -353,7 +353,9 @@ macro_rules! access_options {
         pub fn credentials_fn<F, Fut>(self, function: F) -> Self
         where
             F: Fn() -> Fut + Send + Sync + 'static,
-            Fut: Future<Output = Result<crate::Credential, crate::Error>> + Send + 'static,
+            Fut: Future<Output = Result<crate::credential::Credential, crate::error::Error>>
+                + Send
+                + 'static,
         {
             let identity = super::identity::Identity::function(function);
             self.change(|access| access.identity = identity.into())
@@ -369,7 +371,7 @@ macro_rules! access_options {
         ///
         /// # Errors
         /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if there is none in it, or one cannot be read.
-        pub fn root_certificates(self, pem: &[u8]) -> Result<Self, crate::Error> {
+        pub fn root_certificates(self, pem: &[u8]) -> Result<Self, crate::error::Error> {
             let mut outcome = Ok(());
             let changed = self.change(|access| outcome = access.client.trust(pem));
             outcome.map(|()| changed)

@@ -80,13 +80,16 @@ impl Given {
             Self::Secret(secret) => Secret::from(secret.reveal().trim()),
             Self::File(path, reader) => read(path, reader).await?,
         };
-        match secret.reveal() {
-            "" => Err(Error::new(
-                ErrorKind::InvalidConfig,
-                format!("what this program logs in to Vault with is empty: it is {self}"),
-            )),
-            _ => Ok(secret),
+        if !secret.reveal().is_empty() {
+            return Ok(secret);
         }
+        let kind = match self {
+            Self::Secret(_) => ErrorKind::InvalidConfig,
+            // Whoever writes it may be about to.
+            Self::File(..) => ErrorKind::Unavailable,
+        };
+        let what = format!("what this program logs in to Vault with is empty: it is {self}");
+        Err(Error::new(kind, what))
     }
 
     fn is_empty(&self) -> bool {
@@ -273,6 +276,13 @@ impl Login {
             Self::Jwt { role, token } | Self::Kubernetes { role, token } => format!(
                 "does not accept the role {role} with the token, {token}: check its claims and its end against the role"
             ),
+        };
+        // So it answers where no log-in is mounted, too.
+        let what = match answer.status {
+            StatusCode::FORBIDDEN if self.makes_tokens() => {
+                format!("{what}, and where the log-in is mounted (login_mount, namespace)")
+            }
+            _ => what,
         };
         vault.client.error(ErrorKind::BootstrapRejected, answer, &what)
     }

@@ -78,7 +78,7 @@ impl StaticRole {
         let (Some(at), Some(written)) = (instant(&value, rotated), text(&value, rotated)) else {
             return Err(self.fault("does not say when it was rotated: is it a static role?"));
         };
-        let (id, version) = (written.replace(':', ""), written.to_owned());
+        let (id, version) = (written.replace(':', "").replace('+', "_"), written.to_owned());
         // Without a time left it is being rotated right now.
         let wait = seconds(&value, "/data/ttl").unwrap_or_default() + MOMENT;
         let credential = self.credential(&id, value)?.with_version(&version).with_created_at(at);
