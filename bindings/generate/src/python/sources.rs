@@ -72,7 +72,8 @@ fn class(model: &Model, source: &Source) -> String {
         docs += "        - `regions`: Further endpoints that show the same set, asked in order when this one fails.\n";
         inputs += "regions=regions, ";
     }
-    let doc = source.record.doc.line(Style::Snake, &model.names);
+    let doc =
+        source.record.doc.first().lines(WIDTH - 11, Style::Snake, &model.names).join("\n        ");
     let mut passed = format!("cls, \"{}\", to_json(options, \"option\")", source.kind);
     let mut made = format!(
         "\n\nclass {class}(_native.Source):\n{}\n",
@@ -86,7 +87,9 @@ fn class(model: &Model, source: &Source) -> String {
         let _ = writeln!(made, "        inputs = to_inputs({})", inputs.trim_end_matches(", "));
         passed += ", inputs";
     }
-    made + &format!("        return cast({class}, super().__new__({passed}))\n")
+    made + &format!(
+        "        made = super().__new__({passed})\n        return cast({class}, made)\n"
+    )
 }
 
 /// Whether it may be something that JSON cannot hold.

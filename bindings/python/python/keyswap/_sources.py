@@ -89,7 +89,8 @@ class Endpoint(_native.Source):
             "plain_http_allowed": plain_http_allowed,
         }
         inputs = to_inputs(bootstrap=bootstrap, regions=regions)
-        return cast(Endpoint, super().__new__(cls, "endpoint", to_json(options, "option"), inputs))
+        made = super().__new__(cls, "endpoint", to_json(options, "option"), inputs)
+        return cast(Endpoint, made)
 
 
 class File(_native.Source):
@@ -111,7 +112,8 @@ class File(_native.Source):
         options = {
             "path": to_path(path),
         }
-        return cast(File, super().__new__(cls, "file", to_json(options, "option")))
+        made = super().__new__(cls, "file", to_json(options, "option"))
+        return cast(File, made)
 
 
 class Env(_native.Source):
@@ -136,7 +138,8 @@ class Env(_native.Source):
             "variable": variable,
             "id": id,
         }
-        return cast(Env, super().__new__(cls, "env", to_json(options, "option")))
+        made = super().__new__(cls, "env", to_json(options, "option"))
+        return cast(Env, made)
 
 
 class Json(_native.Source):
@@ -253,7 +256,8 @@ class Json(_native.Source):
             "client_certificate_file": to_path(client_certificate_file),
         }
         inputs = to_inputs(bootstrap=bootstrap, regions=regions)
-        return cast(Json, super().__new__(cls, "json", to_json(options, "option"), inputs))
+        made = super().__new__(cls, "json", to_json(options, "option"), inputs)
+        return cast(Json, made)
 
 
 class Command(_native.Source):
@@ -272,7 +276,8 @@ class Command(_native.Source):
         mints: bool = False,
         timeout: float | None = None,
     ) -> Command:
-        """A command that prints a key, or a set. What AWS and Kubernetes have such commands print is read, too.
+        """A command that prints a key, or a set. What AWS and Kubernetes have such commands print
+        is read, too.
 
         - `argv`: The program and its arguments, as they are: no shell looks at them.
         - `env`: Variables that are set for it.
@@ -292,7 +297,8 @@ class Command(_native.Source):
             "mints": mints,
             "timeout": timeout,
         }
-        return cast(Command, super().__new__(cls, "command", to_json(options, "option")))
+        made = super().__new__(cls, "command", to_json(options, "option"))
+        return cast(Command, made)
 
 
 class AwsSecretsManager(_native.Source):
@@ -321,7 +327,8 @@ class AwsSecretsManager(_native.Source):
         root_certificates_file: str | os.PathLike[str] | None = None,
         plain_http_allowed: bool = False,
     ) -> AwsSecretsManager:
-        """A secret of AWS Secrets Manager: what stands at AWSCURRENT, with AWSPREVIOUS as the fallback.
+        """A secret of AWS Secrets Manager: what stands at AWSCURRENT, with AWSPREVIOUS as the
+        fallback.
 
         - `secret_id`: The name of the secret, or its ARN.
         - `region_name`: The region. Without it, that of the name, if that is an ARN, or of
@@ -371,7 +378,8 @@ class AwsSecretsManager(_native.Source):
             "root_certificates_file": to_path(root_certificates_file),
             "plain_http_allowed": plain_http_allowed,
         }
-        return cast(AwsSecretsManager, super().__new__(cls, "aws_secrets_manager", to_json(options, "option")))
+        made = super().__new__(cls, "aws_secrets_manager", to_json(options, "option"))
+        return cast(AwsSecretsManager, made)
 
 
 class AwsParameterStore(_native.Source):
@@ -401,7 +409,8 @@ class AwsParameterStore(_native.Source):
         root_certificates_file: str | os.PathLike[str] | None = None,
         plain_http_allowed: bool = False,
     ) -> AwsParameterStore:
-        """A parameter of the AWS Systems Manager Parameter Store, with the version before it as the fallback.
+        """A parameter of the AWS Systems Manager Parameter Store, with the version before it as the
+        fallback.
 
         - `name`: The name of the parameter, or its ARN if another account shares it.
         - `label`: Reads the version that has this label, and not the newest.
@@ -452,7 +461,8 @@ class AwsParameterStore(_native.Source):
             "root_certificates_file": to_path(root_certificates_file),
             "plain_http_allowed": plain_http_allowed,
         }
-        return cast(AwsParameterStore, super().__new__(cls, "aws_parameter_store", to_json(options, "option")))
+        made = super().__new__(cls, "aws_parameter_store", to_json(options, "option"))
+        return cast(AwsParameterStore, made)
 
 
 class AwsSecretsAgent(_native.Source):
@@ -478,7 +488,8 @@ class AwsSecretsAgent(_native.Source):
         root_certificates_file: str | os.PathLike[str] | None = None,
         plain_http_allowed: bool = False,
     ) -> AwsSecretsAgent:
-        """A secret behind the AWS Secrets Manager Agent, which runs beside the program and has the log-in.
+        """A secret behind the AWS Secrets Manager Agent, which runs beside the program and has the
+        log-in.
 
         - `secret_id`: The name of the secret, or its ARN.
         - `endpoint_url`: Where the agent is. By default `http://localhost:2773`.
@@ -517,7 +528,8 @@ class AwsSecretsAgent(_native.Source):
             "root_certificates_file": to_path(root_certificates_file),
             "plain_http_allowed": plain_http_allowed,
         }
-        return cast(AwsSecretsAgent, super().__new__(cls, "aws_secrets_agent", to_json(options, "option")))
+        made = super().__new__(cls, "aws_secrets_agent", to_json(options, "option"))
+        return cast(AwsSecretsAgent, made)
 
 
 class GcpSecretManager(_native.Source):
@@ -544,7 +556,8 @@ class GcpSecretManager(_native.Source):
         root_certificates_file: str | os.PathLike[str] | None = None,
         plain_http_allowed: bool = False,
     ) -> GcpSecretManager:
-        """A secret of Google Secret Manager: its newest enabled version, with the enabled one before as the fallback.
+        """A secret of Google Secret Manager: its newest enabled version, with the enabled one
+        before as the fallback.
 
         - `name`: The name of the secret, such as `projects/my-project/secrets/trading`, with a
           location where it has one.
@@ -589,7 +602,8 @@ class GcpSecretManager(_native.Source):
             "plain_http_allowed": plain_http_allowed,
         }
         inputs = to_inputs(token=token)
-        return cast(GcpSecretManager, super().__new__(cls, "gcp_secret_manager", to_json(options, "option"), inputs))
+        made = super().__new__(cls, "gcp_secret_manager", to_json(options, "option"), inputs)
+        return cast(GcpSecretManager, made)
 
 
 class OAuth2ClientCredentials(_native.Source):
@@ -624,7 +638,8 @@ class OAuth2ClientCredentials(_native.Source):
         client_certificate: bytes | None = None,
         client_certificate_file: str | os.PathLike[str] | None = None,
     ) -> OAuth2ClientCredentials:
-        """Access tokens that a client gets for itself from an OAuth2 server: the client credentials grant (RFC 6749).
+        """Access tokens that a client gets for itself from an OAuth2 server: the client credentials
+        grant (RFC 6749).
 
         - `token_url`: The URL of the server's token endpoint.
         - `client_id`: The id of the client. It may be left out where it stands beside a secret that
@@ -689,7 +704,8 @@ class OAuth2ClientCredentials(_native.Source):
             "client_certificate_file": to_path(client_certificate_file),
         }
         inputs = to_inputs(client_secret=client_secret, private_key=private_key)
-        return cast(OAuth2ClientCredentials, super().__new__(cls, "oauth2_client_credentials", to_json(options, "option"), inputs))
+        made = super().__new__(cls, "oauth2_client_credentials", to_json(options, "option"), inputs)
+        return cast(OAuth2ClientCredentials, made)
 
 
 class OAuth2RefreshToken(_native.Source):
@@ -723,7 +739,8 @@ class OAuth2RefreshToken(_native.Source):
         client_certificate: bytes | None = None,
         client_certificate_file: str | os.PathLike[str] | None = None,
     ) -> OAuth2RefreshToken:
-        """Access tokens that a person once granted, by a refresh token of an OAuth2 server, which may give another one with each use.
+        """Access tokens that a person once granted, by a refresh token of an OAuth2 server, which
+        may give another one with each use.
 
         - `token_url`: The URL of the server's token endpoint.
         - `token_file`: The file that holds the refresh token. The next one is put there, before
@@ -787,7 +804,8 @@ class OAuth2RefreshToken(_native.Source):
             "client_certificate_file": to_path(client_certificate_file),
         }
         inputs = to_inputs(client_secret=client_secret, private_key=private_key)
-        return cast(OAuth2RefreshToken, super().__new__(cls, "oauth2_refresh_token", to_json(options, "option"), inputs))
+        made = super().__new__(cls, "oauth2_refresh_token", to_json(options, "option"), inputs)
+        return cast(OAuth2RefreshToken, made)
 
 
 class Vault(_native.Source):
@@ -894,4 +912,5 @@ class Vault(_native.Source):
             "root_certificates_file": to_path(root_certificates_file),
             "plain_http_allowed": plain_http_allowed,
         }
-        return cast(Vault, super().__new__(cls, "vault", to_json(options, "option")))
+        made = super().__new__(cls, "vault", to_json(options, "option"))
+        return cast(Vault, made)
