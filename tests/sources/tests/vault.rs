@@ -73,9 +73,9 @@ async fn next_failure(keys: &KeySwap) -> (ErrorKind, String) {
     let mut events = keys.events();
     loop {
         let next = tokio::time::timeout(Duration::from_secs(5), events.next());
-        match next.await.expect("a failure").expect("an event") {
-            Event::FetchFailed { error, .. } => return (error.kind(), error.to_string()),
-            _ => {}
+        let event = next.await.expect("a failure").expect("an event");
+        if let Event::FetchFailed { error, .. } = event {
+            return (error.kind(), error.to_string());
         }
     }
 }
