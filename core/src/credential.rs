@@ -276,7 +276,21 @@ pub struct CredentialSet {
     pub(crate) implied: bool,
     /// Which of several sources it is from, where there are several: each has generations of its own.
     pub(crate) place: Option<u8>,
+    /// Why those before that one did not bring it.
+    pub(crate) passed_over: PassedOver,
 }
+
+/// A failure that a set tells of. It is no part of what the set is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PassedOver(pub(crate) Option<Error>);
+
+impl PartialEq for PassedOver {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for PassedOver {}
 
 impl CredentialSet {
     /// A set with this primary credential and nothing else.

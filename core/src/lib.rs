@@ -45,6 +45,12 @@ pub mod host;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 pub mod integrations;
 mod keyswap;
+#[cfg(feature = "lent-keys")]
+#[cfg_attr(
+    not(feature = "oauth2"),
+    allow(dead_code, reason = "not all that log in need all of it")
+)]
+mod lend;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod moment;

@@ -29,6 +29,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
         "client",
         "credential driver engine error keyswap moment net policy response_view scheme structured_fields",
     ),
+    ("lend", "client credential engine error keyswap scheme source"),
     ("integrations", "client engine error moment net scheme"),
     ("host", "client credential engine error event keyswap net response_view scheme secret source"),
     ("fuzzing", "client source"),

@@ -9,7 +9,7 @@ from .step import ROOT, Part, Step, call, command, endpoint, host, unless
 
 FOLDER = "bindings/node"
 TESTS = (
-    *("keys", "authorizer", "http", "libraries", "wire", "process", "examples"),
+    *("keys", "stores", "authorizer", "http", "libraries", "wire", "process", "examples"),
     *("behaviours", "realms", "bundles", "runtimes"),
 )
 STORIES = ("stories",)

@@ -181,7 +181,8 @@ class Itself(unittest.TestCase):
     def test_the_steps_are_listed_in_their_order(self) -> None:
         _, said, _ = self.said("--list")
         parts = [line.split(":")[0] for line in said.splitlines()]
-        self.assertEqual(list(dict.fromkeys(parts)), ["the runner itself", "rust", "python", "node", "kotlin", "swift"])
+        named = ["the runner itself", "rust", "sources", "python", "node", "kotlin", "swift"]
+        self.assertEqual(list(dict.fromkeys(parts)), named)
 
     def test_a_part_that_is_not_there(self) -> None:
         code, _, said = self.said("rust", "ruby")

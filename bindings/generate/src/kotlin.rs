@@ -17,8 +17,8 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     files.region(&errors_in, "codes", &codes(model))?;
     files.region(&format!("{FOLDER}/Policy.kt"), "policy", &policy(model))?;
     let source = format!("{FOLDER}/Source.kt");
-    files.region(&source, "endpoint", &settings(model, &model.endpoint))?;
-    files.region(&source, "record", &native(&model.endpoint, "endpoint"))?;
+    files.region(&source, "endpoint", &settings(model, model.source("endpoint")))?;
+    files.region(&source, "record", &native(model.source("endpoint"), "endpoint"))?;
     files.whole(&format!("{FOLDER}/Event.kt"), event(model) + &stats(model));
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     Files, Result, kotlin,
-    model::{Field, Kind, Model, Record},
+    model::{Field, Kind, Model, Record, Source},
     python, swift,
     text::{Style, Text, camel},
     typescript,
@@ -18,6 +18,8 @@ struct Language {
     option: fn(&str) -> String,
     /// Options that are said by others here.
     merged: &'static [&'static str],
+    /// How a source is made, if stores are there.
+    maker: fn(&Source) -> String,
 }
 
 const LANGUAGES: &[Language] = &[
@@ -27,6 +29,7 @@ const LANGUAGES: &[Language] = &[
         error: python::class,
         option: str::to_owned,
         merged: &["no_bootstrap"],
+        maker: python::maker,
     },
     Language {
         path: "bindings/node/README.md",
@@ -34,6 +37,7 @@ const LANGUAGES: &[Language] = &[
         error: |_| String::new(),
         option: typescript::option,
         merged: &["no_bootstrap"],
+        maker: typescript::maker,
     },
     Language {
         path: "bindings/kotlin/README.md",
@@ -41,6 +45,7 @@ const LANGUAGES: &[Language] = &[
         error: kotlin::class,
         option: camel,
         merged: &["push"],
+        maker: |_| String::new(),
     },
     Language {
         path: "bindings/swift/README.md",
@@ -48,6 +53,7 @@ const LANGUAGES: &[Language] = &[
         error: swift::case,
         option: swift::option,
         merged: &[],
+        maker: |_| String::new(),
     },
 ];
 
@@ -56,9 +62,10 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     let region = |name, record: &Record| files.region(all, name, &fields(model, record));
     region("policy", &model.policy)?;
     region("stats", &model.stats)?;
-    region("endpoint", &model.endpoint)?;
-    region("json", &model.json)?;
-    region("command", &model.command)?;
+    for kind in ["endpoint", "json", "command"] {
+        region(kind, model.source(kind))?;
+    }
+    files.region(all, "stores", &stores(model))?;
     region("authorizer", &model.authorizer)?;
     region("client", &model.client)?;
     region("handle", &model.keyswap)?;
@@ -67,6 +74,9 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     for language in LANGUAGES {
         files.region(language.path, "errors", &errors(model, language.style, language.error))?;
         files.region(language.path, "endpoint", &endpoint(model, language))?;
+        if model.sources.iter().any(|source| !(language.maker)(source).is_empty()) {
+            files.region(language.path, "stores", &makers(model, language))?;
+        }
     }
     Ok(())
 }
@@ -92,10 +102,29 @@ fn fields(model: &Model, record: &Record) -> String {
     table(&["name", "holds", "meaning"], rows)
 }
 
+/// What may be said of each of the other sources.
+fn stores(model: &Model) -> String {
+    let all = model.sources.iter().filter(|source| source.is_store());
+    let all = all.map(|source| {
+        let doc = source.record.doc.line(Style::Snake, &model.names);
+        format!("`{}`: {doc}\n\n{}", source.kind, fields(model, &source.record))
+    });
+    all.collect::<Vec<_>>().join("\n")
+}
+
+/// How each of the other sources is made, and what it is.
+fn makers(model: &Model, language: &Language) -> String {
+    let rows = model.sources.iter().filter(|source| source.is_store()).map(|source| {
+        let doc = source.record.doc.first();
+        vec![format!("`{}`", (language.maker)(source)), cell(&doc, model, language.style)]
+    });
+    table(&["source", "what it follows"], rows)
+}
+
 fn unit(field: &Field) -> &'static str {
     match field.kind {
         Kind::Text | Kind::Code => "text",
-        Kind::Secret => "a secret",
+        Kind::Secret | Kind::SecretOrKeys | Kind::SecretOrFunction => "a secret",
         Kind::Texts => "texts",
         Kind::Pairs | Kind::Map => "pairs",
         Kind::Truth => "yes or no",
@@ -138,7 +167,7 @@ fn errors(model: &Model, style: Style, name: fn(&str) -> String) -> String {
 
 fn endpoint(model: &Model, language: &Language) -> String {
     let merged = |field: &&Field| field.optional && !language.merged.contains(&&*field.name);
-    let rows = model.endpoint.fields.iter().filter(merged).map(|field| {
+    let rows = model.source("endpoint").fields.iter().filter(merged).map(|field| {
         let name = format!("`{}`", (language.option)(&field.name));
         vec![name, cell(&field.doc, model, language.style)]
     });

@@ -14,11 +14,7 @@ pub(crate) struct Model {
     /// Every field that some event has.
     pub(crate) event_fields: Vec<Field>,
     pub(crate) stats: Record,
-    pub(crate) endpoint: Record,
-    pub(crate) json: Record,
-    pub(crate) command: Record,
-    pub(crate) file: Record,
-    pub(crate) env: Record,
+    pub(crate) sources: Vec<Source>,
     pub(crate) authorizer: Record,
     pub(crate) client: Record,
     pub(crate) keyswap: Record,
@@ -27,10 +23,42 @@ pub(crate) struct Model {
 }
 
 impl Model {
+    /// What may be said of this kind of source.
+    pub(crate) fn source(&self, kind: &str) -> &Record {
+        let found = self.sources.iter().find(|source| source.kind == kind);
+        &found.expect("the host has it").record
+    }
+
     /// The names of the events that have this field.
     pub(crate) fn events_with(&self, field: &str) -> Vec<&str> {
         let has = |event: &&Event| event.fields.iter().any(|one| one.name == field);
         self.events.iter().filter(has).map(|event| &*event.name).collect()
+    }
+}
+
+/// A source, with what may be said of it.
+pub(crate) struct Source {
+    /// What the host calls it: `aws_secrets_manager`.
+    pub(crate) kind: String,
+    /// What classes of it are called: `AwsSecretsManager`.
+    pub(crate) class: String,
+    pub(crate) record: Record,
+}
+
+impl Source {
+    /// Whether further ones of its kind may be given that are asked when it fails.
+    pub(crate) fn has_regions(&self) -> bool {
+        ["endpoint", "json"].contains(&&*self.kind)
+    }
+
+    /// Whether it is one that only the generator knows by name. The others are compared, name by name.
+    pub(crate) fn is_store(&self) -> bool {
+        !["endpoint", "json", "command", "file", "env"].contains(&&*self.kind)
+    }
+
+    /// What has to be given.
+    pub(crate) fn subjects(&self) -> impl Iterator<Item = &Field> {
+        self.record.fields.iter().filter(|field| !field.optional)
     }
 }
 
@@ -71,6 +99,10 @@ impl Field {
 pub(crate) enum Kind {
     Text,
     Secret,
+    /// A secret, or another handle that follows it.
+    SecretOrKeys,
+    /// A secret, or a function that returns it.
+    SecretOrFunction,
     Texts,
     /// Pairs of a name and a value.
     Pairs,

@@ -119,9 +119,7 @@ fn python(model: &Model, files: &Files<'_>) -> Result<Names> {
 const NODE: &[(&str, &str)] = &[
     ("ClientFields", "Client"),
     ("ClientOptions", "Client"),
-    ("EndpointFields", "Source.endpoint"),
     ("EndpointOptions", "Source.endpoint"),
-    ("JsonFields", "Source.json"),
     ("JsonOptions", "Source.json"),
     ("CommandOptions", "Source.command"),
     ("KeySwapOptions", "KeySwap"),

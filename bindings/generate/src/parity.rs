@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Files, Result, kotlin,
-    model::Model,
+    model::{Model, Source},
     names::{Kind, LANGUAGES, Name, Names},
+    text::camel,
 };
 
 const FILE: &str = "bindings/PARITY.md";
@@ -202,8 +203,13 @@ fn is_described(model: &Model, name: &Name, of: &str) -> bool {
         let class = format!("Event.{}", kotlin::kind(event));
         name.name == class || of == class
     };
+    let is_store = |source: &Source| {
+        let names = [&source.class, &camel(&source.kind), &format!("{}Options", source.class)];
+        source.is_store() && (names.contains(&&name.name) || names.contains(&&of.to_owned()))
+    };
     name.kind == Kind::Member && MEMBERS_APART.contains(&of)
         || name.name == "Event.Unknown"
+        || model.sources.iter().any(is_store)
         || model.events.iter().any(|event| is_event(&event.name))
         || model.errors.iter().any(|error| is_error(&error.name))
 }

@@ -1,10 +1,13 @@
 //! Python: names with underscores, times in seconds.
 
+mod sources;
+
 use std::fmt::Write as _;
 
+pub(crate) use self::sources::maker;
 use crate::{
     Files, Result,
-    model::{Field, Kind, Model, Record},
+    model::{Field, Kind, Model},
     text::{Style, Text},
 };
 
@@ -22,8 +25,8 @@ const BASES: &[(&str, &str)] = &[
 const WIDER: &[(&str, &str, &str)] = &[
     (
         "bootstrap",
-        "str | Callable[[], str] | Callable[[], Awaitable[str]] | bool | None",
-        "A function is called at first use, and again once the endpoint rejects what it returned; False is none.",
+        "str | Callable[[], str] | Callable[[], Awaitable[str]] | _native.KeySwap | bool | None",
+        "A function is called at first use, and again once the endpoint rejects what it returned; of a KeySwap the next key is shown then. False is none.",
     ),
     ("path", "str | os.PathLike[str]", ""),
     ("bootstrap_file", "str | os.PathLike[str] | None", ""),
@@ -44,15 +47,7 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     let records = format!("{PACKAGE}/_records.py");
     files.region(&records, "event", &event(model))?;
     files.region(&records, "stats", &stats(model))?;
-    let sources = format!("{PACKAGE}/_sources.py");
-    files.region(&sources, "endpoint", &constructor(model, "Endpoint", &model.endpoint))?;
-    files.region(&sources, "record", &record(&model.endpoint))?;
-    files.region(&sources, "json", &constructor(model, "Json", &model.json))?;
-    files.region(&sources, "json_record", &record(&model.json))?;
-    files.region(&sources, "command", &constructor(model, "Command", &model.command))?;
-    files.region(&sources, "command_record", &record(&model.command))?;
-    files.region(&sources, "file", &constructor(model, "File", &model.file))?;
-    files.region(&sources, "env", &constructor(model, "Env", &model.env))
+    sources::write(model, files)
 }
 
 /// The name of a field, which must be no word of the language itself.
@@ -221,38 +216,6 @@ fn stats(model: &Model) -> String {
     made
 }
 
-/// How a source is made, with what may be said of it.
-fn constructor(model: &Model, class: &str, record: &Record) -> String {
-    let (mut made, mut docs) = ("def __new__(\n    cls,\n".to_owned(), String::new());
-    let (mut rest, is_keyword) = (true, |field: &Field| field.optional);
-    for field in record.fields.iter().filter(|field| !MERGED.contains(&&*field.name)) {
-        if is_keyword(field) && std::mem::take(&mut rest) {
-            made += "    *,\n";
-        }
-        let wider = WIDER.iter().find(|(name, _, _)| *name == field.name);
-        let of = wider.map_or_else(|| parameter(field).to_owned(), |(_, of, _)| (*of).to_owned());
-        let default = match field.kind {
-            _ if !field.optional => String::new(),
-            // What this is when nothing is said stands in its comment.
-            Kind::Truth if field.doc.says("True by default") => " = True".to_owned(),
-            Kind::Truth => " = False".to_owned(),
-            Kind::Texts => " = ()".to_owned(),
-            _ => " = None".to_owned(),
-        };
-        let _ = writeln!(made, "    {}: {of}{default},", field.name);
-        for line in entry(model, field, WIDTH - 8) {
-            let _ = writeln!(docs, "    {line}");
-        }
-    }
-    if ["Endpoint", "Json"].contains(&class) {
-        let _ = writeln!(made, "    regions: Sequence[{class}] = (),");
-        docs += "    - `regions`: Further endpoints that show the same set, asked in order when this one fails.\n";
-    }
-    let doc = record.doc.line(Style::Snake, &model.names);
-    let _ = write!(made, ") -> {class}:\n    \"\"\"{doc}\n\n{docs}    \"\"\"\n");
-    made
-}
-
 /// What a list says of an option.
 pub(crate) fn entry(model: &Model, field: &Field, width: usize) -> Vec<String> {
     let more =
@@ -297,39 +260,4 @@ pub(crate) fn of_client(field: &Field) -> String {
 pub(crate) fn of_native(field: &Field) -> String {
     let passed = passed(field).replace(": Classifier", ": Callable[..., str]");
     passed.replace("_native.", "")
-}
-
-/// The parameters of a source as the core has them.
-fn record(record: &Record) -> String {
-    let mut made = "options = {\n".to_owned();
-    for field in &record.fields {
-        let name = &field.name;
-        let value = match &**name {
-            "bootstrap" => "bootstrap if isinstance(bootstrap, str) else None".to_owned(),
-            "no_bootstrap" => "bootstrap is False".to_owned(),
-            _ if WIDER.iter().any(|(one, of, _)| one == name && of.contains("PathLike")) => {
-                format!("_path({name})")
-            }
-            _ if WIDER.iter().any(|(one, of, _)| one == name && of.contains("bytes")) => {
-                format!("_pem({name})")
-            }
-            _ if field.kind == Kind::Map => format!("dict({name} or {{}})"),
-            _ if field.kind == Kind::Texts => format!("list({name})"),
-            _ => name.clone(),
-        };
-        let _ = writeln!(made, "    \"{name}\": {value},");
-    }
-    made + "}\n"
-}
-
-fn parameter(field: &Field) -> &'static str {
-    match (field.kind, field.optional) {
-        (Kind::Text, false) => "str",
-        (Kind::Texts, _) => "Sequence[str]",
-        (Kind::Map, _) => "Mapping[str, str] | None",
-        (Kind::Truth, _) => "bool",
-        (Kind::Seconds, _) => "float | None",
-        (Kind::Whole, _) => "int | None",
-        _ => "str | None",
-    }
 }

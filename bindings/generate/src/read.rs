@@ -5,7 +5,7 @@ use syn::{Expr, Item, ItemEnum, ItemStruct, Lit, Meta};
 
 use crate::{
     Files, Result,
-    model::{Error, Event, Field, Kind, Model, Record},
+    model::{self, Error, Event, Field, Kind, Model, Record},
     text::{Text, snake},
 };
 
@@ -13,6 +13,7 @@ const ERROR: &str = "core/src/error.rs";
 const EVENT: &str = "core/src/event.rs";
 const POLICY: &str = "core/src/policy.rs";
 pub(crate) const OPTIONS: &str = "bindings/host/src/options.rs";
+const STORES: &str = "bindings/host/src/options/stores.rs";
 pub(crate) const RECORDS: &str = "bindings/host/src/records.rs";
 
 pub(crate) fn model(files: &Files<'_>) -> Result<Model> {
@@ -28,27 +29,57 @@ pub(crate) fn model(files: &Files<'_>) -> Result<Model> {
         event_fields: event_fields(&events, &source(EVENT)?)?,
         events,
         stats: records.record("StatsRecord", stats_kind)?,
-        endpoint: option("EndpointOptions")?,
-        json: option("JsonOptions")?,
-        command: option("CommandOptions")?,
-        file: option("FileOptions")?,
-        env: option("EnvOptions")?,
+        sources: sources(files)?,
         authorizer: option("AuthorizerOptions")?,
         client: option("ClientOptions")?,
         keyswap: option("KeySwapOptions")?,
         names: [].into(),
     };
-    let options = [
-        &model.endpoint,
-        &model.json,
-        &model.command,
-        &model.authorizer,
-        &model.client,
-        &model.keyswap,
-    ];
+    let options = [&model.authorizer, &model.client, &model.keyswap];
+    let options = options.into_iter().chain(model.sources.iter().map(|source| &source.record));
     let named = [&model.policy, &model.stats].into_iter().chain(options);
     model.names = named.flat_map(|record| &record.fields).map(|field| field.name.clone()).collect();
     Ok(model)
+}
+
+/// The sources that the host makes by their names, but for what is of other sources alone.
+fn sources(files: &Files<'_>) -> Result<Vec<model::Source>> {
+    let mut described = Source::new(files, OPTIONS)?;
+    for path in files.list(OPTIONS.trim_end_matches(".rs"), "rs")? {
+        described.items.extend(Source::new(files, &path)?.items);
+    }
+    let table = Source::new(files, STORES)?;
+    let rows = table.items.iter().find_map(|item| match item {
+        Item::Const(item) if item.ident == "SOURCES" => elements(&item.expr),
+        _ => None,
+    });
+    let rows: Vec<_> = rows.into_iter().flatten().filter_map(elements).collect();
+    let mut sources = Vec::new();
+    for row in rows {
+        let [kind, reader] = &*row.into_iter().map(shown).collect::<Vec<_>>() else {
+            return Err(table.error("SOURCES", "a line is a name and how it is read"));
+        };
+        let name = reader.split(['<', '>']).nth(1).unwrap_or_default();
+        if let Some(class) = name.strip_suffix("Options") {
+            let (kind, class) = (kind.trim_matches('"').to_owned(), class.to_owned());
+            let record = described.record(name, option_kind)?;
+            sources.push(model::Source { record, kind, class });
+        }
+    }
+    if sources.is_empty() {
+        return Err(table.error("SOURCES", "there is no such table"));
+    }
+    Ok(sources)
+}
+
+/// Those of an array, or of a tuple.
+fn elements(expr: &Expr) -> Option<Vec<&Expr>> {
+    match expr {
+        Expr::Reference(expr) => elements(&expr.expr),
+        Expr::Array(array) => Some(array.elems.iter().collect()),
+        Expr::Tuple(tuple) => Some(tuple.elems.iter().collect()),
+        _ => None,
+    }
 }
 
 fn version(manifest: &str) -> Result<String> {
@@ -77,10 +108,14 @@ fn option_kind(name: &str, of: &str) -> Option<(Kind, bool)> {
         "String" => return Some((Kind::Text, false)),
         "Option<String>" => Kind::Text,
         "Option<SecretText>" => Kind::Secret,
+        "Option<SecretOrKeys>" => Kind::SecretOrKeys,
+        "Option<SecretOrFunction>" => Kind::SecretOrFunction,
         "bool" | "Option<bool>" => Kind::Truth,
         "u32" | "Option<u32>" => Kind::Whole,
         "Option<f64>" => Kind::Seconds,
-        "Vec<String>" if name == "argv" => return Some((Kind::Texts, false)),
+        "Vec<String>" if ["argv", "endpoints"].contains(&name) => {
+            return Some((Kind::Texts, false));
+        }
         "Vec<String>" => Kind::Texts,
         "Vec<(String,String)>" => Kind::Pairs,
         "HashMap<String,SecretText>" => Kind::Map,
@@ -199,14 +234,15 @@ fn event_fields(events: &[Event], source: &Source) -> Result<Vec<Field>> {
 
 /// A file of Rust.
 pub(crate) struct Source {
-    path: &'static str,
+    path: String,
     items: Vec<Item>,
 }
 
 impl Source {
-    pub(crate) fn new(files: &Files<'_>, path: &'static str) -> Result<Self> {
+    pub(crate) fn new(files: &Files<'_>, path: &str) -> Result<Self> {
         let file = syn::parse_file(&files.read(path)?);
-        Ok(Self { path, items: file.map_err(|error| format!("{path}: {error}"))?.items })
+        let items = file.map_err(|error| format!("{path}: {error}"))?.items;
+        Ok(Self { path: path.to_owned(), items })
     }
 
     fn error(&self, what: &str, why: &str) -> String {
@@ -235,6 +271,10 @@ impl Source {
         let mut fields = Vec::new();
         for field in &item.fields {
             let (name, of) = (shown(&field.ident), shown(&field.ty));
+            if serde(&field.attrs).contains("flatten") {
+                fields.extend(self.record(&of, kind)?.fields);
+                continue;
+            }
             let (kind, optional) = kind(&name, &of)
                 .ok_or_else(|| self.error(&name, &format!("its type is not known: {of}")))?;
             let doc = self.doc(&name, &field.attrs)?;

@@ -18,7 +18,7 @@ pub(crate) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
     files.region(&format!("{FOLDER}/Policy.swift"), "policy", &policy(model))?;
     files.region(&format!("{FOLDER}/Policy.swift"), "json", &json(model))?;
     let source = format!("{FOLDER}/Source.swift");
-    files.region(&source, "endpoint", &factory(model, &model.endpoint, "endpoint"))?;
+    files.region(&source, "endpoint", &factory(model, model.source("endpoint"), "endpoint"))?;
     files.whole(&format!("{FOLDER}/Event.swift"), event(model) + &stats(model));
     Ok(())
 }

@@ -87,7 +87,7 @@ const DRIFTS: &[Drift] = &[
         ],
         stale: &[
             "bindings/README.md", "bindings/kotlin/README.md", "bindings/kotlin/src/main/kotlin/dev/keyswap/Source.kt", "bindings/node/README.md",
-            "bindings/node/lib/generated/options.ts", "bindings/python/README.md", "bindings/python/python/keyswap/_sources.py",
+            "bindings/node/lib/generated/sources.ts", "bindings/python/README.md", "bindings/python/python/keyswap/_sources.py",
             "bindings/swift/README.md", "bindings/swift/Sources/Keyswap/Source.swift", "bindings/uniffi/src/records.rs",
         ],
     },

@@ -12,7 +12,7 @@ use std::{
 };
 
 use keyswap::{
-    CredentialSet, Error, ErrorKind, Source,
+    CredentialSet, Error, ErrorKind, Secret, Source,
     host::parse_short,
     source::{BoxFuture, Fetched},
 };
@@ -81,6 +81,13 @@ impl Function {
         let _pending = self.foreign.begin(Answer(Mutex::new(Some((tell, running)))))?;
         let unanswered = || Error::new(ErrorKind::SourceFailed, "the function gave no answer");
         told.await.unwrap_or_else(|_| Err(unanswered()))
+    }
+}
+
+impl Function {
+    /// The same, for a secret.
+    pub(crate) async fn ask(self) -> Result<Secret, Error> {
+        self.call().await.map(|text| text.to_core())
     }
 }
 

@@ -49,9 +49,7 @@ pub use records::{CredentialRecord, EventRecord, SetRecord, StatsRecord, event_n
 pub use retry::Retries;
 pub use secret::SecretText;
 pub use sign::{ForeignSign, Signature, UnsignedRequest, signing};
-#[cfg(feature = "stores")]
-pub use source::Json;
-pub use source::{Endpoint, Source, seconds};
+pub use source::{Input, Inputs, Recipe, Source, seconds};
 pub use text::{header_map, header_pairs, owned_pairs};
 
 pub use keyswap::{Error, ErrorKind, Failure, Verdict, redirect::MAX_HOPS};

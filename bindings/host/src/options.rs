@@ -3,7 +3,8 @@
 //! The comments of the fields are the documentation of the options in every language: generators read them
 //! here. Durations are seconds. What is absent keeps its default.
 
-use std::collections::HashMap;
+#[cfg(feature = "stores")]
+pub mod stores;
 
 use keyswap::{Error, Policy};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
@@ -69,91 +70,6 @@ pub struct EnvOptions {
     pub variable: String,
     /// What events and errors call the credential. By default the name of the variable.
     pub id: Option<String>,
-}
-
-/// Any endpoint that answers with JSON, such as `{"api_key": "...", "expires_in": 3600}`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct JsonOptions {
-    /// The URL that is asked.
-    pub url: String,
-    /// A JSON pointer (RFC 6901) to the key in the answer, such as `/data/api_key`. By default `/key`.
-    pub key: Option<String>,
-    /// A JSON pointer to the second piece of material, named `secret`.
-    pub secret: Option<String>,
-    /// A JSON pointer to the third piece of material, named `passphrase`.
-    pub passphrase: Option<String>,
-    /// A JSON pointer to the credential's name: a text or a number that changes whenever the key does. By default it
-    /// is named by a digest that says only whether it changed.
-    pub id: Option<String>,
-    /// A JSON pointer to the provider's version of the credential.
-    pub version: Option<String>,
-    /// A JSON pointer to the time at which the credential ends: RFC 3339 text, or seconds since 1970.
-    pub expires_at: Option<String>,
-    /// A JSON pointer to the seconds that the credential lives from the answer on. By default `/expires_in`, if that
-    /// is there.
-    pub expires_in: Option<String>,
-    /// A JSON pointer to the object that all others begin at, but for `previous` and `generation`. By default the
-    /// whole answer.
-    pub within: Option<String>,
-    /// A JSON pointer to the credential before, as long as it works: an object that looks like the current one, a list
-    /// of at most two of them, or the key itself. It may be absent; then the last key that the API accepted stays as
-    /// the fallback.
-    pub previous: Option<String>,
-    /// A JSON pointer to a number that rises with each change. Without it, changes are numbered here.
-    pub generation: Option<String>,
-    /// That each answer is a new key, made for this question: it is then asked by the life of what it made, and not
-    /// polled.
-    pub mints: bool,
-    /// The method of the question. By default GET, or POST if there is a body.
-    pub method: Option<String>,
-    /// Headers of the question, which are never printed.
-    pub headers: HashMap<String, SecretText>,
-    /// What is sent with the question: JSON if it begins with a brace or a bracket, and a form if not, unless a header
-    /// says otherwise.
-    pub body: Option<SecretText>,
-    /// The credential that the endpoint is asked with, as a bearer token unless `bootstrap_header` or
-    /// `bootstrap_basic` says otherwise. By default there is none.
-    pub bootstrap: Option<SecretText>,
-    /// A file that holds the bootstrap credential. It is read at first use, and again once the endpoint rejects it.
-    pub bootstrap_file: Option<String>,
-    /// The header whose value the bootstrap credential is.
-    pub bootstrap_header: Option<String>,
-    /// That the bootstrap credential is a user and a password, with a colon between them: `Authorization: Basic`.
-    pub bootstrap_basic: bool,
-    /// How long an answer may take, in seconds. By default the policy's `fetch_timeout`, 10 s, which always holds as
-    /// well.
-    pub timeout: Option<f64>,
-    /// PEM certificates that are trusted instead of the machine's.
-    pub root_certificates: Option<String>,
-    /// A file that holds the trusted certificates. It is read again when it changes.
-    pub root_certificates_file: Option<String>,
-    /// A certificate chain and its private key (PEM), shown to the endpoint: mutual TLS.
-    pub client_certificate: Option<SecretText>,
-    /// A file that holds the client certificate and its key. It is read again when it changes, so certificates are
-    /// renewed without a restart.
-    pub client_certificate_file: Option<String>,
-    /// Allows plain HTTP to other machines. Everybody on the way can read the keys.
-    pub plain_http_allowed: bool,
-}
-
-/// A command that prints a key, or a set. What AWS and Kubernetes have such commands print is read, too.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CommandOptions {
-    /// The program and its arguments, as they are: no shell looks at them.
-    pub argv: Vec<String>,
-    /// Variables that are set for it.
-    pub env: HashMap<String, SecretText>,
-    /// Names of variables of the program's own environment that it sees too, beside `PATH`, `HOME` and the few others
-    /// that programs need to find their files.
-    pub inherit_env: Vec<String>,
-    /// That each run makes a new credential, such as a token: it is then run by the life of what it made, and not
-    /// polled.
-    pub mints: bool,
-    /// How long a run may take, in seconds. By default the policy's `fetch_timeout`, 10 s, which always holds as well.
-    /// Then it is killed, with all that it started.
-    pub timeout: Option<f64>,
 }
 
 /// How a credential goes onto a request.

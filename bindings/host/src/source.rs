@@ -1,16 +1,9 @@
 //! Where sets come from, as a recipe: each handle, and each forked child, makes its own source from it.
 
-#[cfg(feature = "command")]
-mod command;
-#[cfg(feature = "stores")]
-mod json;
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 
-use std::{fmt, sync::Arc, time::Duration};
+use keyswap::{Error, Secret, Source as CoreSource, host, source};
 
-use keyswap::{Error, Source as CoreSource, host, source};
-
-#[cfg(feature = "command")]
-use crate::options::CommandOptions;
 use crate::{
     error::invalid,
     function::Function,
@@ -18,8 +11,9 @@ use crate::{
     secret::SecretText,
 };
 
-#[cfg(feature = "stores")]
-pub use self::json::Json;
+pub use self::inputs::{Input, Inputs};
+
+mod inputs;
 
 /// How to make a source.
 #[derive(Clone)]
@@ -27,113 +21,55 @@ pub struct Source(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    /// Regions, in the order in which they are asked.
-    Endpoints(Vec<Endpoint>),
-    /// The same.
-    #[cfg(feature = "stores")]
-    Jsons(Vec<Json>),
-    #[cfg(feature = "command")]
-    Command(CommandOptions),
-    File(FileOptions),
-    Env(EnvOptions, Option<SecretText>),
+    Made(Arc<dyn Recipe>, Inputs),
     Function(Function),
-    /// Each with whether it mints.
-    #[cfg(feature = "stores")]
-    FirstOf(Vec<(Source, bool)>),
     Own(Arc<dyn CoreSource>),
 }
 
-/// A rotation endpoint, with what its options cannot hold.
-#[derive(Clone, Debug)]
-pub struct Endpoint {
-    options: EndpointOptions,
-    bootstrap: Option<Function>,
-    seen: Option<SecretText>,
+/// What a program says of a source.
+pub trait Recipe: Any + Send + Sync {
+    /// A source made of it, and of those of the inputs that it knows.
+    ///
+    /// # Errors
+    /// `invalid_config`.
+    fn build(&self, inputs: &mut Inputs) -> Result<Arc<dyn CoreSource>, Error>;
 }
 
 impl Source {
-    /// A rotation endpoint.
+    /// What is made from this recipe.
     ///
     /// # Errors
     /// `invalid_config` for what is not valid, such as a URL that is none: it is told here, and not in the background.
-    pub fn endpoint(endpoint: Endpoint) -> Result<Self, Error> {
-        let _ = endpoint.build()?;
-        Ok(Self(Kind::Endpoints(vec![endpoint])))
+    pub fn new(recipe: impl Recipe, inputs: Inputs) -> Result<Self, Error> {
+        let made = Self(Kind::Made(Arc::new(recipe), inputs));
+        made.build(false).map(|_| made)
     }
 
-    /// This endpoint, and another one that is asked when all before it fail.
+    /// This one, and another one that is asked when all before it fail.
     ///
     /// # Errors
     /// `invalid_config` unless both are endpoints of one kind.
     pub fn or(&self, other: &Self) -> Result<Self, Error> {
-        match (&self.0, &other.0) {
-            (Kind::Endpoints(all), Kind::Endpoints(other)) if other.len() == 1 => {
-                Ok(Self(Kind::Endpoints(all.iter().chain(other).cloned().collect())))
-            }
-            #[cfg(feature = "stores")]
-            (Kind::Jsons(all), Kind::Jsons(other)) if other.len() == 1 => {
-                Ok(Self(Kind::Jsons(all.iter().chain(other).cloned().collect())))
-            }
-            (Kind::Endpoints(_), Kind::Endpoints(_)) => Err(nested()),
-            #[cfg(feature = "stores")]
-            (Kind::Jsons(_), Kind::Jsons(_)) => Err(nested()),
-            #[cfg(feature = "stores")]
-            (Kind::Endpoints(_), Kind::Jsons(_)) | (Kind::Jsons(_), Kind::Endpoints(_)) => {
-                Err(invalid("a region must be an endpoint of the same kind as the first"))
-            }
-            _ => Err(invalid("only endpoints have regions")),
+        let mut all = self.clone();
+        if let Kind::Made(_, inputs) = &mut all.0 {
+            inputs.push("regions", other.clone());
         }
-    }
-
-    /// Any JSON endpoint.
-    ///
-    /// # Errors
-    /// `invalid_config`, as for an endpoint.
-    #[cfg(feature = "stores")]
-    pub fn json(json: Json) -> Result<Self, Error> {
-        let _ = json.build()?;
-        Ok(Self(Kind::Jsons(vec![json])))
-    }
-
-    /// A command that prints a key.
-    ///
-    /// # Errors
-    /// `invalid_config`. That there is no such program shows at the first fetch.
-    #[cfg(feature = "command")]
-    pub fn command(options: CommandOptions) -> Result<Self, Error> {
-        let _ = options.build()?;
-        Ok(Self(Kind::Command(options)))
+        all.build(false).map(|_| all)
     }
 
     /// A file or a folder that something else keeps fresh.
     pub fn file(options: FileOptions) -> Self {
-        Self(Kind::File(options))
+        Self(Kind::Made(Arc::new(options), Inputs::default()))
     }
 
     /// A variable of the environment.
     pub fn env(options: EnvOptions) -> Self {
-        Self(Kind::Env(options, None))
-    }
-
-    /// The same, which holds this where the program looks: it may have an environment of its own.
-    pub fn env_seen(options: EnvOptions, value: SecretText) -> Self {
-        Self(Kind::Env(options, Some(value)))
+        Self(Kind::Made(Arc::new(options), Inputs::default()))
     }
 
     /// The program's own function.
     pub fn function(function: Function) -> Self {
         Self(Kind::Function(function))
-    }
-
-    /// The first of these that works. Of each it is said whether it mints.
-    ///
-    /// # Errors
-    /// `invalid_config` if there are none, or too many.
-    #[cfg(feature = "stores")]
-    pub fn first_of(sources: Vec<(Source, bool)>) -> Result<Self, Error> {
-        let made = Self(Kind::FirstOf(sources));
-        let _ = made.build(false)?;
-        Ok(made)
     }
 
     /// A source that the binding itself implements. All handles that follow it share it.
@@ -144,15 +80,9 @@ impl Source {
     /// The same for a forked child.
     pub fn in_child(&self) -> Self {
         Self(match &self.0 {
+            Kind::Made(recipe, inputs) => Kind::Made(recipe.clone(), inputs.in_child()),
             Kind::Function(function) => Kind::Function(function.in_child()),
-            Kind::Endpoints(all) => Kind::Endpoints(all.iter().map(Endpoint::in_child).collect()),
-            #[cfg(feature = "stores")]
-            Kind::Jsons(all) => Kind::Jsons(all.iter().map(Json::in_child).collect()),
-            #[cfg(feature = "stores")]
-            Kind::FirstOf(all) => Kind::FirstOf(
-                all.iter().map(|(source, mints)| (source.in_child(), *mints)).collect(),
-            ),
-            other => other.clone(),
+            Kind::Own(source) => Kind::Own(source.clone()),
         })
     }
 
@@ -161,56 +91,21 @@ impl Source {
     /// # Errors
     /// `invalid_config`.
     pub fn build(&self, mints: bool) -> Result<Arc<dyn CoreSource>, Error> {
-        if mints && !matches!(self.0, Kind::Function(_)) {
-            let what = "mints is for a function: the other sources read what stands somewhere";
-            return Err(invalid(what));
+        match &self.0 {
+            Kind::Function(function) => Ok(Arc::new(function.clone().minting(mints))),
+            _ if mints => {
+                let what = "mints is for a function: every other source knows it of itself";
+                Err(invalid(what))
+            }
+            Kind::Made(recipe, inputs) => {
+                let mut inputs = inputs.clone();
+                let made = recipe.build(&mut inputs)?;
+                inputs.check()?;
+                Ok(made)
+            }
+            Kind::Own(source) => Ok(source.clone()),
         }
-        Ok(match &self.0 {
-            Kind::Endpoints(all) => match all.as_slice() {
-                [one] => Arc::new(one.build()?),
-                all => regions(all)?,
-            },
-            #[cfg(feature = "stores")]
-            Kind::Jsons(all) => match all.as_slice() {
-                [one] => Arc::new(one.build()?),
-                [first, second, more @ ..] => {
-                    let mut regions = first.build()?.or(second.build()?);
-                    for region in more {
-                        regions = regions.or(region.build()?);
-                    }
-                    Arc::new(regions)
-                }
-                [] => return Err(invalid("no endpoint is given")),
-            },
-            #[cfg(feature = "command")]
-            Kind::Command(options) => Arc::new(options.build()?),
-            Kind::File(options) => Arc::new(options.build()),
-            Kind::Env(options, None) => Arc::new(options.build()),
-            Kind::Env(options, Some(seen)) => {
-                Arc::new(host::variable_seen(options.build(), seen.to_core()))
-            }
-            Kind::Function(function) => Arc::new(function.clone().minting(mints)),
-            #[cfg(feature = "stores")]
-            Kind::FirstOf(all) => {
-                let sources = all.iter().map(|(source, mints)| source.build(*mints));
-                Arc::new(host::first_of(sources.collect::<Result<_, _>>()?)?)
-            }
-            Kind::Own(source) => source.clone(),
-        })
     }
-}
-
-fn nested() -> Error {
-    invalid("a region has no regions of its own: list them all in one place")
-}
-
-fn regions(all: &[Endpoint]) -> Result<Arc<dyn CoreSource>, Error> {
-    let [first, second, more @ ..] = all else { return Err(invalid("no endpoint is given")) };
-    let mut regions = first.build()?.or(second.build()?);
-    for region in more {
-        regions = regions.or(region.build()?);
-    }
-    Ok(Arc::new(regions))
 }
 
 impl fmt::Debug for Source {
@@ -222,55 +117,113 @@ impl fmt::Debug for Source {
     }
 }
 
-impl Endpoint {
-    /// An endpoint; `bootstrap` is a function that returns its credential, called at first use and again once it is
-    /// rejected.
-    pub fn new(options: EndpointOptions, bootstrap: Option<Function>) -> Self {
-        Self { options, bootstrap, seen: None }
-    }
+/// The first of these and its regions, as one source.
+macro_rules! regions {
+    ($first:expr, $others:expr) => {{
+        let (first, mut others) = ($first, $others.into_iter());
+        let source: std::sync::Arc<dyn keyswap::Source> = match others.next() {
+            None => std::sync::Arc::new(first),
+            Some(second) => {
+                let regions = others.fold(first.or(second), |all, one| all.or(one));
+                std::sync::Arc::new(regions)
+            }
+        };
+        Ok(source)
+    }};
+}
 
-    /// The environment variable of the bootstrap credential holds this where the program looks: it may have an
-    /// environment of its own.
-    pub fn seeing(self, value: SecretText) -> Self {
-        Self { seen: Some(value), ..self }
-    }
+/// Tells a builder each of these options that was given, by the function of that name.
+macro_rules! told {
+    ($source:expr, $options:ident: $($option:ident),+ $(,)?) => {{
+        let mut source = $source;
+        $(if let Some(value) = &$options.$option {
+            source = source.$option($crate::source::Told::told(value));
+        })+
+        source
+    }};
+}
 
-    fn in_child(&self) -> Self {
-        let bootstrap = self.bootstrap.as_ref().map(Function::in_child);
-        Self { options: self.options.clone(), bootstrap, seen: self.seen.clone() }
-    }
-
-    fn build(&self) -> Result<source::Endpoint, Error> {
-        let mut endpoint = self.options.build()?;
-        if let Some(function) = self.bootstrap.clone() {
-            self.options.check_bootstrap(true)?;
-            endpoint = endpoint.bootstrap_fn(move || {
-                let function = function.clone();
-                async move { function.call().await.map(|text| text.to_core()) }
-            });
-        } else if let Some(seen) = self.seen.as_ref().filter(|_| self.options.asks_environment()) {
-            endpoint = host::bootstrap_seen(endpoint, seen.to_core());
+/// Tells a builder how what it asks is reached.
+macro_rules! connected {
+    ($source:expr, $options:expr) => {{
+        let (mut source, options) = ($source, $options);
+        let (pem, file) = (&options.root_certificates, &options.root_certificates_file);
+        $crate::source::one_of("root_certificates", pem.is_some(), file.is_some())?;
+        if options.plain_http_allowed {
+            source = source.plain_http_allowed();
         }
-        Ok(endpoint)
+        if let Some(timeout) = $crate::source::seconds(options.timeout, "timeout")? {
+            source = source.timeout(timeout);
+        }
+        if let Some(pem) = pem {
+            source = source.root_certificates(pem.as_bytes())?;
+        }
+        if let Some(path) = file {
+            source = source.root_certificates_file(path);
+        }
+        source
+    }};
+}
+
+/// Tells a builder the certificate that shows who asks.
+macro_rules! certified {
+    ($source:expr, $options:expr) => {{
+        let (mut source, options) = ($source, $options);
+        let (pem, file) = (&options.client_certificate, &options.client_certificate_file);
+        $crate::source::one_of("client_certificate", pem.is_some(), file.is_some())?;
+        if let Some(pem) = pem {
+            source = source.client_certificate(pem.reveal().as_bytes())?;
+        }
+        if let Some(path) = file {
+            source = source.client_certificate_file(path);
+        }
+        source
+    }};
+}
+pub(crate) use {certified, connected, regions, told};
+
+/// What an option is to a builder.
+pub(crate) trait Told {
+    type As<'a>
+    where
+        Self: 'a;
+    fn told(&self) -> Self::As<'_>;
+}
+
+impl Told for String {
+    type As<'a> = &'a str;
+    fn told(&self) -> &str {
+        self
+    }
+}
+
+impl Told for SecretText {
+    type As<'a> = Secret;
+    fn told(&self) -> Secret {
+        self.to_core()
+    }
+}
+
+impl Recipe for EndpointOptions {
+    fn build(&self, inputs: &mut Inputs) -> Result<Arc<dyn CoreSource>, Error> {
+        let regions = inputs.regions(Self::one)?;
+        regions!(self.one(inputs)?, regions)
     }
 }
 
 impl EndpointOptions {
-    /// The endpoint.
-    ///
-    /// # Errors
-    /// `invalid_config`.
-    pub fn build(&self) -> Result<source::Endpoint, Error> {
-        self.check_bootstrap(false)?;
-        one_of("root_certificates", &self.root_certificates, &self.root_certificates_file)?;
-        one_of("client_certificate", &self.client_certificate, &self.client_certificate_file)?;
-        let mut endpoint = source::Endpoint::new(&self.url)?;
-        if self.plain_http_allowed {
-            endpoint = endpoint.plain_http_allowed();
-        }
-        if let Some(timeout) = seconds(self.timeout, "timeout")? {
-            endpoint = endpoint.timeout(timeout);
-        }
+    fn one(&self, inputs: &mut Inputs) -> Result<source::Endpoint, Error> {
+        let (seen, function) = (inputs.seen(), inputs.function("bootstrap"));
+        #[cfg(feature = "stores")]
+        let keys = inputs.keys("bootstrap")?;
+        #[cfg(not(feature = "stores"))]
+        let keys = None::<()>;
+        let (text, file) = (self.bootstrap.is_some(), self.bootstrap_file.is_some());
+        let given = [text, file, function.is_some(), keys.is_some(), self.no_bootstrap];
+        let given = given.into_iter().filter(|given| *given).count();
+        one_of("bootstrap", given > 0, given > 1)?;
+        let endpoint = certified!(connected!(source::Endpoint::new(&self.url)?, self), self);
+        let mut endpoint = told!(endpoint, self: set_name, app, bootstrap, bootstrap_file);
         match (self.push, seconds(self.heartbeat, "heartbeat")?) {
             (Some(false), _) => endpoint = endpoint.no_push(),
             (_, Some(heartbeat)) => endpoint = endpoint.heartbeat(heartbeat),
@@ -279,72 +232,42 @@ impl EndpointOptions {
         if let Some(key) = &self.signed_by {
             endpoint = endpoint.signed_by(key)?;
         }
-        if let Some(name) = &self.set_name {
-            endpoint = endpoint.set_name(name);
-        }
-        if let Some(pem) = &self.root_certificates {
-            endpoint = endpoint.root_certificates(pem.as_bytes())?;
-        }
-        if let Some(path) = &self.root_certificates_file {
-            endpoint = endpoint.root_certificates_file(path);
-        }
-        if let Some(pem) = &self.client_certificate {
-            endpoint = endpoint.client_certificate(pem.reveal().as_bytes())?;
-        }
-        if let Some(path) = &self.client_certificate_file {
-            endpoint = endpoint.client_certificate_file(path);
-        }
-        if let Some(app) = &self.app {
-            endpoint = endpoint.app(app);
-        }
-        if let Some(secret) = &self.bootstrap {
-            endpoint = endpoint.bootstrap(secret.to_core());
-        }
-        if let Some(path) = &self.bootstrap_file {
-            endpoint = endpoint.bootstrap_file(path);
-        }
         if self.no_bootstrap {
             endpoint = endpoint.no_bootstrap();
         }
+        if let Some(function) = function {
+            endpoint = endpoint.bootstrap_fn(move || function.clone().ask());
+        } else if let (Some(seen), 0) = (seen, given) {
+            endpoint = host::bootstrap_seen(endpoint, seen.to_core());
+        }
+        #[cfg(feature = "stores")]
+        if let Some(keys) = keys {
+            endpoint = endpoint.bootstrap_keys(keys);
+        }
         Ok(endpoint)
     }
+}
 
-    fn asks_environment(&self) -> bool {
-        self.bootstrap.is_none() && self.bootstrap_file.is_none() && !self.no_bootstrap
-    }
-
-    fn check_bootstrap(&self, function: bool) -> Result<(), Error> {
-        let said =
-            [self.bootstrap.is_some(), self.bootstrap_file.is_some(), self.no_bootstrap, function];
-        match said.into_iter().filter(|said| *said).count() {
-            0 | 1 => Ok(()),
-            _ => Err(invalid("pass bootstrap or bootstrap_file, not both")),
-        }
+impl Recipe for FileOptions {
+    fn build(&self, _: &mut Inputs) -> Result<Arc<dyn CoreSource>, Error> {
+        Ok(Arc::new(source::File::new(&self.path)))
     }
 }
 
-impl FileOptions {
-    /// The source.
-    pub fn build(&self) -> source::File {
-        source::File::new(&self.path)
-    }
-}
-
-impl EnvOptions {
-    /// The source.
-    pub fn build(&self) -> source::Env {
-        let env = source::Env::new(&self.variable);
-        match &self.id {
-            Some(id) => env.id(id),
+impl Recipe for EnvOptions {
+    fn build(&self, inputs: &mut Inputs) -> Result<Arc<dyn CoreSource>, Error> {
+        let env = told!(source::Env::new(&self.variable), self: id);
+        Ok(Arc::new(match inputs.seen() {
+            Some(seen) => host::variable_seen(env, seen.to_core()),
             None => env,
-        }
+        }))
     }
 }
 
-fn one_of<A, B>(what: &str, given: &Option<A>, file: &Option<B>) -> Result<(), Error> {
-    match (given, file) {
-        (Some(_), Some(_)) => Err(invalid(format!("pass {what} or {what}_file, not both"))),
-        _ => Ok(()),
+pub(crate) fn one_of(what: &str, given: bool, file: bool) -> Result<(), Error> {
+    match given && file {
+        true => Err(invalid(format!("pass {what} or {what}_file, not both"))),
+        false => Ok(()),
     }
 }
 
@@ -371,7 +294,7 @@ mod tests {
     }
 
     fn endpoint(options: EndpointOptions) -> Result<Source, Error> {
-        Source::endpoint(Endpoint::new(options, None))
+        Source::new(options, Inputs::default())
     }
 
     #[test]
@@ -413,37 +336,59 @@ mod tests {
 
     #[cfg(feature = "stores")]
     #[test]
-    fn regions_may_be_json_endpoints() {
-        let one = endpoint(at("https://a.example.com/x")).expect("a source");
-        let json = |options: &str| {
-            Source::json(Json::new(crate::options::from_json(options).expect("options"), None))
-        };
-        let here = json(r#"{"url": "https://a.example.com", "headers": {"x": "s3cr3t"}}"#);
-        let here = here.expect("a source");
-        let there = here.or(&here).expect("regions").or(&here).expect("regions");
-        assert!(there.in_child().build(false).is_ok() && here.or(&one).is_err());
+    fn each_is_made_by_its_name() {
+        let of = |kind, json: &str| Source::of(kind, json, Inputs::default());
+        let region =
+            |url: &str| of("json", &format!(r#"{{"url": "{url}", "headers": {{"x": "s3cr3t"}}}}"#));
+        let regions = |all| Inputs::default().with("regions", Input::Sources(all));
+        let (here, json) =
+            (region("https://a.example.com").expect("one"), r#"{"url": "https://b.example.com"}"#);
+        let there =
+            Source::of("json", json, regions(vec![here.clone(), here.clone()])).expect("regions");
+        assert!(there.in_child().build(false).is_ok());
         assert!(!format!("{here:?} {there:?}").contains("s3cr3t"));
-        for odd in [
-            r#"{"url": "https://a.example.com", "key": "x"}"#,
-            r#"{"url": "https://a.example.com", "method": "a b"}"#,
-            r#"{"url": "https://a.example.com", "headers": {"a b": "x"}}"#,
-            r#"{"url": "https://a.example.com", "bootstrap": "x", "bootstrap_file": "y"}"#,
-            r#"{"url": "https://a.example.com", "bootstrap_header": "x", "bootstrap_basic": true}"#,
-            r#"{"url": "x"}"#,
+        let endpoint = of("endpoint", json).expect("an endpoint");
+        for other in [there, endpoint.clone(), Source::file(FileOptions { path: "x".into() })] {
+            let error = Source::of("json", json, regions(vec![other])).expect_err("a region");
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        }
+        assert!(Source::of("file", r#"{"path": "x"}"#, regions(vec![endpoint])).is_err());
+        for (kind, odd) in [
+            ("json", r#"{"url": "https://a.example.com", "key": "x"}"#),
+            ("json", r#"{"url": "https://a.example.com", "method": "a b"}"#),
+            ("json", r#"{"url": "https://a.example.com", "headers": {"a b": "x"}}"#),
+            (
+                "json",
+                r#"{"url": "https://a.example.com", "bootstrap": "x", "bootstrap_file": "y"}"#,
+            ),
+            (
+                "json",
+                r#"{"url": "https://a.example.com", "bootstrap_header": "x", "bootstrap_basic": true}"#,
+            ),
+            ("json", r#"{"url": "https://a.example.com", "uri": "s3cr3t"}"#),
+            ("json", r#"{"url": "https://a.example.com", "timeout": "s3cr3t"}"#),
+            ("json", r#"{"url": "x"}"#),
+            ("first_of", "{}"),
+            ("function", "{}"),
+            ("nothing", "{}"),
         ] {
-            assert_eq!(json(odd).expect_err(odd).kind(), ErrorKind::InvalidConfig);
+            let error = of(kind, odd).expect_err(odd);
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+            assert!(!error.to_string().contains("s3cr3t"), "{error}");
         }
     }
 
+    #[cfg(feature = "stores")]
     #[test]
     fn a_source_may_stand_in_for_another() {
         let one = endpoint(at("https://a.example.com/x")).expect("a source");
         let file = Source::file(FileOptions { path: "/run/x".into() });
-        let both = Source::first_of(vec![(one, false), (file.clone(), false)]).expect("both");
+        let of = |all| {
+            Source::of("first_of", "{}", Inputs::default().with("sources", Input::Sources(all)))
+        };
+        let both = of(vec![one, file.clone()]).expect("both");
         assert!(both.in_child().build(false).is_ok());
-        assert!(Source::first_of(Vec::new()).is_err(), "none");
-        assert!(Source::first_of(vec![(file.clone(), false); 17]).is_err(), "too many");
-        assert!(Source::first_of(vec![(file, true)]).is_err(), "a file mints nothing");
+        assert!(of(vec![file; 17]).is_err(), "too many");
     }
 
     #[test]

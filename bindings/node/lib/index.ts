@@ -7,7 +7,7 @@ export { createFetch, type FetchOptions, type KeyedFetch, type KeyedInit } from 
 export type { AdapterOptions } from './flow'
 export type { ErrorCode } from './generated/errors'
 export type { Event, EventFields, EventName, EventOf } from './generated/events'
-export type { CommandOptions, KeyedOptions, KeySwapOptions } from './generated/options'
+export type { KeyedOptions, KeySwapOptions } from './generated/options'
 export type { Policy } from './generated/policy'
 export type { Stats } from './generated/stats'
 export { Credential, type CredentialSet, KeySwap, type Listener, type WaitOptions } from './keys'
@@ -16,7 +16,21 @@ export {
   basic, bearer, type Classifier, header, type Judged, query, type Scheme, sign, type Signature, type SignFunction,
   type Unsigned, type Verdict,
 } from './schemes'
+// generated: sources (by keyswap-generate: do not edit)
 export {
-  command, type CredentialDocument, type Document, endpoint, type EndpointOptions, env, file, firstOf, json, type JsonOptions,
-  type Source, type SourceFunction, type Time,
-} from './sources'
+  endpoint, type EndpointOptions,
+  file,
+  env, type EnvOptions,
+  json, type JsonOptions,
+  command, type CommandOptions,
+  awsSecretsManager, type AwsSecretsManagerOptions,
+  awsParameterStore, type AwsParameterStoreOptions,
+  awsSecretsAgent, type AwsSecretsAgentOptions,
+  gcpSecretManager, type GcpSecretManagerOptions,
+  oauth2ClientCredentials, type OAuth2ClientCredentialsOptions,
+  oauth2RefreshToken, type OAuth2RefreshTokenOptions,
+  vault, type VaultOptions,
+} from './generated/sources'
+// end of sources
+export { type Source } from './source'
+export { type CredentialDocument, type Document, firstOf, type SourceFunction, type Time } from './sources'

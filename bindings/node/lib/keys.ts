@@ -9,7 +9,8 @@ import type { KeySwapOptions } from './generated/options'
 import { POLICY_TIMES } from './generated/policy'
 import type { Stats } from './generated/stats'
 import { read, seconds, written } from './options'
-import { type Source, type SourceFunction, sourceOf } from './sources'
+import type { Source } from './source'
+import { type SourceFunction, sourceOf } from './sources'
 
 /** What is called at events of that name, or at every one for `event`. */
 export type Listener<N extends EventName | 'event'> = (event: N extends EventName ? EventOf<N> : Event) => void

@@ -13,10 +13,14 @@ export function written(options: object, durations: (name: string) => boolean = 
     if (value === undefined) continue
     const isLong = durations(name)
     const read = (each: unknown): unknown => (isLong && typeof each === 'number' ? each / 1000 : each)
-    const key = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
-    made[key] = Array.isArray(value) ? value.map(read) : read(value)
+    made[snake(name)] = Array.isArray(value) ? value.map(read) : read(value)
   }
   return made
+}
+
+/** A name as the core writes it. */
+export function snake(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 }
 
 /** Milliseconds as the core counts them. */

@@ -74,11 +74,23 @@ impl Handle {
     }
 }
 
+type Lent = Arc<dyn Fn() -> Result<keyswap::KeySwap, Error> + Send + Sync>;
+
 fn closed<T>() -> Result<T, Error> {
     Err(Error::new(ErrorKind::Closed, "the handle was closed"))
 }
 
 impl KeySwap {
+    /// The handle of whatever process a source is made in that logs in with it.
+    pub(crate) fn lent(&self) -> Lent {
+        let handle = self.handle.clone();
+        Arc::new(move || {
+            let live =
+                Python::attach(|py| handle.live(py).ok().map(|live| live.keys.core().clone()));
+            live.map_or_else(closed, Ok)
+        })
+    }
+
     /// Nothing is usable from now on. What is left to close, in this process.
     fn ended(&self) -> Option<Keys> {
         self.handle.closed.store(true, Ordering::Relaxed);

@@ -1,60 +1,34 @@
 //! Where sets come from.
 
-use keyswap_host::{Endpoint, Json, options::from_json};
+use std::collections::HashMap;
+
+use keyswap_host::{Input, Inputs};
 use pyo3::{exceptions::PyTypeError, prelude::*};
 
-use crate::{credential::no_pickle, errors::OrRaise, function::function};
+use crate::{credential::no_pickle, errors::OrRaise, function::function, keys::KeySwap};
 
-/// Where sets come from: an Endpoint, a Json, a Command, a File, or an Env.
+/// Where sets come from: an Endpoint, a File, an Env, a store, or what else is derived from it.
 #[pyclass(frozen, subclass, module = "keyswap._native")]
 pub(crate) struct Source(keyswap_host::Source);
 
 #[pymethods]
 impl Source {
-    /// `kind` is "endpoint", "json", "command", "file", "env", "function" or "first_of", and the options are JSON. A function is
-    /// called for the bootstrap credential of an endpoint, or is the source. Regions are what "first_of" is of, too.
+    /// What the core calls it, its options as JSON, and what JSON cannot hold, by the names of the options: functions,
+    /// other handles, and lists of sources.
     #[new]
-    #[pyo3(signature = (kind, options, bootstrap = None, regions = Vec::new()))]
+    #[pyo3(signature = (kind, options, inputs = HashMap::new()))]
     fn new(
         py: Python<'_>,
         kind: &str,
         options: &str,
-        bootstrap: Option<Bound<'_, PyAny>>,
-        regions: Vec<PyRef<'_, Self>>,
+        inputs: HashMap<String, Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        if kind == "file" {
-            return Ok(Self(keyswap_host::Source::file(from_json(options).or_raise(py)?)));
+        let mut all = Inputs::default();
+        for (name, input) in inputs {
+            let is_source = kind == "function";
+            all = all.with(&name, self::input(&input, is_source)?);
         }
-        if kind == "env" {
-            return Ok(Self(keyswap_host::Source::env(from_json(options).or_raise(py)?)));
-        }
-        if kind == "command" {
-            let options = from_json(options).or_raise(py)?;
-            return Ok(Self(keyswap_host::Source::command(options).or_raise(py)?));
-        }
-        if kind == "first_of" {
-            let all = regions.iter().map(|source| (source.0.clone(), false)).collect();
-            return Ok(Self(keyswap_host::Source::first_of(all).or_raise(py)?));
-        }
-        if let ("function", Some(called)) = (kind, &bootstrap) {
-            return Ok(Self(keyswap_host::Source::function(function(called, true)?)));
-        }
-        let bootstrap = bootstrap.map(|called| function(&called, false)).transpose()?;
-        let source = match kind {
-            "json" => {
-                let json = Json::new(from_json(options).or_raise(py)?, bootstrap);
-                keyswap_host::Source::json(json)
-            }
-            _ => {
-                let endpoint = Endpoint::new(from_json(options).or_raise(py)?, bootstrap);
-                keyswap_host::Source::endpoint(endpoint)
-            }
-        };
-        let mut source = source.or_raise(py)?;
-        for region in regions {
-            source = source.or(&region.0).or_raise(py)?;
-        }
-        Ok(Self(source))
+        keyswap_host::Source::of(kind, options, all).map(Self).or_raise(py)
     }
 
     fn __repr__(&self) -> String {
@@ -64,6 +38,17 @@ impl Source {
     fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         no_pickle("source")
     }
+}
+
+fn input(input: &Bound<'_, PyAny>, is_source: bool) -> PyResult<Input> {
+    if let Ok(keys) = input.cast::<KeySwap>() {
+        return Ok(Input::Keys(keys.get().lent()));
+    }
+    if input.is_callable() {
+        return Ok(Input::Function(function(input, is_source)?));
+    }
+    let sources: Vec<PyRef<'_, Source>> = input.extract()?;
+    Ok(Input::Sources(sources.iter().map(|source| source.0.clone()).collect()))
 }
 
 /// What a program passed as a source.
@@ -76,6 +61,6 @@ pub(crate) fn source_of(source: &Bound<'_, PyAny>) -> PyResult<keyswap_host::Sou
     }
     let class = source.get_type().name()?;
     Err(PyTypeError::new_err(format!(
-        "a source is a URL, an Endpoint, a Json, a Command, a File, an Env, or a function, not {class}"
+        "a source is a URL, an Endpoint or another source of keyswap, or a function, not {class}"
     )))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keyswap_host::{
-    Endpoint, Error, Function, Source,
+    Error, Function, Input, Inputs, Source,
     options::{EnvOptions, FileOptions},
 };
 
@@ -28,8 +28,12 @@ impl NativeSource {
         options: NativeEndpointOptions,
         storage: Option<Arc<dyn NativeStorage>>,
     ) -> Result<Arc<Self>, NativeError> {
-        let bootstrap = storage.map(|storage| Function::new(Arc::new(Stored(storage))));
-        Ok(Self::new(Source::endpoint(Endpoint::new(options, bootstrap))?, false))
+        let mut inputs = Inputs::default();
+        if let Some(storage) = storage {
+            let function = Function::new(Arc::new(Stored(storage)));
+            inputs = inputs.with("bootstrap", Input::Function(function));
+        }
+        Ok(Self::new(Source::new(options, inputs)?, false))
     }
 
     /// This endpoint, and another one that is asked when all before it fail.

@@ -309,6 +309,12 @@ impl Attempt {
         &self.step
     }
 
+    /// The credential of the send under way.
+    #[cfg(feature = "lent-keys")]
+    pub(crate) fn credential(&self) -> Option<&Arc<Credential>> {
+        self.machine.assigned()
+    }
+
     /// The id of the credential of the send under way.
     pub fn credential_id(&self) -> Option<&str> {
         self.machine.assigned().map(|credential| credential.id())

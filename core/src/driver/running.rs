@@ -72,12 +72,27 @@ impl Running {
         self.end().await;
     }
 
-    /// Nobody is served any more; only the last report is still to arrive.
+    /// Nobody is served any more; only the last report is still to arrive, and what the source gives back.
     async fn end(&mut self) {
         self.driver.inbox.end();
-        if self.sends_final_report {
-            let _ = tokio::time::timeout(FINAL_REPORT_TIMEOUT, self.reports.join_next()).await;
-        }
+        let source = self.driver.source.clone();
+        let fetches = &mut self.fetches;
+        let mut last = JoinSet::new();
+        let all = async {
+            // One that is under way would bring what nobody gives back.
+            fetches.shutdown().await;
+            // Asked in a task, where a source that panics harms nobody.
+            last.spawn(async move {
+                if let Some(closing) = source.close() {
+                    closing.await;
+                }
+            });
+            if self.sends_final_report {
+                let _ = self.reports.join_next().await;
+            }
+            let _ = last.join_next().await;
+        };
+        let _ = tokio::time::timeout(FINAL_REPORT_TIMEOUT, all).await;
     }
 
     /// The runtime has ended, and what ran on it with it.

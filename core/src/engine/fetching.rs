@@ -155,7 +155,8 @@ impl Fetching {
                 let asked = asked.map(|asked| left.map_or(asked, |left| asked.min(left)));
                 asked.map_or(wait, |asked| asked.min(ceiling))
             }
-            Some(by_life) => by_life.min(DAY),
+            // It may wish to be asked sooner, and never later.
+            Some(by_life) => asked.map_or(by_life, |asked| asked.min(by_life)).min(DAY),
             None => ceiling,
         }));
         (self.retry, self.slow_retries) = (None, 0);

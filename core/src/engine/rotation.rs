@@ -74,6 +74,8 @@ pub struct Rotation {
     cause: Error,
     /// Why the last fetch failed, if it did.
     failure: Option<Error>,
+    /// Whether what is held is from a source that stood in for another one, which failed.
+    stood_in: bool,
     /// Whether somebody waits for a fetch.
     demand: bool,
     /// Ids that the last forced fetch was the first to bring, if it brought any.
@@ -106,6 +108,7 @@ impl Rotation {
             listen_until: 0,
             cause,
             failure: None,
+            stood_in: false,
             demand: false,
             brought: Vec::new(),
         }

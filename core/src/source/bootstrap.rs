@@ -11,7 +11,11 @@ use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use zeroize::Zeroizing;
 
+#[cfg(feature = "lent-keys")]
+use super::lent::LentKeys;
 use super::{BoxFuture, reading::Reader};
+#[cfg(feature = "lent-keys")]
+use crate::credential::Credential;
 use crate::{
     error::{Error, ErrorKind},
     secret::Secret,
@@ -34,6 +38,8 @@ enum Place {
     Fixed(Secret),
     File(PathBuf, Reader),
     Callback(Callback),
+    #[cfg(feature = "lent-keys")]
+    Lent(LentKeys),
     Nowhere,
 }
 
@@ -70,6 +76,20 @@ impl Bootstrap {
             let secret = callback();
             Box::pin(async move { secret.await.map(Into::into) })
         })))
+    }
+
+    #[cfg(feature = "lent-keys")]
+    pub(super) fn lent(keys: LentKeys) -> Self {
+        Self::from(Place::Lent(keys))
+    }
+
+    /// The keys that are lent, each log-in anew: nothing of them is read here.
+    #[cfg(feature = "lent-keys")]
+    pub(super) fn lender(&self) -> Option<&LentKeys> {
+        match &self.from {
+            Place::Lent(keys) => Some(keys),
+            _ => None,
+        }
     }
 
     pub(super) fn nowhere() -> Self {
@@ -112,6 +132,8 @@ impl Bootstrap {
             Place::Fixed(_) => "pass another one as the option `bootstrap`".into(),
             Place::File(path, _) => format!("put the right one into {}", path.display()),
             Place::Callback(_) => "have the function that returns it return another one".into(),
+            #[cfg(feature = "lent-keys")]
+            Place::Lent(_) => "each key to log in with that `bootstrap_keys` has was tried".into(),
             Place::Nowhere => "pass one as the option `bootstrap`: none is shown".into(),
         }
     }
@@ -119,6 +141,8 @@ impl Bootstrap {
     async fn load(&self, form: &Form, origin: &str) -> Result<Option<Secret>, Error> {
         let raw = match &self.from {
             Place::Nowhere => return Ok(None),
+            #[cfg(feature = "lent-keys")]
+            Place::Lent(_) => return Ok(None),
             Place::Fixed(secret) => secret.clone(),
             Place::Environment(seen) => {
                 let value = match seen {
@@ -170,6 +194,8 @@ impl fmt::Debug for Bootstrap {
             Place::Fixed(_) => f.write_str("given"),
             Place::File(path, _) => write!(f, "file {}", path.display()),
             Place::Callback(_) => f.write_str("callback"),
+            #[cfg(feature = "lent-keys")]
+            Place::Lent(keys) => keys.fmt(f),
             Place::Nowhere => f.write_str("none"),
         }
     }
@@ -186,6 +212,17 @@ pub(super) enum Form {
 }
 
 impl Form {
+    /// What is shown of a key that is lent.
+    #[cfg(feature = "lent-keys")]
+    pub(super) fn shown(&self, key: &Credential) -> Option<Secret> {
+        match (self, key.reveal("key"), key.reveal("secret")) {
+            (Self::Basic, Some(user), Some(password)) => {
+                Some(Secret::from(format!("{user}:{password}")))
+            }
+            _ => key.material().get("key").cloned(),
+        }
+    }
+
     /// The header that shows it. Marked as sensitive, so that no HTTP library prints it.
     pub(super) fn header(&self, secret: &Secret) -> Result<(HeaderName, HeaderValue), Error> {
         let secret = secret.reveal();

@@ -122,6 +122,20 @@ impl Endpoint {
         self.with_bootstrap(Bootstrap::callback(callback))
     }
 
+    /// Shows the key that another [`KeySwap`](crate::KeySwap) holds. Each fetch goes through a rotation of it as a
+    /// request does: after a 401 that handle is told, and the next of its keys is shown.
+    ///
+    /// ```
+    /// # use keyswap::{Error, KeySwap, Endpoint};
+    /// # fn example(admin: KeySwap) -> Result<(), Error> {
+    /// let keys = Endpoint::new("https://keys.example.com/v1/sets/trading")?.bootstrap_keys(&admin);
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "lent-keys")]
+    pub fn bootstrap_keys(self, keys: impl Into<super::LentKeys>) -> Self {
+        self.with_bootstrap(Bootstrap::lent(keys.into()))
+    }
+
     /// Shows no bootstrap credential: the endpoint knows its clients by other means, such as the network
     /// or a sidecar that speaks TLS for them.
     pub fn no_bootstrap(self) -> Self {

@@ -16,6 +16,8 @@ use rustls::AlertDescription;
 use url::Url;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "lent-keys")]
+use super::lent::{LentKeys, LogIn, nothing_lent};
 use super::{
     Terms,
     bootstrap::{Bootstrap, Form},
@@ -103,6 +105,12 @@ impl EndpointClient {
         Ok(Self::new(url))
     }
 
+    /// The same, with numbers of its own.
+    #[cfg(feature = "vault")]
+    pub(super) fn apart(&self) -> Self {
+        Self { terms: Arc::default(), ..self.clone() }
+    }
+
     /// Works by these numbers from now on, and so do all clones.
     pub(super) fn begin(&self, terms: &Terms) {
         *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = terms.clone();
@@ -139,6 +147,10 @@ impl EndpointClient {
                 ),
             ));
         }
+        #[cfg(feature = "lent-keys")]
+        if let Some(keys) = self.bootstrap.lender() {
+            return self.send_with(keys, request).await;
+        }
         let secret = self.bootstrap.get(&self.form, &self.origin).await?;
         let response = self.send_once(request, secret.as_ref()).await?;
         if response.status() == StatusCode::UNAUTHORIZED
@@ -148,6 +160,37 @@ impl EndpointClient {
             return self.send_once(request, Some(&again)).await;
         }
         Ok(response)
+    }
+
+    /// Sends a request with the keys of another handle, for as long as they are rejected and it has another.
+    #[cfg(feature = "lent-keys")]
+    async fn send_with(
+        &self,
+        keys: &LentKeys,
+        request: &EndpointRequest<'_>,
+    ) -> Result<Response, Error> {
+        let log_in = LogIn {
+            url: request.url,
+            plain_http: self.plain_http,
+            time: self.timeout(),
+            pieces: &["key"],
+        };
+        let mut loan = keys.lend(&log_in).map_err(|error| nothing_lent(&error))?;
+        let mut last = None;
+        loop {
+            let key = match (loan.next().await, last) {
+                (Ok(Some(key)), _) => key,
+                // What the endpoint said of the keys that it has is more than that there is no other.
+                (_, Some(response)) => return Ok(response),
+                (Err(error), None) => return Err(nothing_lent(&error)),
+                (Ok(None), None) => {
+                    return Err(nothing_lent(&Error::new(ErrorKind::NotReady, "it has none")));
+                }
+            };
+            let response = self.send_once(request, self.form.shown(&key).as_ref()).await?;
+            loan.answered(response.status(), response.headers(), None);
+            last = Some(response);
+        }
     }
 
     async fn send_once(

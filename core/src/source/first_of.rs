@@ -9,6 +9,7 @@
 use std::{
     fmt,
     future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -24,7 +25,7 @@ use tokio::time::timeout;
 use super::{BoxFuture, Fetched, Hint, Hints, PushSignal, Report, Source, Terms};
 use crate::{
     clock::Clock,
-    credential::CredentialSet,
+    credential::{CredentialSet, PassedOver},
     error::{Error, ErrorKind},
     moment::millis,
 };
@@ -37,8 +38,9 @@ const RETURN_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// A source is asked only where those before it fail, and nothing that they brought is of use any more: at the start,
 /// when all that is held has ended, or when the API rejects it. A store that is down for a minute therefore never makes
 /// a program go back to an older key in a file. While a later source stands in, the ones before it are asked
-/// every 30 s, and what they have is taken as soon as they work. The log tells of each that failed. One that
-/// says that the set is revoked is believed: nothing stands in for it.
+/// every 30 s, and what they have is taken as soon as they work; until then each fetch is told as one that failed, with
+/// the reason of the first. One that says that the set is revoked is believed: nothing stands in for it. One that
+/// panics has failed.
 ///
 /// If one of them [mints](Source::mints), all are asked as if they did: by the life of what is held.
 ///
@@ -118,8 +120,12 @@ impl FirstOf {
             // What is left is shared out, so that one that hangs leaves time for the others.
             let left = end.saturating_sub(self.clock.now().boot) / (asked.len() - place) as u64;
             let share = Duration::from_millis(left);
-            let fetched = match timeout(share, source.fetch(own.as_ref())).await {
-                Ok(fetched) => fetched,
+            let fetched = match timeout(share, unless_it_panics(source.fetch(own.as_ref()))).await {
+                Ok(Some(fetched)) => fetched,
+                Ok(None) => Err(Error::new(
+                    ErrorKind::SourceFailed,
+                    format!("source {} of {} panicked", place + 1, self.sources.len()),
+                )),
                 // Its place and not the source itself: what a program's own prints of itself may hold a key.
                 Err(_) => Err(Error::new(
                     ErrorKind::Timeout,
@@ -137,7 +143,11 @@ impl FirstOf {
                     let is_revoked = set.primary().is_none();
                     self.revoked
                         .store(if is_revoked { place } else { usize::MAX }, Ordering::Relaxed);
-                    return Ok(Fetched::Set(self.placed(place, set)));
+                    let failure = (!errors.is_empty()).then(|| most_hopeful(errors));
+                    return Ok(Fetched::Set(CredentialSet {
+                        passed_over: PassedOver(failure),
+                        ..self.placed(place, set)
+                    }));
                 }
                 Err(error) if error.kind() == ErrorKind::SetRevoked => {
                     self.revoked.store(place, Ordering::Relaxed);
@@ -150,8 +160,7 @@ impl FirstOf {
             }
         }
         let tried = errors.len();
-        let soon = errors.iter().position(Error::is_transient).unwrap_or(0);
-        let error = errors.swap_remove(soon);
+        let error = most_hopeful(errors);
         Err(match tried {
             1 => error,
             _ => error.with_remark(&format!("; none of the {tried} sources works")),
@@ -175,6 +184,21 @@ impl FirstOf {
         }
         set
     }
+}
+
+/// The first that may go away soon, or else the first.
+fn most_hopeful(mut errors: Vec<Error>) -> Error {
+    let soon = errors.iter().position(Error::is_transient).unwrap_or(0);
+    errors.swap_remove(soon)
+}
+
+/// What a fetch brought; nothing if it panicked, which is no reason not to ask the next one.
+async fn unless_it_panics<T>(mut fetch: BoxFuture<'_, T>) -> Option<T> {
+    poll_fn(move |context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| fetch.as_mut().poll(context)));
+        polled.map_or(Poll::Ready(None), |polled| polled.map(Some))
+    })
+    .await
 }
 
 /// Which source a validator is from, and that source's own.
@@ -209,20 +233,28 @@ impl Source for FirstOf {
             PushSignal::Hint(hint) => hints.send(Hint { generation: None, ..hint }),
             PushSignal::Lost(silent) => hints.lost(silent),
         });
-        let mut watched: Vec<_> =
-            self.sources.iter().filter_map(|source| source.watch(hints.clone())).collect();
-        (!watched.is_empty()).then(|| {
-            Box::pin(poll_fn(move |context| {
-                watched.retain_mut(|one| Pin::as_mut(one).poll(context).is_pending());
-                if watched.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-            })) as BoxFuture<'static, ()>
-        })
+        all_of(self.sources.iter().filter_map(|source| source.watch(hints.clone())))
     }
 
     /// The one whose set is held is told.
     fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {
         self.sources[self.last.load(Ordering::Relaxed)].report(report)
     }
+
+    fn close(&self) -> Option<BoxFuture<'static, ()>> {
+        all_of(self.sources.iter().filter_map(|source| source.close()))
+    }
+}
+
+/// All of them, side by side. None if there is none.
+fn all_of(futures: impl Iterator<Item = BoxFuture<'static, ()>>) -> Option<BoxFuture<'static, ()>> {
+    let mut left: Vec<_> = futures.collect();
+    (!left.is_empty()).then(|| {
+        Box::pin(poll_fn(move |context| {
+            left.retain_mut(|one| Pin::as_mut(one).poll(context).is_pending());
+            if left.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })) as BoxFuture<'static, ()>
+    })
 }
 
 impl fmt::Debug for FirstOf {

@@ -195,16 +195,13 @@ impl Json {
         self.with_bootstrap(Bootstrap::file(path.into()))
     }
 
-    /// Shows the credential that this function returns, which may be the key of another
-    /// [`KeySwap`](crate::KeySwap). It is called at first use and again after a 401.
+    /// Shows the credential that this function returns. It is called at first use and again after a 401.
     ///
     /// ```
-    /// # use keyswap::{Error, KeySwap, source::Json};
-    /// # fn example(admin: KeySwap) -> Result<(), Error> {
-    /// let keys = Json::new("https://keys.example.com/trading")?.key("/api_key").bootstrap_fn(move || {
-    ///     let key = admin.current().map(|now| now.reveal("key").unwrap_or_default().to_owned());
-    ///     std::future::ready(key)
-    /// });
+    /// # use keyswap::{Error, source::Json};
+    /// # async fn ask_the_vault() -> Result<String, Error> { Ok("t0ken".into()) }
+    /// # fn example() -> Result<(), Error> {
+    /// let keys = Json::new("https://keys.example.com/trading")?.key("/api_key").bootstrap_fn(ask_the_vault);
     /// # Ok(()) }
     /// ```
     pub fn bootstrap_fn<F, Fut, S>(self, callback: F) -> Self
@@ -214,6 +211,20 @@ impl Json {
         S: Into<Secret>,
     {
         self.with_bootstrap(Bootstrap::callback(callback))
+    }
+
+    /// Shows the key that another [`KeySwap`](crate::KeySwap) holds. Each fetch goes through a rotation of it as a
+    /// request does: after a 401 that handle is told, and the next of its keys is shown.
+    ///
+    /// ```
+    /// # use keyswap::{Error, KeySwap, source::Json};
+    /// # fn example(admin: KeySwap) -> Result<(), Error> {
+    /// let keys = Json::new("https://keys.example.com/trading")?.key("/api_key").bootstrap_keys(&admin);
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "lent-keys")]
+    pub fn bootstrap_keys(self, keys: impl Into<super::LentKeys>) -> Self {
+        self.with_bootstrap(Bootstrap::lent(keys.into()))
     }
 
     /// Shows the bootstrap credential as the value of this header.

@@ -22,6 +22,12 @@ pub(crate) mod fuzzing;
 pub mod gcp;
 mod http;
 mod json;
+#[cfg(feature = "lent-keys")]
+#[cfg_attr(
+    not(feature = "oauth2"),
+    allow(dead_code, reason = "not all that log in need all of it")
+)]
+mod lent;
 #[cfg(any(
     feature = "aws",
     feature = "azure",
@@ -55,6 +61,10 @@ mod wire;
 
 #[cfg(feature = "command")]
 pub use self::command::Command;
+#[cfg(feature = "lent-keys")]
+pub use self::lent::LentKeys;
+#[cfg(feature = "lent-keys")]
+pub(crate) use self::lent::{Lender, Loan, LogIn, Reply};
 #[cfg(feature = "host")]
 pub(crate) use self::wire::parse_short;
 pub use self::{
@@ -124,7 +134,8 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Fetched, Error>>;
 
     /// Whether each fetch makes a new credential (OAuth2, dynamic secrets). Such a source is asked by the
-    /// life of what it made, at least once a day, and never only to look. All others read a state that
+    /// life of what it made, or sooner if the set [says so](CredentialSet::with_refresh_after), at least once a
+    /// day, and never only to look. All others read a state that
     /// stands somewhere, and are polled: nobody else would tell that it changed.
     fn mints(&self) -> bool {
         false
@@ -155,6 +166,13 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
         let _ = report;
         None
     }
+
+    /// Told once, when the handle was closed or its last clone dropped, and nothing is fetched any more: for a source
+    /// that gives back what it made. None if there is nothing to do. A second is what it may take, beside the last
+    /// report, and [`shutdown`](crate::KeySwap::shutdown) waits for that.
+    fn close(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
 }
 
 impl Source for Arc<dyn Source> {
@@ -179,6 +197,10 @@ impl Source for Arc<dyn Source> {
 
     fn report(&self, report: Report) -> Option<BoxFuture<'static, Result<(), Error>>> {
         (**self).report(report)
+    }
+
+    fn close(&self) -> Option<BoxFuture<'static, ()>> {
+        (**self).close()
     }
 }
 

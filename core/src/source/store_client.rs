@@ -75,6 +75,11 @@ impl<'a> Question<'a> {
         self.header(header::CONTENT_TYPE, "application/json")
     }
 
+    /// Adds a body whose kind a header says.
+    pub(super) fn body(self, body: &'a [u8]) -> Self {
+        Self { body: Some(body), ..self }
+    }
+
     pub(super) fn form(mut self, body: &'a [u8]) -> Self {
         self.body = Some(body);
         self.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -93,6 +98,12 @@ impl StoreClient {
         Ok(Self { client, store })
     }
 
+    /// The same store, for a source whose handle has numbers of its own.
+    #[cfg(feature = "vault")]
+    pub(super) fn apart(&self) -> Self {
+        Self { client: self.client.apart(), store: self.store }
+    }
+
     /// The metadata service of this machine's cloud at this URL. It is asked over plain HTTP, as they all are, and never
     /// through a proxy.
     pub(super) fn metadata(store: &'static str, url: &str) -> Result<Self, Error> {
@@ -100,6 +111,18 @@ impl StoreClient {
         metadata.client.plain_http = true;
         metadata.client.is_metadata = true;
         Ok(metadata)
+    }
+
+    /// Another service at another URL, with the same certificates and timeouts.
+    pub(super) fn elsewhere(
+        &self,
+        store: &'static str,
+        url: &str,
+        like: &str,
+    ) -> Result<Self, Error> {
+        let mut there = Self { client: self.client.clone(), store };
+        there.move_to(url, like)?;
+        Ok(there)
     }
 
     /// The same store at another URL.
@@ -135,6 +158,11 @@ impl StoreClient {
         self.client.timeout()
     }
 
+    /// How far apart the handle's polls are.
+    pub(super) fn poll(&self) -> Duration {
+        self.client.terms().policy().poll
+    }
+
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
         self.client.timeout = Some(timeout);
     }
@@ -150,6 +178,19 @@ impl StoreClient {
 
     pub(super) fn trust_file(&mut self, path: PathBuf) {
         self.client = self.client.clone().with_tls(|tls| tls.trusting_file(path));
+    }
+
+    pub(super) fn show(&mut self, pem: &[u8]) -> Result<(), Error> {
+        self.client = self.client.clone().try_with_tls(|tls| tls.showing(pem))?;
+        Ok(())
+    }
+
+    pub(super) fn show_file(&mut self, path: PathBuf) {
+        self.client = self.client.clone().with_tls(|tls| tls.showing_file(path));
+    }
+
+    pub(super) fn allows_plain_http(&self) -> bool {
+        self.client.plain_http
     }
 
     /// Asks once. Any status is an answer; an error is one of the connection.
@@ -231,8 +272,8 @@ macro_rules! connection_options {
         /// Trusts the certificates in this PEM, and no others.
         ///
         /// # Errors
-        /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if there is none in it, or one cannot be read.
-        pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, crate::Error> {
+        /// [`InvalidConfig`](crate::error::ErrorKind::InvalidConfig) if there is none in it, or one cannot be read.
+        pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, crate::error::Error> {
             self.client.trust(pem)?;
             Ok(self)
         }

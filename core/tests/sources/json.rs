@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::Method;
 use jiff::Timestamp;
 use keyswap::{
-    Credential, CredentialSet, ErrorKind, KeySwap,
-    source::{Fetched, Json, Source},
+    Credential, CredentialSet, ErrorKind, KeySwap, Policy,
+    source::{Fetched, Json, Source, Terms, from_fn},
 };
 
 use crate::{
@@ -225,6 +225,78 @@ async fn a_rejected_credential_is_read_again_once() {
     });
     fetched(source.fetch(None).await);
     assert_eq!(server.bearers(), [format!("{BOOTSTRAP}-0"), format!("{BOOTSTRAP}-1")]);
+}
+
+#[tokio::test]
+async fn a_rejected_key_of_another_handle_is_told_and_the_next_one_is_shown() {
+    let (admitted, sets) = (r#"{"key": "k"}"#, std::sync::atomic::AtomicU32::new(0));
+    let server = serve([
+        answer(200, "", admitted),
+        // The second one is tried, and not known yet.
+        answer(401, "", ""),
+        answer(200, "", admitted),
+        // Both are cut, and only the place where they are kept knows the third.
+        answer(401, "", ""),
+        answer(401, "", ""),
+        answer(200, "", admitted),
+    ])
+    .await;
+    let key = |number: u32| Credential::new(format!("b{number}"), format!("{BOOTSTRAP}-{number}"));
+    let place = std::sync::Arc::new(sets);
+    let read = place.clone();
+    let admin = KeySwap::follow(from_fn(move || {
+        let now = match read.load(std::sync::atomic::Ordering::SeqCst) {
+            0 => CredentialSet::new(key(1)),
+            1 => CredentialSet::new(key(2)).with_previous(key(1)),
+            _ => CredentialSet::new(key(3)),
+        };
+        std::future::ready(Ok(now))
+    }));
+    let least = Duration::from_millis(1);
+    let policy = Policy::default().fetch_floor(least).fetch_floor_min(least);
+    let admin = admin.policy(policy).await.unwrap();
+    let source = Json::new(&server.url).unwrap().bootstrap_keys(&admin);
+    fetched(source.fetch(None).await);
+    for turn in 1..3 {
+        place.store(turn, std::sync::atomic::Ordering::SeqCst);
+        if turn == 1 {
+            admin.refresh().await.unwrap();
+        }
+        fetched(source.fetch(None).await);
+    }
+    let shown = server.bearers();
+    let shown: Vec<_> = shown.iter().map(|it| it.trim_start_matches(BOOTSTRAP)).collect();
+    assert_eq!(shown[..3], ["-1", "-2", "-1"]);
+    assert_eq!((shown.len(), shown[5]), (6, "-3"), "{shown:?}");
+    assert_eq!(admin.current().unwrap().id(), "b3");
+    assert!(!format!("{source:?}").contains(BOOTSTRAP));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_key_to_log_in_with_is_told() {
+    let server = serve([answer(401, "", "")]).await;
+    // It has one, and it is not accepted.
+    let one = KeySwap::follow(from_fn(|| {
+        std::future::ready(Ok(CredentialSet::new(Credential::new("b1", BOOTSTRAP))))
+    }));
+    let one = one.await.unwrap();
+    let source = Json::new(&server.url).unwrap().bootstrap_keys(&one);
+    source.begin(&Terms::of(&Policy::default().fetch_timeout(Duration::from_millis(500)))).unwrap();
+    let error = failed(&source, None).await;
+    assert_eq!(error.kind(), ErrorKind::BootstrapRejected);
+    assert!(error.to_string().contains("bootstrap_keys"), "{error}");
+    // It has none of that name; and it may go nowhere but where it is sent.
+    let bare = Credential::bare("b1").with_material("password", BOOTSTRAP);
+    let bare = CredentialSet::new(bare);
+    let other = KeySwap::follow(from_fn(move || std::future::ready(Ok(bare.clone()))));
+    let other = other.await.unwrap();
+    let asked = server.requests().len();
+    let source = Json::new(&server.url).unwrap().bootstrap_keys(&other);
+    source.begin(&Terms::of(&Policy::default().fetch_timeout(Duration::from_millis(500)))).unwrap();
+    let error = failed(&source, None).await;
+    assert_eq!(error.kind(), ErrorKind::SourceFailed);
+    assert!(error.to_string().contains("no material to log in with"), "{error}");
+    assert_eq!(server.requests().len(), asked, "nothing was sent");
 }
 
 #[tokio::test]

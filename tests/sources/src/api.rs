@@ -1,14 +1,24 @@
 //! An API whose keys rotate.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    future::Future,
+    pin::Pin,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
+    time::Instant,
 };
+
+/// For how long what the judge said is taken as true: APIs do that, too.
+const JUDGED: Duration = Duration::from_millis(300);
+
+/// Says of a key whether it is valid now.
+type Judge = Box<dyn Fn(String) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
 /// It answers 200 to `Authorization: Bearer KEY` while that key is valid, and 401 else.
 pub struct Api {
@@ -21,18 +31,32 @@ struct State {
     valid: BTreeSet<String>,
     accepted: BTreeMap<String, u64>,
     rejected: u64,
+    judged: HashMap<String, Instant>,
 }
 
 impl Api {
     /// Starts one that accepts no key yet.
     pub async fn start() -> Self {
+        Self::start_judged(None).await
+    }
+
+    /// Starts one that asks somebody else which keys are valid.
+    pub async fn start_asking<F, Fut>(judge: F) -> Self
+    where
+        F: Fn(String) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = bool> + Send + 'static,
+    {
+        Self::start_judged(Some(Box::new(move |key| Box::pin(judge(key))))).await
+    }
+
+    async fn start_judged(judge: Option<Judge>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let state = Arc::<Mutex<State>>::default();
-        let shared = state.clone();
+        let (shared, judge) = (state.clone(), Arc::new(judge));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, shared.clone()));
+                tokio::spawn(serve(stream, shared.clone(), judge.clone()));
             }
         });
         Self { url, state }
@@ -59,7 +83,7 @@ impl Api {
     }
 }
 
-async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
+async fn serve(stream: TcpStream, state: Arc<Mutex<State>>, judge: Arc<Option<Judge>>) {
     let mut lines = BufReader::new(stream);
     loop {
         let (mut key, mut line) = (None, String::new());
@@ -77,6 +101,20 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
                 && name.eq_ignore_ascii_case("authorization")
             {
                 key = value.trim().strip_prefix("Bearer ").map(str::to_owned);
+            }
+        }
+        if let (Some(judge), Some(key)) = (&*judge, &key) {
+            let is_fresh =
+                |state: &State| state.judged.get(key).is_some_and(|at| at.elapsed() < JUDGED);
+            let is_known = is_fresh(&state.lock().unwrap());
+            if !is_known {
+                let is_valid = judge(key.clone()).await;
+                let mut state = state.lock().unwrap();
+                state.judged.insert(key.clone(), Instant::now());
+                match is_valid {
+                    true => state.valid.insert(key.clone()),
+                    false => state.valid.remove(key),
+                };
             }
         }
         let is_valid = {

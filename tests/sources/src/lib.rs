@@ -3,8 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 pub mod api;
+pub mod aws;
 pub mod azure;
+pub mod bao;
 pub mod fake;
+pub mod front;
 pub mod google;
+pub mod keycloak;
 pub mod load;
+pub mod node;
+pub mod postgres;
 pub mod process;

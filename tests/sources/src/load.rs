@@ -27,10 +27,15 @@ struct Shared {
 impl Load {
     /// Starts so many callers of this URL.
     pub fn start(keys: &KeySwap, url: &str, callers: usize) -> Self {
+        Self::paced(keys, url, callers, Duration::from_millis(5))
+    }
+
+    /// The same with callers that rest so long after each answer.
+    pub fn paced(keys: &KeySwap, url: &str, callers: usize, rest: Duration) -> Self {
         let client = Client::builder(keys).scheme(Scheme::bearer()).base_url(url).expect("a URL");
         let client = client.build().expect("a client");
         let shared = Arc::<Shared>::default();
-        let caller = |_| tokio::spawn(call(client.clone(), shared.clone()));
+        let caller = |_| tokio::spawn(call(client.clone(), shared.clone(), rest));
         Self { callers: (0..callers).map(caller).collect(), shared }
     }
 
@@ -56,7 +61,7 @@ impl Load {
     }
 }
 
-async fn call(client: Client, shared: Arc<Shared>) {
+async fn call(client: Client, shared: Arc<Shared>, rest: Duration) {
     while !shared.is_over.load(Relaxed) {
         let failure = match client.get("/").send().await {
             Ok(response) if response.status() == 200 => None,
@@ -67,7 +72,7 @@ async fn call(client: Client, shared: Arc<Shared>) {
             None => _ = shared.sent.fetch_add(1, Relaxed),
             Some(failure) => shared.failed.lock().unwrap().push(failure),
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(rest).await;
     }
 }
 

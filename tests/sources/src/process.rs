@@ -16,6 +16,7 @@ pub struct Process(Child);
 impl Process {
     /// Starts a program. What it prints goes into `target/tests/servers/NAME.log`.
     pub fn start(name: &str, command: &mut Command) -> Self {
+        std::fs::create_dir_all(folder()).expect("a folder for logs");
         let log = folder().join(format!("{name}.log"));
         let log = File::create(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
         let child = command
@@ -78,10 +79,17 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+/// What servers are asked with. It takes any certificate, and no proxy.
+pub fn client() -> reqwest::Client {
+    // Who was first has installed the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().danger_accept_invalid_certs(true);
+    client.build().expect("a client")
+}
+
 /// Waits until this URL is answered, with whatever status.
 pub async fn until_answers(url: &str, within: Duration) {
-    let client = reqwest::Client::builder().no_proxy().danger_accept_invalid_certs(true);
-    let client = client.build().expect("a client");
+    let client = client();
     let end = tokio::time::Instant::now() + within;
     loop {
         match client.get(url).timeout(Duration::from_secs(2)).send().await {

@@ -18,6 +18,7 @@ from ._client import AsyncClient, Client
 from ._error_types import *
 from ._errors import KeyswapError
 from ._event_names import EventName
+from ._first_of import FirstOf
 from ._keys import Events, KeySwap, Source
 from ._native import (
     Attempt,
@@ -34,7 +35,23 @@ from ._policy import Policy
 from ._records import Event, Stats
 from ._response import Headers, Response
 from ._schemes import Basic, Bearer, Header, Query, Sign, Unsigned
-from ._sources import Command, Endpoint, Env, File, FirstOf, Json
+
+# generated: sources (by keyswap-generate: do not edit)
+from ._sources import (
+    AwsParameterStore,
+    AwsSecretsAgent,
+    AwsSecretsManager,
+    Command,
+    Endpoint,
+    Env,
+    File,
+    GcpSecretManager,
+    Json,
+    OAuth2ClientCredentials,
+    OAuth2RefreshToken,
+    Vault,
+)
+# end of sources
 
 __all__ = [
     "AsyncClient",
@@ -43,19 +60,14 @@ __all__ = [
     "Basic",
     "Bearer",
     "Client",
-    "Command",
     "Credential",
     "CredentialSet",
-    "Endpoint",
-    "Env",
     "Event",
     "EventName",
     "Events",
-    "File",
     "FirstOf",
     "Header",
     "Headers",
-    "Json",
     "KeySwap",
     "KeyswapError",
     "Patch",
@@ -70,6 +82,20 @@ __all__ = [
     "Stats",
     "Unsigned",
     "__version__",
+    # generated: names (by keyswap-generate: do not edit)
+    "AwsParameterStore",
+    "AwsSecretsAgent",
+    "AwsSecretsManager",
+    "Command",
+    "Endpoint",
+    "Env",
+    "File",
+    "GcpSecretManager",
+    "Json",
+    "OAuth2ClientCredentials",
+    "OAuth2RefreshToken",
+    "Vault",
+    # end of names
 ]
 __all__ += _error_types.__all__
 # `import *` must not put another one in place of the builtin: this is `keyswap.TimeoutError` and nothing else.

@@ -23,6 +23,7 @@ from . import _native
 from ._bridge import in_trio, run
 from ._error_types import ClosedError
 from ._errors import KeyswapError
+from ._inputs import to_json
 from ._options import (
     UNSET,
     AsyncContent,
@@ -35,7 +36,6 @@ from ._options import (
     Unset,
 )
 from ._response import Response
-from ._sources import to_json
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

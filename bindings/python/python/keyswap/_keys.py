@@ -9,22 +9,13 @@ from typing import Any, Union, cast
 from . import _native
 from ._bridge import run
 from ._error_types import InvalidConfigError, NotReadyError
+from ._inputs import Bootstrap, Path, to_json
 from ._policy import Policy
 from ._records import Event
-from ._sources import Bootstrap, Command, Endpoint, Env, File, FirstOf, Json, Path, to_json
+from ._sources import Endpoint
 
 Document = Mapping[str, Any]
-Source = Union[
-    str,
-    Endpoint,
-    Json,
-    Command,
-    File,
-    Env,
-    FirstOf,
-    Callable[[], Document],
-    Callable[[], Awaitable[Document]],
-]
+Source = Union[str, _native.Source, Callable[[], Document], Callable[[], Awaitable[Document]]]
 """Where sets come from: the URL of a rotation endpoint, a source, or a function that returns a mapping."""
 
 

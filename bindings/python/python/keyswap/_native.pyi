@@ -1,5 +1,5 @@
 from asyncio import Future
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, NoReturn, SupportsIndex, final
 
@@ -63,13 +63,14 @@ class Scheme:
 
 @disjoint_base
 class Source:
-    """Where sets come from: an Endpoint, a Json, a Command, a File, or an Env."""
+    """Where sets come from: an Endpoint, a File, an Env, a store, or what else is derived from
+    it.
+    """
     def __new__(
         cls,
-        kind: Literal["endpoint", "json", "command", "file", "env", "function", "first_of"],
+        kind: str,
         options: str,
-        bootstrap: Callable[[], Any] | None = None,
-        regions: list[Any] = ...,
+        inputs: Mapping[str, Any] = ...,
     ) -> Source: ...
     def __reduce_ex__(self, _protocol: SupportsIndex, /) -> NoReturn: ...
 

@@ -60,12 +60,19 @@ impl Rotation {
         };
         let admitted = self.holdings.admit(self.now, &mut set, &standing)?;
         self.holdings.keep_counts(&mut set);
+        let passed_over = set.passed_over.0.take();
+        self.stood_in &= passed_over.is_none();
         let set = Arc::new(set);
         if admitted == Admitted::Same {
             self.holdings.confirm(self.now, &set, self.sends);
             self.renewed();
         } else {
             self.install(&set, admitted);
+        }
+        if let Some(error) = passed_over {
+            let next = self.fetching.wake_at().saturating_sub(self.now.boot);
+            self.tell(Event::FetchFailed { error, retry_in: Duration::from_millis(next) });
+            self.stood_in = true;
         }
         Ok(())
     }
@@ -112,7 +119,8 @@ impl Rotation {
 
     pub(super) fn worked(&mut self) {
         self.counts.last_success = Some(self.now.wall);
-        if self.failure.take().is_some() {
+        let has_failed = self.failure.take().is_some() | std::mem::take(&mut self.stood_in);
+        if has_failed {
             self.tell(Event::Recovered { credential: self.in_use.clone(), went_back: None });
         }
     }

@@ -109,6 +109,35 @@ async fn what_stands_in_at_the_start_gives_way_as_soon_as_the_first_works() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_stands_in_hides_no_failure_from_observers() {
+    let (store, file) = (Told::new(Err(down())), Told::new(Ok(key("old", 90))));
+    let source = first_of([store.clone() as _, file.clone() as _]);
+    let keys = KeySwap::follow(source).clock(Clock::tokio()).start().expect("a handle");
+    let mut events = keys.events();
+    keys.ready().await.expect("a set");
+    pass(40).await;
+    store.tell(Ok(key("new", 3)));
+    pass(40).await;
+    keys.close();
+    let mut told = Vec::new();
+    while let Some(event) = events.next().await {
+        told.push(event.name());
+    }
+    told.retain(|name| ["fetch_failed", "recovered"].contains(name));
+    let (failed, recovered) = told.split_at(told.len() - 1);
+    assert_eq!(recovered, ["recovered"], "once, as the first works again: {told:?}");
+    assert!(failed.len() >= 2 && failed.iter().all(|it| *it == "fetch_failed"), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_has_failed_and_the_next_is_asked() {
+    let broken = Arc::new(super::super::from_fn(|| async { panic!("a bug") }));
+    let sources = [broken as _, Told::new(Ok(key("old", None))) as _];
+    let keys = KeySwap::follow(first_of(sources)).clock(Clock::tokio()).await.expect("a set");
+    assert_eq!(in_use(&keys), "old");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_fails_displaces_nothing_while_what_it_brought_is_good() {
     let end = Timestamp::from_millisecond(Clock::tokio().now().wall).expect("a time");
     let end = end.checked_add(SignedDuration::from_hours(2)).expect("a time");

@@ -59,7 +59,10 @@ fn unpack(_: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 /// JSON, with strings that are wiped. Not `Debug`, so that it cannot be printed.
 pub(in crate::source) enum Value {
     Null,
-    #[cfg_attr(not(feature = "azure"), allow(dead_code, reason = "some stores alone look at it"))]
+    #[cfg_attr(
+        not(any(feature = "azure", feature = "oauth2", feature = "vault")),
+        allow(dead_code, reason = "some stores alone look at it")
+    )]
     Bool(bool),
     Whole(u64),
     Fraction(f64),

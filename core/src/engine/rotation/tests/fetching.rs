@@ -32,7 +32,7 @@ fn a_floor_lies_between_two_fetches() {
 fn a_source_that_mints_is_asked_by_the_life_of_what_it_made() {
     let mut life = Life::begin();
     life.rotation.source_mints();
-    life.fetched(living(&life, 1, "k1", 3600).with_refresh_after(life.at(60)));
+    life.fetched(living(&life, 1, "k1", 3600));
     life.starts.clear();
     let began = life.now.boot;
     while life.now.boot < began + 3_599_000 {
@@ -53,6 +53,17 @@ fn a_source_that_mints_is_asked_by_the_life_of_what_it_made() {
         let set = set(1, "k1", &[]);
         life.fetched(if seconds > 0 { living(&life, 1, "k1", seconds) } else { set });
         assert!((least..=most).contains(&life.pass_until_a_fetch()), "{seconds}");
+    }
+}
+
+#[test]
+fn a_source_that_mints_may_wish_to_be_asked_sooner_and_never_later() {
+    for (wish, least, most) in [(60, 60, 61), (3_500, 2_520, 3_060), (9_000_000, 2_520, 3_060)] {
+        let mut life = Life::begin();
+        life.rotation.source_mints();
+        life.fetched(living(&life, 1, "k1", 3600).with_refresh_after(life.at(wish)));
+        let waited = life.pass_until_a_fetch();
+        assert!((least..=most).contains(&waited), "{wish}: {waited}");
     }
 }
 
