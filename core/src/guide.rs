@@ -9,6 +9,7 @@
     feature = "aws",
     doc = "- [`aws`]: keys in Secrets Manager, in the Parameter Store, and behind the agent."
 )]
+#![cfg_attr(feature = "etcd", doc = "- [`etcd`]: keys in etcd, which tells of their changes.")]
 #![cfg_attr(
     feature = "oauth2",
     doc = "- [`oauth2`]: access tokens, and the rotating secrets that they are asked for with."
@@ -18,6 +19,7 @@
     doc = "- [`vault`]: keys, passwords and accounts in HashiCorp Vault and OpenBao."
 )]
 //! - [`incident`]: a key leaked: what to do, and what programs do by themselves.
+//! - [`kubernetes`]: keys and tokens in the files of a pod.
 //! - [`own_source`]: keys from a place that is not built in.
 //! - [`own_scheme`]: request signatures.
 //! - [`testing`]: rotations in a program's own tests, without waiting for them.
@@ -47,8 +49,16 @@ pub mod google {}
 #[doc = concat!("```no_run\n", include_str!("guide/examples/azure.rs"), "```")]
 pub mod azure {}
 
+#[cfg(feature = "etcd")]
+#[doc = include_str!("guide/etcd.md")]
+#[doc = concat!("```no_run\n", include_str!("guide/examples/etcd.rs"), "```\n")]
+pub mod etcd {}
+
 #[doc = include_str!("guide/incident.md")]
 pub mod incident {}
+
+#[doc = include_str!("guide/kubernetes.md")]
+pub mod kubernetes {}
 
 #[cfg(feature = "oauth2")]
 #[doc = include_str!("guide/oauth2.md")]

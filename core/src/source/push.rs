@@ -325,20 +325,20 @@ fn wait_url(url: &Url) -> Url {
 }
 
 /// Tells when nothing was heard for too long.
-struct Silence {
+pub(super) struct Silence {
     hints: Hints,
     clock: Clock,
-    hearing: Hearing,
+    pub(super) hearing: Hearing,
 }
 
 impl Silence {
-    fn new(hints: Hints, limit: Duration) -> Self {
+    pub(super) fn new(hints: Hints, limit: Duration) -> Self {
         // Of the runtime that the future runs on, as all its waiting is.
         let clock = Clock::tokio();
         Self { hints, hearing: Hearing::new(clock.now().boot, limit), clock }
     }
 
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         self.clock.now().boot
     }
 
@@ -347,7 +347,7 @@ impl Silence {
     }
 
     /// Does something that takes time, and tells if the silence grows too long meanwhile.
-    async fn over<T>(&mut self, work: impl Future<Output = T>) -> T {
+    pub(super) async fn over<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         while let Some(at) = self.hearing.silent_at() {
             let left = Duration::from_millis(at.saturating_sub(self.now()));

@@ -7,6 +7,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use reqwest::Response;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -154,6 +155,10 @@ impl StoreClient {
         self.client.begin(terms);
     }
 
+    pub(super) fn terms(&self) -> Terms {
+        self.client.terms()
+    }
+
     pub(super) fn timeout(&self) -> Duration {
         self.client.timeout()
     }
@@ -195,6 +200,22 @@ impl StoreClient {
 
     /// Asks once. Any status is an answer; an error is one of the connection.
     pub(super) async fn ask(&self, question: Question<'_>) -> Result<Answer, Error> {
+        let mut response = self.send(question, Some(self.client.timeout())).await?;
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        let body = self.client.body(response).await?;
+        Ok(Answer { status, head: ResponseHead::read(&headers), headers, body })
+    }
+
+    /// Asks for what has no end: who reads it watches over its time and its size.
+    pub(super) async fn open(&self, question: Question<'_>) -> Result<Response, Error> {
+        self.send(question, None).await
+    }
+
+    async fn send(
+        &self,
+        question: Question<'_>,
+        timeout: Option<Duration>,
+    ) -> Result<Response, Error> {
         if let Some(fault) = question.fault {
             return Err(fault);
         }
@@ -206,12 +227,9 @@ impl StoreClient {
             is_fresh: false,
             headers: Some(&question.headers),
             body: question.body,
-            timeout: Some(self.client.timeout()),
+            timeout,
         };
-        let mut response = self.client.send(&request).await?;
-        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-        let body = self.client.body(response).await?;
-        Ok(Answer { status, head: ResponseHead::read(&headers), headers, body })
+        self.client.send(&request).await
     }
 
     /// The JSON of an answer.
@@ -292,3 +310,25 @@ macro_rules! connection_options {
     };
 }
 pub(super) use connection_options;
+
+/// The functions of a source's builder for stores that may want to see a certificate. It must have a field `client`.
+macro_rules! certificate_options {
+    () => {
+        /// Shows the certificate chain in this PEM, with the private key that stands beside it (mutual TLS).
+        ///
+        /// # Errors
+        /// [`InvalidConfig`](crate::error::ErrorKind::InvalidConfig) if the certificate or the key is missing or cannot be
+        /// read, or they do not belong together.
+        pub fn client_certificate(mut self, pem: &[u8]) -> Result<Self, crate::error::Error> {
+            self.client.show(pem)?;
+            Ok(self)
+        }
+
+        /// Shows the certificate in this file, which is read again when it changes.
+        pub fn client_certificate_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+            self.client.show_file(path.into());
+            self
+        }
+    };
+}
+pub(super) use certificate_options;
