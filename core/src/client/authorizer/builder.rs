@@ -46,6 +46,13 @@ impl AuthorizerBuilder {
         self
     }
 
+    /// Allows no origin at all: for stacks that are not asked for by URL, with
+    /// [`begin_without_url`](Authorizer::begin_without_url).
+    pub fn without_origins(mut self) -> Self {
+        self.0.without_origins = true;
+        self
+    }
+
     /// Allows plain HTTP for the origins that are added after this. Credentials will be readable on
     /// the way.
     pub fn plain_http_allowed(mut self) -> Self {
@@ -61,7 +68,7 @@ impl AuthorizerBuilder {
         if let Some(scheme) = &self.0.scheme {
             scheme.check()?;
         }
-        if self.0.origins.is_empty() {
+        if self.0.origins.is_empty() && !self.0.without_origins {
             let what = "no allowed origin: say where these keys may go, with a base URL or allowed origins";
             return Err(Error::new(ErrorKind::InvalidConfig, what));
         }
