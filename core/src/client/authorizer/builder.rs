@@ -29,6 +29,14 @@ impl AuthorizerBuilder {
         self
     }
 
+    /// The scheme and the classifier of an API that is built in.
+    #[cfg(feature = "signing")]
+    pub fn api(mut self, api: crate::signing::Api) -> Self {
+        self.0.scheme = Some(api.scheme);
+        self.0.classifier = api.classifier;
+        self
+    }
+
     /// Allows credentials to be sent to the origin of this URL.
     ///
     /// # Errors
