@@ -178,15 +178,20 @@ fn field(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 
 /// The private keys that a signer has read: to read one costs as much as to sign.
 #[derive(Clone, Default)]
-pub(super) struct PrivateKeys(Arc<Mutex<Vec<(Secret, Arc<PrivateKey>)>>>);
+pub(super) struct PrivateKeys(Arc<Mutex<Vec<Known>>>);
+
+struct Known {
+    secret: Secret,
+    key: Arc<PrivateKey>,
+}
 
 impl PrivateKeys {
     /// The secret of this credential as a private key.
     pub(super) fn of(&self, credential: &Credential) -> Result<Arc<PrivateKey>, Error> {
         let secret = Secret::from(material(credential, "secret")?);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, key)) = known.iter().find(|(known, _)| *known == secret) {
-            return Ok(key.clone());
+        if let Some(known) = known.iter().find(|known| known.secret == secret) {
+            return Ok(known.key.clone());
         }
         let key = PrivateKey::read(secret.reveal())
             .map(Arc::new)
@@ -194,7 +199,7 @@ impl PrivateKeys {
         if known.len() >= MOST_KEYS {
             known.remove(0);
         }
-        known.push((secret, key.clone()));
+        known.push(Known { secret, key: key.clone() });
         Ok(key)
     }
 }

@@ -256,7 +256,8 @@ async fn after_kraken_locks_an_account_nothing_is_sent_for_a_quarter_of_an_hour(
     let rig = Rig::new(api::kraken(), 0).await;
     let mut attempt = rig.begin();
     sent(&mut attempt);
-    answered(&mut attempt, 200, r#"{"error":["EGeneral:Temporary lockout"]}"#);
+    let locked = r#"{"error":["EGeneral:Temporary lockout"]}"#;
+    assert!(matches!(answered(&mut attempt, 200, locked), Step::Return));
     for _ in 0..20 {
         let locked = rig.begin();
         let Step::Fail(error) = locked.step() else { panic!("sent") };
@@ -273,11 +274,8 @@ async fn an_ambiguous_rejection_of_every_key_changes_nothing() {
         let mut attempt = rig.begin();
         while let Step::Send = attempt.step() {
             sent(&mut attempt);
-            answered(
-                &mut attempt,
-                401,
-                r#"{"code":-2015,"msg":"Invalid API-key, IP, or permissions"}"#,
-            );
+            let refused = r#"{"code":-2015,"msg":"Invalid API-key, IP, or permissions"}"#;
+            let _ = answered(&mut attempt, 401, refused);
         }
         assert!(attempt.sends() <= 4);
     }

@@ -256,7 +256,7 @@ fn a_description_that_names_no_header_is_refused_when_a_client_is_built() {
         Hmac::sha256("sign", Encoding::Hex).key_in("a\n"),
         Hmac::sha256("sign", Encoding::Hex).time_in("", TimeForm::Millis),
     ] {
-        let keys = keyswap::source::from_fn(|| std::future::pending());
+        let keys = keyswap::source::from_fn(std::future::pending);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let built = runtime.block_on(async {
             let keys = keyswap::KeySwap::follow(keys).start().unwrap();

@@ -239,7 +239,6 @@ async fn what_is_signed_is_what_is_on_the_wire() {
     let keys = keys().await;
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
-    println!("seed {seed}");
     for name in ALL {
         let seen = Arc::new(Mutex::new(Wire::default()));
         let keep = seen.clone();
@@ -259,7 +258,7 @@ async fn what_is_signed_is_what_is_on_the_wire() {
             let body = any_body(&mut random, name == "kraken");
             let request = if gets { request } else { request.body(body) };
             let response = request.send().await.unwrap();
-            assert_eq!(response.status(), 200);
+            assert_eq!(response.status(), 200, "seed {seed}: {whole}");
             verify(name, &seen.lock().unwrap());
         }
     }
