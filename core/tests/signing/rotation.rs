@@ -128,7 +128,7 @@ async fn no_nonce_is_used_twice_by_many_threads_and_through_fetches() {
         .collect();
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let _ = keys.refresh().await;
+        keys.refresh().await.unwrap();
     }
     for caller in callers {
         caller.await.unwrap();

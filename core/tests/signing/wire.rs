@@ -96,7 +96,8 @@ pub(crate) async fn keys() -> KeySwap {
         let key = Credential::new("k1", "the-key").with_material("secret", SECRET);
         Ok(CredentialSet::new(key.with_material("passphrase", "pass")))
     });
-    KeySwap::follow(vault).await.unwrap()
+    let policy = serde_json::from_str(r#"{"fetch_floor": 0.01, "fetch_floor_min": 0.01}"#).unwrap();
+    KeySwap::follow(vault).policy(policy).await.unwrap()
 }
 
 /// Whether what came is signed, by somebody who knows nothing but the wire.
