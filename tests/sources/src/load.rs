@@ -33,11 +33,15 @@ impl Load {
     /// The same with callers that rest so long after each answer.
     pub fn paced(keys: &KeySwap, url: &str, callers: usize, rest: Duration) -> Self {
         let client = Client::builder(keys).scheme(Scheme::bearer()).base_url(url).expect("a URL");
-        Self::with(&client.build().expect("a client"), callers)
+        Self::of(&client.build().expect("a client"), callers, rest)
     }
 
     /// Starts so many callers that share this client, which has a base URL.
     pub fn with(client: &Client, callers: usize) -> Self {
+        Self::of(client, callers, Duration::from_millis(5))
+    }
+
+    fn of(client: &Client, callers: usize, rest: Duration) -> Self {
         let shared = Arc::<Shared>::default();
         let caller = |_| tokio::spawn(call(client.clone(), shared.clone(), rest));
         Self { callers: (0..callers).map(caller).collect(), shared }
