@@ -234,6 +234,12 @@ impl Credential {
         &self.accepted
     }
 
+    /// A number that rises with each call, in all threads and whatever was fetched meanwhile: at least this
+    /// one. For APIs that want a nonce that only rises for each key.
+    pub fn nonce(&self, at_least: u64) -> u64 {
+        self.accepted.nonce(at_least)
+    }
+
     /// Begins a count of its own: that of another process is another's.
     pub(crate) fn restart_count(&mut self) {
         self.accepted = Tally::default();

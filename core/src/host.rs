@@ -139,13 +139,14 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     net::retry_after(headers)
 }
 
-/// The verdict of this name: `accepted`, `rejected`, `throttled`, `other` or `need_body`, as functions in
+/// The verdict of this name: `accepted`, `rejected`, `throttled`, `skewed`, `other` or `need_body`, as functions in
 /// other languages return it.
 pub fn verdict(name: &str) -> Option<Verdict> {
     Some(match name {
         "accepted" => Verdict::Accepted,
         "rejected" => Verdict::Rejected,
         "throttled" => Verdict::Throttled,
+        "skewed" => Verdict::Skewed { server_time: None },
         "other" => Verdict::Other,
         "need_body" => Verdict::NeedBody,
         _ => return None,
@@ -208,10 +209,10 @@ mod tests {
 
     #[test]
     fn verdicts_have_names() {
-        let names = ["accepted", "rejected", "throttled", "other", "need_body"];
+        let names = ["accepted", "rejected", "throttled", "skewed", "other", "need_body"];
         let verdicts = names.map(|name| verdict(name).expect(name));
-        assert_eq!(verdicts[4], Verdict::NeedBody);
-        assert!(verdicts[..4].iter().all(|verdict| *verdict != Verdict::NeedBody));
+        assert_eq!(verdicts[5], Verdict::NeedBody);
+        assert!(verdicts[..5].iter().all(|verdict| *verdict != Verdict::NeedBody));
         assert_eq!(verdict("Rejected"), None);
     }
 

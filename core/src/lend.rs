@@ -120,6 +120,10 @@ impl Loan for Trial {
             }
         };
     }
+
+    fn unfit(&mut self, why: Error) {
+        let _ = self.attempt.signing_failed(why);
+    }
 }
 
 /// Whether a key has what is to be shown: one of these pieces of material.

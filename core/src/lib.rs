@@ -60,6 +60,8 @@ mod report;
 mod response_view;
 mod scheme;
 mod secret;
+#[cfg(feature = "signing")]
+pub mod signing;
 pub mod source;
 mod store;
 mod structured_fields;
@@ -83,6 +85,8 @@ pub use policy::Policy;
 pub use response_view::ResponseView;
 pub use scheme::{Patch, Scheme, Sign, Unsigned};
 pub use secret::{Material, Secret};
+#[cfg(feature = "signing")]
+pub use signing::api;
 pub use source::{Endpoint, Source};
 pub use store::Current;
 

@@ -89,7 +89,9 @@ fn what_is_not_there_is_seen() {
 
 /// Material lies in memory and on the wire only: there is nothing on a disk for others to read.
 #[test]
-fn the_core_writes_no_file() {
+fn the_core_writes_no_file_but_one_that_a_program_names() {
+    /// A refresh token that each use replaces has to be kept: by the program, or in its `TokenFile`.
+    const MAY: &str = "source/oauth2/storage.rs";
     const WRITES: [&str; 8] = [
         "fs::write",
         "File::create",
@@ -116,7 +118,7 @@ fn the_core_writes_no_file() {
             let text = fs::read_to_string(&path).unwrap();
             let code = text.split("#[cfg(test)]").next().unwrap();
             let found = WRITES.iter().find(|what| code.contains(**what));
-            assert!(found.is_none(), "{}: {found:?}", path.display());
+            assert_eq!(found.is_some(), path.ends_with(MAY), "{}: {found:?}", path.display());
         }
     }
     assert!(seen > 30, "the sources were found: {seen}");

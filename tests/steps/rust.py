@@ -49,7 +49,8 @@ def public_api() -> bool:
     listing is made from rustdoc's JSON, which a stable compiler writes only if it is told to."""
     folder, now = TARGET / "public-api", LOGS / "public-api.txt"
     documented = call(
-        *("cargo", "rustdoc", "-p", "keyswap", "--lib", "--features", "metrics,reqwest-middleware,tower"),
+        *("cargo", "rustdoc", "-p", "keyswap", "--lib"),
+        *("--features", f"metrics,reqwest-middleware,signing,tower,{STORES}"),
         *("--target-dir", folder, "--", "-Z", "unstable-options", "--output-format", "json"),
         RUSTC_BOOTSTRAP="1",
     )

@@ -3,31 +3,28 @@
 //! An attempt carries what it sees to the engine's [`AttemptMachine`] and says what that decides. It waits, but
 //! sends nothing itself.
 
+mod answered;
 mod step;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method, StatusCode};
-use jiff::Timestamp;
+use http::{HeaderMap, Method};
 use url::Url;
 
 pub use self::step::Step;
-use super::{authorizer::Parts, status};
+use super::authorizer::Parts;
 use crate::{
     credential::Credential,
     driver::Woken,
     engine::{
-        attempt::{AttemptMachine, Next, Outcome, waits_until},
-        rotation::{Evidence, Input},
+        attempt::{AttemptMachine, Next, waits_until},
+        rotation::Evidence,
         snapshot::Snapshot,
         throttle::Throttle,
-        verdict::{Failure, Verdict},
     },
     error::{Error, ErrorKind},
     moment::millis,
-    net::retry_after,
     policy::Policy,
-    response_view::ResponseView,
     scheme::{Patch, Unsigned},
 };
 
@@ -36,8 +33,8 @@ use crate::{
 pub struct Attempt {
     machine: AttemptMachine,
     parts: Arc<Parts>,
-    /// Where it goes, which of the allowed origins that is, and the epoch at which it was admitted.
-    url: Arc<Url>,
+    /// Where it goes, if that is known, which of the allowed origins that is, and the epoch at which it was admitted.
+    url: Option<Arc<Url>>,
     place: usize,
     admitted: u64,
     /// When its caller's time is over, on the boot clock, and until when it may wait.
@@ -71,12 +68,12 @@ enum Waiting {
 }
 
 impl Attempt {
-    /// An attempt of a request to this URL, which is the allowed origin at `place`, as of this epoch.
+    /// An attempt of a request to this URL, which is the allowed origin at `place`, as of this epoch; or of one
+    /// that goes to no URL.
     pub(super) fn new(
         parts: Arc<Parts>,
         epoch: u64,
-        url: &Arc<Url>,
-        place: usize,
+        destination: Option<(&Arc<Url>, usize)>,
         replayable: bool,
         now: u64,
         deadline: Option<Duration>,
@@ -85,8 +82,8 @@ impl Attempt {
         Self {
             machine: AttemptMachine::new(replayable, now, deadline, &parts.keys.shared().policy),
             parts,
-            url: url.clone(),
-            place,
+            url: destination.map(|(url, _)| url.clone()),
+            place: destination.map_or(usize::MAX, |(_, place)| place),
             deadline,
             until: deadline.map(|deadline| waits_until(now, deadline)),
             admitted: epoch,
@@ -96,7 +93,7 @@ impl Attempt {
             patch: None,
             method: Method::GET,
             elsewhere: None,
-            at_home: false,
+            at_home: destination.is_none(),
             step: Step::Return,
             wait: None,
             is_rejected: false,
@@ -163,11 +160,14 @@ impl Attempt {
             let Some(scheme) = parts.scheme.as_ref().filter(|scheme| scheme.is_signing()) else {
                 return parts.prepare(credential).map(Option::unwrap_or_default);
             };
-            let wall = parts.keys.shared().clock.now().wall;
-            let now = Timestamp::from_millisecond(wall).unwrap_or(Timestamp::UNIX_EPOCH);
+            let now = parts.account.time(parts.keys.shared().clock.now().wall);
             let request = Unsigned::new(method, url, headers, body, now);
             let error = match scheme.apply(credential, &request) {
-                Ok(patch) => return Ok(patch),
+                Ok(patch) => {
+                    // What carries no credential proves nothing of one.
+                    self.at_home = !patch.is_empty();
+                    return Ok(patch);
+                }
                 Err(error) => error,
             };
             self.signing_failed(error.clone());
@@ -205,7 +205,8 @@ impl Attempt {
     /// Whether this hop goes where credentials may go.
     fn goes_home(&mut self, method: &Method, url: &Url) -> bool {
         self.method = method.clone();
-        self.elsewhere = (*url != *self.url).then(|| Box::new(url.clone()));
+        let is_known = self.url.as_deref().is_some_and(|known| *known == *url);
+        self.elsewhere = (!is_known).then(|| Box::new(url.clone()));
         // Where it was begun was admitted, and stays so while nothing new is published.
         let is_admitted = self.elsewhere.is_none() && self.parts.keys.epoch() == self.admitted;
         self.at_home = is_admitted || {
@@ -213,72 +214,6 @@ impl Attempt {
             self.parts.origins.admits(url, snapshot.set.as_deref())
         };
         self.at_home
-    }
-
-    /// The response of this hop has come. `body` is what [`Step::NeedBody`] asked for.
-    pub fn response(
-        &mut self,
-        status: StatusCode,
-        headers: &HeaderMap,
-        body: Option<&[u8]>,
-    ) -> &Step {
-        // What another origin says, says nothing of a credential that it was not sent.
-        let verdict = match self.at_home {
-            true => {
-                let url = self.elsewhere.as_deref().unwrap_or(&self.url);
-                let head = ResponseView::new(&self.method, url, status, headers);
-                self.parts.classifier.classify(&body.map_or(head, |body| head.with_body(body)))
-            }
-            false => Verdict::Other,
-        };
-        self.response_judged(status, headers, body, verdict)
-    }
-
-    /// The same, where the caller has asked the classifier itself, and this is what it said.
-    pub(crate) fn response_judged(
-        &mut self,
-        status: StatusCode,
-        headers: &HeaderMap,
-        body: Option<&[u8]>,
-        verdict: Verdict,
-    ) -> &Step {
-        self.on_credential_status(headers);
-        let verdict = if self.at_home { verdict } else { Verdict::Other };
-        let classifier = &self.parts.classifier;
-        self.is_rejected = verdict == Verdict::Rejected;
-        match verdict {
-            Verdict::NeedBody if body.is_none() => {
-                self.step = Step::NeedBody { max: classifier.response_filter().body_limit };
-                return &self.step;
-            }
-            Verdict::Throttled => {
-                if let (Some(asked), Some(throttle)) = (retry_after(headers), self.throttle()) {
-                    let shared = self.parts.keys.shared();
-                    throttle.hold(shared.clock.boot(), asked, &shared.policy);
-                }
-            }
-            // A redirect concludes nothing, and answers the request: it is not sent again with another
-            // credential, and the hop behind it goes on with the trial.
-            Verdict::Other if status.is_redirection() => self.machine.hand_on(self.now()),
-            _ => {}
-        }
-        // What was refused was not done. What else came may have been.
-        let repeatable = self.at_home && (self.method.is_idempotent() || status.is_client_error());
-        let is_told = verdict != Verdict::NeedBody;
-        self.judged(if is_told { verdict } else { Verdict::Other }, repeatable);
-        &self.step
-    }
-
-    /// No response came. It says nothing of the credential, so the answer is [`Step::Return`] and with it
-    /// the transport's error. If no connection could be made, the next request may go on with a trial at
-    /// once.
-    pub fn failed(&mut self, failure: Failure) -> &Step {
-        self.is_rejected = false;
-        if failure == Failure::Connect {
-            self.machine.hand_on(self.now());
-        }
-        self.judged(Verdict::Other, false);
-        &self.step
     }
 
     /// Whether the last response was a rejection. If the first one was, too, it is the one to return when
@@ -309,9 +244,34 @@ impl Attempt {
         &self.step
     }
 
-    /// The credential of the send under way.
-    #[cfg(feature = "lent-keys")]
-    pub(crate) fn credential(&self) -> Option<&Arc<Credential>> {
+    /// The credential of the send under way: for stacks that put it on by themselves, instead of what
+    /// [`apply`](Self::apply) adds. All of its material is from one set.
+    ///
+    /// ```
+    /// # async fn example(authorizer: &keyswap::Authorizer) -> Result<(), keyswap::Error> {
+    /// # async fn log_in(user: &str, password: &str) -> Result<(), u16> { Ok(()) }
+    /// use keyswap::{Step, Verdict};
+    /// let mut attempt = authorizer.begin_without_url(&[], true, None);
+    /// loop {
+    ///     match attempt.step().clone() {
+    ///         Step::Send => {
+    ///             let Some(credential) = attempt.credential().cloned() else { break };
+    ///             let password = credential.reveal("key").unwrap_or_default();
+    ///             let verdict = match log_in("app", password).await {
+    ///                 Ok(()) => Verdict::Accepted,
+    ///                 Err(1045) => Verdict::Rejected,
+    ///                 Err(_) => Verdict::Other,
+    ///             };
+    ///             attempt.judged(verdict);
+    ///         }
+    ///         Step::Wait => drop(attempt.wait().await),
+    ///         Step::Fail(error) => return Err(error),
+    ///         _ => break,
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn credential(&self) -> Option<&Arc<Credential>> {
         self.machine.assigned()
     }
 
@@ -390,58 +350,16 @@ impl Attempt {
         ask(&mut self.machine, &snapshot, &keys.shared().policy)
     }
 
-    /// What the API says of the credential that it was sent on this hop, and of no other.
-    fn on_credential_status(&self, headers: &HeaderMap) {
-        if self.at_home
-            && let Some((id, status)) = status::read(headers)
-            && self.credential_id() == Some(&*id)
-        {
-            self.parts.keys.send_input(Input::CredentialStatus { credential: id, status });
-        }
-    }
-
-    fn judged(&mut self, verdict: Verdict, repeatable: bool) {
-        let is_probing = self.machine.is_probing();
-        if let Some(credential) = self.machine.assigned() {
-            if verdict == Verdict::Accepted {
-                credential.accepted().add();
-            }
-            let keys = &self.parts.keys;
-            let evidence = || Evidence { credential: credential.shared_id(), sent: self.sent };
-            match verdict {
-                Verdict::Rejected => keys.send_input(Input::Rejected(evidence())),
-                // What was learnt on a way around is worth telling to those who wait, whoever asks.
-                Verdict::Accepted
-                    if self.machine.sends() > 1 || keys.store().snapshot().evidence =>
-                {
-                    keys.send_input(Input::Accepted(evidence()));
-                    let trial = self.trial.take();
-                    trial.into_iter().for_each(|trial| keys.send_input(Input::Doubted(trial)));
-                }
-                Verdict::Accepted => {}
-                _ if is_probing => self.trial = Some(evidence()),
-                _ => {}
-            }
-        }
-        if verdict != Verdict::Rejected && !is_probing && !self.machine.is_trying() {
-            // The common case, for which no clock is read.
-            self.wait = None;
-            self.step = Step::Return;
-            return;
-        }
-        let outcome = Outcome { verdict, sent: self.sent, repeatable };
-        let now = self.now();
-        let next =
-            self.decide(|machine, snapshot, policy| machine.judged(now, snapshot, outcome, policy));
-        self.take(next);
-    }
-
     fn take(&mut self, mut next: Next) {
         (self.wait, self.patch) = (None, None);
         self.step = loop {
             match next {
                 Next::Send(credential) => match self.check(&credential) {
                     Ok(patch) => {
+                        if let Some(locked) = self.lock() {
+                            let is_answered = self.machine.sends() > 1;
+                            break if is_answered { Step::Return } else { Step::Fail(locked) };
+                        }
                         let is_extra = self.machine.sends() > 1;
                         self.sent = self.parts.keys.store().next_send(is_extra);
                         self.patch = patch;
@@ -472,13 +390,26 @@ impl Attempt {
         };
     }
 
+    /// The error of a request that is not sent, since the API has locked the account.
+    fn lock(&self) -> Option<Error> {
+        let left = self.parts.account.locked_for(|| self.now())?;
+        let what = format!(
+            "the API has locked this account for another {} s: nothing was sent; a request sooner could make \
+             it longer",
+            left.as_secs() + 1
+        );
+        Some(Error::new(ErrorKind::Throttled, what).with_retry_after(left))
+    }
+
     /// What this credential adds to the request, if it may go where the request goes and can be put on it.
     fn check(&mut self, credential: &Credential) -> Result<Option<Patch>, Error> {
+        // The program puts it on by itself.
+        let Some(url) = &self.url else { return Ok(None) };
         if self.seen != self.admitted {
             // A set may have come meanwhile that is not for this origin.
             let snapshot = self.parts.keys.store().snapshot();
-            if self.parts.origins.place(&self.url, snapshot.set.as_deref()).is_none() {
-                return Err(self.parts.origins.refuse(&self.url));
+            if self.parts.origins.place(url, snapshot.set.as_deref()).is_none() {
+                return Err(self.parts.origins.refuse(url));
             }
             self.admitted = self.seen;
         }

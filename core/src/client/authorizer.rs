@@ -23,6 +23,7 @@ use super::{attempt::Attempt, origin::Origins, status};
 use crate::{
     credential::Credential,
     engine::{
+        account::Account,
         rotation::{Input, Unfit},
         snapshot::Snapshot,
         throttle::Throttle,
@@ -48,6 +49,10 @@ pub(super) struct Parts {
     pub(super) classifier: Arc<dyn Classifier>,
     pub(super) origins: Origins,
     own_header_wins: bool,
+    /// Its clock, and whether it is locked.
+    pub(super) account: Arc<Account>,
+    /// Whether it is for no URL at all.
+    without_origins: bool,
     /// One for each allowed origin.
     pub(super) throttles: Arc<[Throttle]>,
 }
@@ -61,14 +66,16 @@ impl Authorizer {
             classifier: Arc::new(DefaultClassifier),
             origins: Origins::default(),
             own_header_wins: false,
+            account: Arc::default(),
+            without_origins: false,
             throttles: Arc::default(),
         })
     }
 
     /// The same, for other keys, to which an API grants other rates.
     pub(crate) fn with_keys(&self, keys: KeySwap) -> Self {
-        let throttles = self.0.origins.throttles();
-        Self(Arc::new(Parts { keys, throttles, ..Parts::clone(&self.0) }))
+        let (throttles, account) = (self.0.origins.throttles(), Arc::default());
+        Self(Arc::new(Parts { keys, throttles, account, ..Parts::clone(&self.0) }))
     }
 
     /// The handle.
@@ -98,6 +105,21 @@ impl Authorizer {
     pub fn is_throttled(&self) -> bool {
         let mut told = self.0.throttles.iter().filter(|throttle| throttle.was_told());
         told.any(|throttle| throttle.holds(self.now()))
+            || self.0.account.locked_for(|| self.now()).is_some()
+    }
+
+    /// Whether the scheme has to see the body of each request. One whose body is a stream is then to be refused.
+    pub fn needs_body(&self) -> bool {
+        self.0.scheme.as_ref().is_some_and(Scheme::needs_body)
+    }
+
+    /// Refuses a request that is to be signed with its body, where that is a stream.
+    pub(crate) fn check_body(&self, is_stream: bool) -> Result<(), Error> {
+        if !is_stream || !self.needs_body() {
+            return Ok(());
+        }
+        let what = "the scheme signs the body, which is a stream here: give it as bytes";
+        Err(Error::new(ErrorKind::InvalidConfig, what))
     }
 
     /// Whether a request goes out as its caller made it, because it brings the very header that this patch
@@ -223,6 +245,21 @@ impl Authorizer {
         Ok(attempt)
     }
 
+    /// The same for what goes to no URL, such as a login to a database. The program takes the
+    /// [`credential`](Attempt::credential) and sees to it that it goes where it belongs; then it tells what came
+    /// of it, by [`judged`](Attempt::judged).
+    pub fn begin_without_url(
+        &self,
+        scopes: &[Box<str>],
+        replayable: bool,
+        deadline: Option<Duration>,
+    ) -> Attempt {
+        let (now, epoch) = (self.now(), self.0.keys.epoch());
+        let mut attempt = Attempt::new(self.0.clone(), epoch, None, replayable, now, deadline);
+        attempt.begin(scopes, now);
+        attempt
+    }
+
     #[cfg(feature = "host")]
     pub(crate) fn begin_after(
         &self,
@@ -251,7 +288,8 @@ impl Authorizer {
             self.0.origins.place(url, snapshot.set.as_deref())
         };
         let Some(place) = place else { return Err(self.0.origins.refuse(url)) };
-        Ok(Attempt::new(self.0.clone(), epoch, url, place, replayable, now, deadline))
+        let destination = Some((url, place));
+        Ok(Attempt::new(self.0.clone(), epoch, destination, replayable, now, deadline))
     }
 }
 

@@ -152,6 +152,9 @@ impl<'a> Chain<'a> {
         before: Option<&Sent>,
     ) -> Result<Box<Sent>, Error> {
         let body = if hop.bare { None } else { self.request.body.bytes() };
+        if attempt.is_some() {
+            self.authorizer.check_body(!hop.bare && !self.request.body.is_replayable())?;
+        }
         let patch = match &mut attempt {
             Some(attempt) => attempt.apply(&hop.method, &hop.url, &hop.headers, body)?,
             None => Patch::default(),
@@ -191,9 +194,9 @@ impl<'a> Chain<'a> {
         if let Some(patch) = patch {
             patch.apply_headers(request.headers_mut());
         }
-        if !hop.bare {
-            *request.body_mut() = self.request.body.take();
-        }
+        let own = if hop.bare { None } else { self.request.body.take() };
+        let signed = patch.and_then(Patch::body).map(|body| body.clone().into());
+        *request.body_mut() = signed.or(own);
         request
     }
 

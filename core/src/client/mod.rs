@@ -248,6 +248,13 @@ impl ClientBuilder {
         self
     }
 
+    /// The scheme and the classifier of an API that is built in.
+    #[cfg(feature = "signing")]
+    pub fn api(mut self, api: crate::signing::Api) -> Self {
+        self.authorizer = self.authorizer.api(api);
+        self
+    }
+
     /// A request that brings the header in which keys are sent, its own `Authorization` for one, goes out
     /// as its caller made it: with no key of these, and as no evidence about them. Without this, such a
     /// request is an error.

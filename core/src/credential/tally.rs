@@ -19,6 +19,7 @@ pub(crate) struct Tally(pub(super) Arc<Apart>);
 pub(super) struct Apart {
     pub(super) accepted: AtomicU64,
     resent: AtomicU64,
+    nonce: AtomicU64,
 }
 
 impl Tally {
@@ -40,6 +41,13 @@ impl Tally {
     /// A number that is another one whenever a request was seen to carry it since.
     pub(crate) fn trace(&self) -> u64 {
         self.count().wrapping_add(self.0.resent.load(Relaxed))
+    }
+
+    /// A number that no call got before: at least this one, and more than the last.
+    pub(crate) fn nonce(&self, at_least: u64) -> u64 {
+        let next = |last: u64| at_least.max(last.saturating_add(1));
+        let taken = self.0.nonce.fetch_update(Relaxed, Relaxed, |last| Some(next(last)));
+        taken.map_or(at_least, next)
     }
 
     /// Whether both are one count.

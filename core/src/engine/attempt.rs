@@ -17,6 +17,9 @@
 //! asked again with the credential in use. A credential that cannot be put on the request is passed over,
 //! and so is one that lacks a scope that the request needs.
 //!
+//! A request that was signed with the wrong time is signed once more, with the same credential: what is wrong is
+//! the clock.
+//!
 //! It never sends more than four times, never sends a rejected credential again without the pause or the
 //! news that it works, and never waits past its limit or sends again past its deadline. It never decides
 //! what is in use; it only reports what it saw.
@@ -107,6 +110,8 @@ pub struct AttemptMachine {
     held_up: bool,
     /// Whether what the last rejection set in motion has come to an end.
     is_settled: bool,
+    /// Whether it was signed once more because of the clock.
+    has_skewed: bool,
     /// Whether it has repeated a credential after a pause.
     has_repeated: bool,
     /// What it was sent with because it was learnt to work. If that was rejected too, it is this request that
@@ -156,6 +161,7 @@ impl AttemptMachine {
             waited: false,
             held_up: false,
             is_settled: false,
+            has_skewed: false,
             has_repeated: false,
             news: None,
             news_at: None,
@@ -248,6 +254,10 @@ impl AttemptMachine {
         policy: &Policy,
     ) -> Next {
         let Outcome { verdict, sent, repeatable } = outcome;
+        let is_skewed = matches!(verdict, Verdict::Skewed { .. });
+        if is_skewed && let Some(credential) = self.sign_again(now) {
+            return self.send(credential);
+        }
         let probe = self.probe.take().map(|mut probe| {
             let again = match verdict {
                 Verdict::Rejected => policy.probe_delays[0],
@@ -259,7 +269,8 @@ impl AttemptMachine {
             if let Some(mut trial) = self.trial.take() {
                 trial.again_at = now;
             }
-            let is_free = probe.is_some() && verdict != Verdict::Accepted && repeatable;
+            let concludes = is_skewed || verdict == Verdict::Accepted;
+            let is_free = probe.is_some() && !concludes && repeatable;
             return match self.ask_again(now, snapshot).filter(|_| is_free) {
                 Some(in_use) => self.send(in_use),
                 None => Next::Return,

@@ -17,6 +17,7 @@
 //!
 //! Nothing here reads a clock, asks the system for randomness, takes a lock, spawns or does I/O.
 
+pub mod account;
 pub mod attempt;
 mod bucket;
 mod fetching;

@@ -1,6 +1,9 @@
 //! What a response says about the credential that the request carried.
 
+use std::time::Duration;
+
 use http::{HeaderMap, header::WWW_AUTHENTICATE};
+use jiff::Timestamp;
 
 use crate::response_view::ResponseView;
 
@@ -13,8 +16,15 @@ pub enum Verdict {
     /// The API does not take it (any more, or yet).
     Rejected,
     /// The API wants fewer requests. Says nothing of the credential; if the response says for how long
-    /// (`Retry-After`), the sends of its origin are held back meanwhile.
+    /// (`Retry-After`), the sends of its origin are held back meanwhile. If the account was locked, see
+    /// [`Classifier::lockout`].
     Throttled,
+    /// The API does not take the time or the nonce that the request was signed with. Says nothing of the
+    /// credential: the request is signed and sent once more, by the API's clock.
+    Skewed {
+        /// The time that the response shows; without it, its `Date` counts.
+        server_time: Option<Timestamp>,
+    },
     /// Anything else. Says nothing of the credential.
     Other,
     /// The head does not tell; show the first bytes of the body.
@@ -102,6 +112,14 @@ pub trait Classifier: std::fmt::Debug + Send + Sync + 'static {
 
     /// The responses that it could call rejected.
     fn response_filter(&self) -> ResponseFilter;
+
+    /// How long the API has locked the account, for a response that was called [throttled](Verdict::Throttled).
+    /// Nothing is sent meanwhile: each request fails with [`ErrorKind::Throttled`](crate::ErrorKind::Throttled).
+    /// None if it only wants fewer requests.
+    fn lockout(&self, response: &ResponseView<'_>) -> Option<Duration> {
+        let _ = response;
+        None
+    }
 }
 
 /// What most APIs do: 401 is a rejection, unless it is about scopes (RFC 6750); 2xx is an acceptance, and

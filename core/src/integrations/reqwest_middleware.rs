@@ -233,6 +233,10 @@ impl Sending {
         next: &Next<'_>,
     ) -> Result<Sent> {
         let body = self.request.body().filter(|_| !hop.bare).and_then(reqwest::Body::as_bytes);
+        if attempt.is_some() {
+            let is_stream = body.is_none() && !hop.bare && self.request.body().is_some();
+            authorizer.check_body(is_stream).map_err(Error::middleware)?;
+        }
         let patch = match &mut attempt {
             None => Patch::default(),
             Some(attempt) => attempt
@@ -277,6 +281,9 @@ impl Sending {
         *request.timeout_mut() = self.left(authorizer);
         if hop.bare {
             *request.body_mut() = None;
+        }
+        if let Some(body) = patch.and_then(Patch::body) {
+            *request.body_mut() = Some(body.clone().into());
         }
         request
     }

@@ -74,6 +74,7 @@ struct Rules<B> {
     deadline: Option<Duration>,
     replay: Asked<B, B>,
     signed: Asked<B, Bytes>,
+    made: Option<Arc<dyn Fn(Bytes) -> B + Send + Sync>>,
 }
 
 /// What a program says of a body.
@@ -106,6 +107,7 @@ impl<B: 'static> AuthorizeLayer<B> {
             deadline: None,
             replay: Arc::new(replay),
             signed: Arc::new(|_| None),
+            made: None,
         }))
     }
 
@@ -131,6 +133,12 @@ impl<B: 'static> AuthorizeLayer<B> {
         self.change(|rules| rules.signed = Arc::new(bytes))
     }
 
+    /// How a body is made of bytes, for a scheme that sends another body than the caller's: one whose nonce
+    /// stands in it.
+    pub fn made_of_bytes(self, make: impl Fn(Bytes) -> B + Send + Sync + 'static) -> Self {
+        self.change(|rules| rules.made = Some(Arc::new(make)))
+    }
+
     fn change(self, edit: impl FnOnce(&mut Rules<B>)) -> Self {
         let old = &self.0;
         let mut rules = Rules {
@@ -139,6 +147,7 @@ impl<B: 'static> AuthorizeLayer<B> {
             deadline: old.deadline,
             replay: old.replay.clone(),
             signed: old.signed.clone(),
+            made: old.made.clone(),
         };
         edit(&mut rules);
         Self(Arc::new(rules))
@@ -257,11 +266,13 @@ where
                     }
                 };
                 let signed = (rules.signed)(&body);
+                rules.authorizer.check_body(signed.is_none())?;
                 let patch = attempt.apply(&head.method, &url, &head.headers, signed.as_deref())?;
                 if rules.authorizer.yields(&patch, &head.headers)? {
                     let sent = inner.call(Request::from_parts(head, body)).await;
                     return Ok(sent.map_err(Into::into)?.map(Peeked::new));
                 }
+                let body = rules.body(&patch, body)?;
                 let request = Request::from_parts(patched(&head, &url, &patch), body);
                 let answer = inner.call(request).await.map_err(Into::into);
                 // The first rejection is about the credential that was in use.
@@ -298,6 +309,16 @@ where
 }
 
 impl<B> Rules<B> {
+    /// The body that the patch wants to be sent, or the caller's.
+    fn body(&self, patch: &Patch, own: B) -> Result<B, Error> {
+        let Some(body) = patch.body() else { return Ok(own) };
+        let make = self.made.as_ref().ok_or_else(|| {
+            let what = "the scheme sends a body of its own: give the layer .made_of_bytes(...)";
+            Error::new(ErrorKind::InvalidConfig, what)
+        })?;
+        Ok(make(body.clone()))
+    }
+
     /// Where a request goes.
     fn url(&self, uri: &Uri) -> Result<Url, Error> {
         let bad = |what| Error::new(ErrorKind::InvalidConfig, what);

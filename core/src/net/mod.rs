@@ -10,7 +10,7 @@ mod trust;
 pub(crate) use self::loopback::pin_localhost;
 pub(crate) use self::{
     calendar::{Written, http_date},
-    http::retry_after,
+    http::{date, retry_after},
     loopback::{is_loopback, on_this_machine},
     tls::{tls_config, tls_config_trusting, unbuildable},
 };

@@ -4,6 +4,8 @@
 //! time, and says what to add. It is applied again on every send, so a signature always covers exactly
 //! what is sent.
 
+mod patch;
+
 use std::{
     fmt,
     sync::{Arc, LazyLock},
@@ -13,9 +15,11 @@ use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header::AUTHORIZATION};
 use jiff::Timestamp;
-use url::Url;
+use url::{Position, Url};
 use zeroize::Zeroizing;
 
+use self::patch::Name;
+pub use self::patch::Patch;
 use crate::{
     credential::{Credential, Form},
     error::{Error, ErrorKind},
@@ -99,6 +103,7 @@ impl Scheme {
     pub(crate) fn check(&self) -> Result<(), Error> {
         match &*self.0 {
             Kind::Header(Err(error)) => Err(error.clone()),
+            Kind::Signing(sign) => sign.check(),
             _ => Ok(()),
         }
     }
@@ -115,6 +120,11 @@ impl Scheme {
     /// Whether what it adds depends on the request, so that it cannot be prepared ahead.
     pub fn is_signing(&self) -> bool {
         matches!(&*self.0, Kind::Signing(_))
+    }
+
+    /// Whether it has to see the body of a request, so that it cannot be a stream.
+    pub fn needs_body(&self) -> bool {
+        matches!(&*self.0, Kind::Signing(sign) if sign.needs_body())
     }
 
     /// What a scheme that does not sign adds to any request with this credential.
@@ -169,7 +179,8 @@ impl Scheme {
 
 /// Signs requests. Implement it for a scheme that is not built in.
 pub trait Sign: fmt::Debug + Send + Sync + 'static {
-    /// Adds to `patch` what makes `request` authentic: headers, query parameters.
+    /// Adds to `patch` what makes `request` authentic: headers, query parameters, another body. If it adds
+    /// nothing, the request carries no credential, and its response says nothing of one.
     ///
     /// # Errors
     /// Any error. It counts as a rejection of the credential, and the request goes on with the next one;
@@ -180,6 +191,20 @@ pub trait Sign: fmt::Debug + Send + Sync + 'static {
         request: &Unsigned<'_>,
         patch: &mut Patch,
     ) -> Result<(), Error>;
+
+    /// Whether it has to see the body. A request whose body is a stream is then refused, and not signed as if
+    /// it had none.
+    fn needs_body(&self) -> bool {
+        false
+    }
+
+    /// Whether it is well-formed. Asked when a client is built.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`], saying what is not valid.
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// A request that is about to be sent, as a signature sees it.
@@ -209,151 +234,21 @@ impl<'a> Unsigned<'a> {
     ) -> Self {
         Self { method, url, headers, body, now }
     }
-}
 
-/// What a scheme adds to a request. It prints the names of what it adds, never the values.
-#[derive(Clone, Default)]
-pub struct Patch {
-    headers: Vec<(Name, HeaderValue)>,
-    query: Vec<(Box<str>, crate::secret::Secret)>,
-}
-
-impl Patch {
-    /// Sets a header. The value is marked as sensitive.
-    ///
-    /// # Errors
-    /// [`ErrorKind::SchemeFailed`] if the value is not visible ASCII without spaces around it.
-    pub fn add_header(
-        &mut self,
-        name: HeaderName,
-        value: &str,
-        credential: &Credential,
-    ) -> Result<(), Error> {
-        self.add(Name { plain: name, spelled: None }, value, credential)
+    /// The path and the query, encoded as they are sent, but for what the patch adds.
+    pub fn target(&self) -> &'a str {
+        &self.url[Position::BeforePath..Position::AfterQuery]
     }
 
-    /// The same for a name as it is to be spelled on HTTP/1.1, by libraries that can.
-    ///
-    /// # Errors
-    /// As [`add_header`](Self::add_header), and if it is not the name of a header.
-    #[cfg(feature = "host")]
-    pub fn add_spelled_header(
-        &mut self,
-        name: &str,
-        value: &str,
-        credential: &Credential,
-    ) -> Result<(), Error> {
-        let plain = name.parse().map_err(|_| refused("not the name of a header".into()))?;
-        self.add(Name::spelled_as(plain, name), value, credential)
+    /// The query as it is sent, without its question mark and what the patch adds; empty if there is none.
+    pub fn query(&self) -> &'a str {
+        self.url.query().unwrap_or("")
     }
 
-    fn add(&mut self, name: Name, value: &str, credential: &Credential) -> Result<(), Error> {
-        let value = header_value(&name.plain, value.to_owned(), credential)?;
-        self.put(name, value);
-        Ok(())
-    }
-
-    fn put(&mut self, name: Name, value: HeaderValue) {
-        // Most schemes set one.
-        self.headers.reserve_exact(1);
-        self.headers.push((name, value));
-    }
-
-    /// Sets a query parameter.
-    pub fn add_query(&mut self, name: &str, value: &str) {
-        self.query.push((name.into(), value.into()));
-    }
-
-    /// Whether it adds nothing.
-    pub fn is_empty(&self) -> bool {
-        self.headers.is_empty() && self.query.is_empty()
-    }
-
-    /// The headers it sets.
-    pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.headers.iter().map(|(name, value)| (&name.plain, value))
-    }
-
-    /// The headers it sets, their names as the program or the set spells them: some servers of HTTP/1.1 care.
-    #[cfg(feature = "host")]
-    pub fn spelled_headers(&self) -> impl Iterator<Item = (&str, &HeaderValue)> {
-        self.headers
-            .iter()
-            .map(|(name, value)| (name.spelled.as_deref().unwrap_or(name.plain.as_str()), value))
-    }
-
-    /// What must stand nowhere but in the request: the values it adds, those of headers without the name of
-    /// their scheme.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &[u8]> {
-        let headers = self.headers.iter().map(|(_, value)| {
-            let value = value.as_bytes();
-            value.rsplit(|byte| *byte == b' ').next().unwrap_or(value)
-        });
-        headers.chain(self.query.iter().map(|(_, value)| value.reveal().as_bytes()))
-    }
-
-    /// Puts the headers on a request, in place of any of the same name.
-    pub fn apply_headers(&self, headers: &mut HeaderMap) {
-        for (name, value) in &self.headers {
-            headers.insert(name.plain.clone(), value.clone());
-        }
-    }
-
-    /// Puts the query parameters on a URL, in place of any of the same name.
-    pub fn apply_query(&self, url: &mut Url) {
-        if self.query.is_empty() {
-            return;
-        }
-        self.remove_query(url);
-        let pairs = self.query.iter().map(|(name, value)| (&**name, value.reveal()));
-        url.query_pairs_mut().extend_pairs(pairs);
-    }
-
-    /// Takes query parameters of these names off a URL: a server may have copied them into a redirect.
-    pub fn remove_query(&self, url: &mut Url) {
-        let mine = |name: &str| self.query.iter().any(|(known, _)| &**known == name);
-        if !url.query_pairs().any(|(name, _)| mine(&name)) {
-            return;
-        }
-        let kept: Vec<(String, String)> = url
-            .query_pairs()
-            .filter(|(name, _)| !mine(name))
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect();
-        url.set_query(None);
-        if !kept.is_empty() {
-            url.query_pairs_mut().extend_pairs(kept);
-        }
-    }
-}
-
-impl fmt::Debug for Patch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers = self.headers.iter().map(|(name, _)| name.plain.as_str());
-        f.debug_list().entries(headers.chain(self.query.iter().map(|(name, _)| &**name))).finish()
-    }
-}
-
-/// The name of a header, which `http` knows in lower case alone.
-#[derive(Clone, Debug)]
-struct Name {
-    plain: HeaderName,
-    /// As the program or the set has it, where that is another spelling.
-    #[cfg_attr(
-        not(feature = "host"),
-        expect(dead_code, reason = "HTTP libraries for Rust take none")
-    )]
-    spelled: Option<Arc<str>>,
-}
-
-impl Name {
-    fn new(name: &str) -> Result<Self, Error> {
-        Ok(Self::spelled_as(header_name(name)?, name))
-    }
-
-    fn spelled_as(plain: HeaderName, spelled: &str) -> Self {
-        let spelled = (plain.as_str() != spelled).then(|| spelled.into());
-        Self { plain, spelled }
+    /// A number that rises with each call for this credential, in all threads and for each send: this time
+    /// in milliseconds, or one more than the last.
+    pub fn nonce(&self, credential: &Credential) -> u64 {
+        credential.nonce(u64::try_from(self.now.as_millisecond()).unwrap_or(0))
     }
 }
 
@@ -425,7 +320,8 @@ fn is_for_sets(name: &str) -> bool {
     header_name(name).is_ok_and(|name| !changes_the_request(name.as_str()))
 }
 
-fn material<'a>(credential: &'a Credential, name: &str) -> Result<&'a str, Error> {
+/// The piece of this name, which a scheme cannot do without.
+pub(crate) fn material<'a>(credential: &'a Credential, name: &str) -> Result<&'a str, Error> {
     let material = credential
         .reveal(name)
         .ok_or_else(|| refused(format!("{} has no material named {name:?}", credential.id())))?;

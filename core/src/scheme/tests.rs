@@ -149,3 +149,69 @@ fn a_set_may_name_a_header_but_not_a_query() {
     assert!(named("query", None).is_err());
     assert!(Scheme::named_by(&Credential::new("k1", "x")).is_err());
 }
+
+#[test]
+fn a_query_changes_nothing_else_of_the_url() {
+    let mut patch = Patch::default();
+    patch.add_query("k", "s/+ 1");
+    let mut cleared = Patch::default();
+    cleared.add_query("k", "");
+    for (before, removed, after) in [
+        ("?a=%7E~&b=c%20d+e&&x", "?a=%7E~&b=c%20d+e&&x", "?a=%7E~&b=c%20d+e&&x&k=s%2F%2B+1"),
+        ("?k=1&a=%2f/'&K=2&k", "?a=%2f/%27&K=2", "?a=%2f/%27&K=2&k=s%2F%2B+1"),
+        ("?%6B=1", "", "?k=s%2F%2B+1"),
+        ("", "", "?k=s%2F%2B+1"),
+        ("?", "?", "?k=s%2F%2B+1"),
+        ("?a=\u{ff11}#f", "?a=%EF%BC%91#f", "?a=%EF%BC%91&k=s%2F%2B+1#f"),
+    ] {
+        let base = "https://api.example.com/%7e/~";
+        let mut url: Url = format!("{base}{before}").parse().expect("url");
+        let mut clear = url.clone();
+        cleared.remove_query(&mut clear);
+        assert_eq!(clear.as_str(), format!("{base}{removed}"));
+        patch.apply_query(&mut url);
+        assert_eq!(url.as_str(), format!("{base}{after}"));
+    }
+}
+
+#[test]
+fn a_body_brings_its_length_along() {
+    let mut patch = Patch::default();
+    patch.set_body("nonce=1");
+    assert!(!patch.is_empty() && format!("{patch:?}") == "[\"body\"]");
+    let mut headers = HeaderMap::new();
+    patch.apply_headers(&mut headers);
+    assert!(headers.is_empty(), "whoever sends it counts");
+    headers.insert(http::header::CONTENT_LENGTH, 3.into());
+    patch.apply_headers(&mut headers);
+    assert_eq!(headers["content-length"], "7");
+}
+
+#[test]
+fn what_is_no_secret_may_be_repeated() {
+    let (key, mut patch) = (Credential::new("k1", "x"), Patch::default());
+    patch.add_plain_header(HeaderName::from_static("x-version"), "2", &key).expect("a header");
+    patch.add_plain_query("timestamp", "1700000000123");
+    assert_eq!(patch.values().count(), 0);
+    patch.add_header(HeaderName::from_static("x-sign"), "s3", &key).expect("a header");
+    patch.add_query("signature", "s4");
+    assert_eq!(patch.values().collect::<Vec<_>>(), [b"s3", b"s4"]);
+}
+
+#[test]
+fn a_nonce_only_rises_for_a_key_whatever_the_clock_does() {
+    let key = Credential::new("k1", "x");
+    let at = |millis| {
+        let (url, headers) = ("https://a.example".parse().expect("url"), HeaderMap::new());
+        let now = Timestamp::from_millisecond(millis).expect("a time");
+        Unsigned::new(&Method::GET, &url, &headers, None, now).nonce(&key)
+    };
+    assert_eq!([at(1_000), at(1_000), at(500), at(2_000)], [1_000, 1_001, 1_002, 2_000]);
+    let drawn: Vec<u64> = std::thread::scope(|scope| {
+        let draw = || (0..1_000).map(|_| key.nonce(1)).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(draw)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a thread")).collect()
+    });
+    let unique: std::collections::BTreeSet<_> = drawn.iter().collect();
+    assert_eq!(unique.len(), 4_000);
+}

@@ -37,6 +37,7 @@ pub(super) struct AccessToken {
     /// What it is for, where one log-in can serve several.
     audience: Box<str>,
     /// The project that pays for the questions, where a log-in names one.
+    #[cfg(feature = "gcp")]
     pub(super) quota_project: Option<Box<str>>,
 }
 
@@ -44,7 +45,13 @@ impl AccessToken {
     fn new(secret: Secret, life: Duration) -> Self {
         let life = life.min(LONGEST);
         let until = Clock::system().now() + (life - LEAD.min(life / 10));
-        Self { secret, until, audience: "".into(), quota_project: None }
+        Self {
+            secret,
+            until,
+            audience: "".into(),
+            #[cfg(feature = "gcp")]
+            quota_project: None,
+        }
     }
 
     /// The token in an answer: `access_token`, with `expires_in` in seconds or `expires_on` in seconds since 1970; or

@@ -178,19 +178,22 @@ impl EndpointClient {
         let mut loan = keys.lend(&log_in).map_err(|error| nothing_lent(&error))?;
         let mut last = None;
         loop {
-            let key = match (loan.next().await, last) {
+            let key = match (loan.next().await, &last) {
                 (Ok(Some(key)), _) => key,
                 // What the endpoint said of the keys that it has is more than that there is no other.
-                (_, Some(response)) => return Ok(response),
                 (Err(error), None) => return Err(nothing_lent(&error)),
-                (Ok(None), None) => {
-                    return Err(nothing_lent(&Error::new(ErrorKind::NotReady, "it has none")));
-                }
+                _ => break,
             };
-            let response = self.send_once(request, self.form.shown(&key).as_ref()).await?;
+            let shown = self.form.shown(&key);
+            if let Some(Err(why)) = shown.as_ref().map(|shown| self.form.header(shown)) {
+                loan.unfit(why);
+                continue;
+            }
+            let response = self.send_once(request, shown.as_ref()).await?;
             loan.answered(response.status(), response.headers(), None);
             last = Some(response);
         }
+        last.ok_or_else(|| nothing_lent(&Error::new(ErrorKind::NotReady, "it has none")))
     }
 
     async fn send_once(

@@ -54,6 +54,9 @@ pub(crate) trait Loan: Send {
 
     /// What the log-in was answered, and what that says of the key where its head does not tell.
     fn answered(&mut self, status: StatusCode, headers: &HeaderMap, reply: Option<Reply>);
+
+    /// The key cannot be shown, for this reason: that counts as a rejection of it.
+    fn unfit(&mut self, why: Error);
 }
 
 /// What an answer says of the key that was shown.

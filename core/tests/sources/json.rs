@@ -235,20 +235,24 @@ async fn a_rejected_key_of_another_handle_is_told_and_the_next_one_is_shown() {
         // The second one is tried, and not known yet.
         answer(401, "", ""),
         answer(200, "", admitted),
-        // Both are cut, and only the place where they are kept knows the third.
+        // Both are cut, and only the place where they are kept knows others.
         answer(401, "", ""),
         answer(401, "", ""),
         answer(200, "", admitted),
     ])
     .await;
-    let key = |number: u32| Credential::new(format!("b{number}"), format!("{BOOTSTRAP}-{number}"));
+    let key = |number: u32| {
+        // No header can carry the fourth, so it is passed over.
+        let text = format!("{BOOTSTRAP}-{number}") + if number == 4 { "\n" } else { "" };
+        Credential::new(format!("b{number}"), text)
+    };
     let place = std::sync::Arc::new(sets);
     let read = place.clone();
     let admin = KeySwap::follow(from_fn(move || {
         let now = match read.load(std::sync::atomic::Ordering::SeqCst) {
             0 => CredentialSet::new(key(1)),
             1 => CredentialSet::new(key(2)).with_previous(key(1)),
-            _ => CredentialSet::new(key(3)),
+            _ => CredentialSet::new(key(4)).with_previous(key(3)),
         };
         std::future::ready(Ok(now))
     }));
@@ -268,7 +272,6 @@ async fn a_rejected_key_of_another_handle_is_told_and_the_next_one_is_shown() {
     let shown: Vec<_> = shown.iter().map(|it| it.trim_start_matches(BOOTSTRAP)).collect();
     assert_eq!(shown[..3], ["-1", "-2", "-1"]);
     assert_eq!((shown.len(), shown[5]), (6, "-3"), "{shown:?}");
-    assert_eq!(admin.current().unwrap().id(), "b3");
     assert!(!format!("{source:?}").contains(BOOTSTRAP));
 }
 

@@ -27,21 +27,20 @@ struct Shared {
 impl Load {
     /// Starts so many callers of this URL.
     pub fn start(keys: &KeySwap, url: &str, callers: usize) -> Self {
-        Self::paced(keys, url, callers, Duration::from_millis(5))
-    }
-
-    /// The same with callers that rest so long after each answer.
-    pub fn paced(keys: &KeySwap, url: &str, callers: usize, rest: Duration) -> Self {
-        let client = Client::builder(keys).scheme(Scheme::bearer()).base_url(url).expect("a URL");
-        Self::of(&client.build().expect("a client"), callers, rest)
+        Self::with(&client(keys, url), callers)
     }
 
     /// Starts so many callers that share this client, which has a base URL.
     pub fn with(client: &Client, callers: usize) -> Self {
-        Self::of(client, callers, Duration::from_millis(5))
+        Self::begin(client, callers, Duration::from_millis(5))
     }
 
-    fn of(client: &Client, callers: usize, rest: Duration) -> Self {
+    /// Starts so many callers of this URL, each of which rests so long after each answer.
+    pub fn paced(keys: &KeySwap, url: &str, callers: usize, rest: Duration) -> Self {
+        Self::begin(&client(keys, url), callers, rest)
+    }
+
+    fn begin(client: &Client, callers: usize, rest: Duration) -> Self {
         let shared = Arc::<Shared>::default();
         let caller = |_| tokio::spawn(call(client.clone(), shared.clone(), rest));
         Self { callers: (0..callers).map(caller).collect(), shared }
@@ -67,6 +66,11 @@ impl Load {
         assert!(failed.is_empty(), "{} of {sent} failed: {:?}", failed.len(), failed.first());
         assert!(sent > 0, "nobody asked for anything");
     }
+}
+
+fn client(keys: &KeySwap, url: &str) -> Client {
+    let client = Client::builder(keys).scheme(Scheme::bearer()).base_url(url).expect("a URL");
+    client.build().expect("a client")
 }
 
 async fn call(client: Client, shared: Arc<Shared>, rest: Duration) {

@@ -78,9 +78,9 @@ fn previous(keys: &KeySwap) -> Vec<String> {
 async fn next_failure(events: &mut Events) -> (ErrorKind, String) {
     loop {
         let next = tokio::time::timeout(Duration::from_secs(5), events.next());
-        match next.await.expect("a failure").expect("an event") {
-            Event::FetchFailed { error, .. } => return (error.kind(), error.to_string()),
-            _ => {}
+        let event = next.await.expect("a failure").expect("an event");
+        if let Event::FetchFailed { error, .. } = event {
+            return (error.kind(), error.to_string());
         }
     }
 }

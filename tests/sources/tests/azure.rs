@@ -1,7 +1,7 @@
 //! Azure Key Vault: a fake that Azure's own clients accept, and keys that rotate in it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use keyswap::{
     CredentialSet, Error, ErrorKind, KeySwap, Policy,
@@ -74,11 +74,15 @@ fn keys(set: &CredentialSet) -> Vec<&str> {
     all.map(|it| it.reveal("key").expect("a key")).collect()
 }
 
+/// What is removed in the end.
 struct Folder(PathBuf);
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = match self.0.is_dir() {
+            true => std::fs::remove_dir_all(&self.0),
+            false => std::fs::remove_file(&self.0),
+        };
     }
 }
 
@@ -125,6 +129,46 @@ async fn azures_own_clients_accept_the_fake_and_so_does_this_one() {
     let nobody = this_machine(Credentials::managed_identity_of("nobody"));
     let error = refused(&secret(&azure).credentials(nobody)).await;
     assert_eq!(error.kind(), ErrorKind::BootstrapRejected);
+}
+
+/// Part of the next one, in a process of its own: nobody else sees its environment.
+#[tokio::test]
+async fn asked_from_the_environment() {
+    let Ok(url) = std::env::var("KEYSWAP_TEST_VAULT") else { return };
+    let ca = std::env::var("KEYSWAP_TEST_CA").expect("a certificate");
+    let vault = KeyVault::new(url, "trading").expect("a vault").resource(RESOURCE);
+    let vault = vault.root_certificates(ca.as_bytes()).expect("a certificate");
+    assert_eq!(keys(&fetch(&vault, None).await.expect("a set")), ["one"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_says_who_asks() {
+    let azure = Azure::start(&["one"]).await;
+    let subject = std::env::temp_dir().join(format!("keyswap-azure-{}.token", std::process::id()));
+    std::fs::write(&subject, "of-the-platform\n").unwrap();
+    let subject = Folder(subject);
+    let service = format!("{}/msi/token", azure.login.url());
+    let app = [("AZURE_CLIENT_ID", "app"), ("AZURE_TENANT_ID", TENANT)];
+    let token = subject.0.to_str().expect("a path");
+    for (shown, more) in [
+        ("secret", vec![app[0], app[1], ("AZURE_CLIENT_SECRET", "right")]),
+        ("workload", vec![app[0], app[1], ("AZURE_FEDERATED_TOKEN_FILE", token)]),
+        // The vault says whose it is.
+        ("secret", vec![app[0], ("AZURE_CLIENT_SECRET", "right")]),
+        (
+            "service app",
+            vec![app[0], ("IDENTITY_ENDPOINT", &service), ("IDENTITY_HEADER", "right")],
+        ),
+    ] {
+        let mut child = Command::new(std::env::current_exe().expect("this program"));
+        child.args(["--exact", "asked_from_the_environment"]).envs(more);
+        child.env("AZURE_AUTHORITY_HOST", azure.login.url());
+        child.env("KEYSWAP_TEST_VAULT", azure.vault.url()).env("KEYSWAP_TEST_CA", azure.vault.ca());
+        let ended =
+            tokio::task::spawn_blocking(move || child.output().expect("it runs")).await.unwrap();
+        assert!(ended.status.success(), "{shown}: {}", String::from_utf8_lossy(&ended.stdout));
+        assert_eq!(azure.state().shown, shown);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

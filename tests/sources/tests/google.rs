@@ -1,7 +1,7 @@
 //! Google Secret Manager: a fake that Google's own client accepts, and keys that rotate in it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use keyswap::{
     CredentialSet, Error, ErrorKind, KeySwap, Policy,
@@ -72,8 +72,9 @@ fn keys(set: &CredentialSet) -> Vec<&str> {
 struct Files(PathBuf);
 
 impl Files {
-    fn new(google: &Google) -> Self {
-        let folder = std::env::temp_dir().join(format!("keyswap-google-{}", std::process::id()));
+    fn new(google: &Google, name: &str) -> Self {
+        let folder = format!("keyswap-google-{}-{name}", std::process::id());
+        let folder = std::env::temp_dir().join(folder);
         std::fs::create_dir_all(&folder).unwrap();
         let url = google.fake.url();
         let key = include_str!("../servers/google_key.pem");
@@ -124,7 +125,7 @@ async fn googles_own_client_accepts_the_fake_and_so_does_this_one() {
     google.set(5, "DESTROYED");
     google.state().alias = Some(("prod".into(), 2));
     google.state().page_size = 2;
-    let files = Files::new(&google);
+    let files = Files::new(&google, "kinds");
     // What is signed here must hold there.
     let account = Credentials::file(files.0.join("account.json"));
     fetch(&secret(&google).credentials(account), None).await.expect("a set");
@@ -159,6 +160,41 @@ async fn googles_own_client_accepts_the_fake_and_so_does_this_one() {
     let error = refused(&secret(&google).credentials(Credentials::json(revoked.to_string()))).await;
     assert_eq!((error.kind(), error.status()), (ErrorKind::BootstrapRejected, Some(400)));
     assert!(error.to_string().contains("gcloud auth"), "{error}");
+}
+
+/// Part of the next one, in a process of its own: nobody else sees its environment.
+#[tokio::test]
+async fn asked_from_the_environment() {
+    let Ok(url) = std::env::var("KEYSWAP_TEST_SECRETS") else { return };
+    let secret = SecretManager::new(SECRET).endpoint_url(&url);
+    assert_eq!(keys(&fetch(&secret, None).await.expect("a set")), ["one"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_says_who_asks() {
+    let google = Google::start(&["one"]).await;
+    let files = Files::new(&google, "environment");
+    let account = files.0.join("account.json");
+    let host = google.fake.url().trim_start_matches("http://");
+    let home = files.0.to_str().expect("a path");
+    for (shown, name, value) in [
+        ("", "GCE_METADATA_HOST", host),
+        (
+            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            account.to_str().expect("a path"),
+        ),
+    ] {
+        let mut child = Command::new(std::env::current_exe().expect("this program"));
+        child.args(["--exact", "asked_from_the_environment"]);
+        // What whoever runs the tests has of his own is not looked at.
+        child.env_remove("GOOGLE_APPLICATION_CREDENTIALS").env("CLOUDSDK_CONFIG", home);
+        child.env("KEYSWAP_TEST_SECRETS", google.fake.url()).env(name, value);
+        let ended =
+            tokio::task::spawn_blocking(move || child.output().expect("it runs")).await.unwrap();
+        assert!(ended.status.success(), "{name}: {}", String::from_utf8_lossy(&ended.stdout));
+        assert_eq!(google.state().shown.0, shown);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use keyswap::{
     source::{
         self, BoxFuture, Command, File, Json, Source,
         aws::{ParameterStore, SecretsManager},
-        azure, gcp,
+        azure, etcd, gcp,
         oauth2::ClientCredentials,
         vault::Vault,
     },
@@ -25,6 +25,7 @@ use keyswap_source_tests::{
     aws::Moto,
     azure::Azure,
     bao::{Bao, ROOT},
+    etcd::Etcd,
     fake::{Fake, Response},
     google::{Google, SECRET},
     load::Load,
@@ -173,6 +174,16 @@ async fn in_stores() -> Vec<Subject> {
         Box::pin(async move { bao.store(&key(number)).await })
     });
 
+    let etcd = Arc::new(Etcd::start().await);
+    etcd.put("/soak", &key(1)).await;
+    let of_etcd = etcd::Key::new([etcd.url()], "/soak").expect("a source");
+    let put_etcd: Put = Box::new(move |number| {
+        let etcd = etcd.clone();
+        Box::pin(async move {
+            etcd.put("/soak", &key(number)).await;
+        })
+    });
+
     // Here it is the client's secret that rotates, and all tokens with it.
     let server = Arc::new(NodeServer::start("oauth2_mock", &[]).await);
     let secrets = Arc::new(Mutex::new(1));
@@ -197,6 +208,7 @@ async fn in_stores() -> Vec<Subject> {
 
     vec![
         Subject::new("OpenBao", vault, put_vault).await,
+        Subject::new("etcd", of_etcd, put_etcd).await,
         Subject::at("OAuth2", token, &api, put_secret).await,
     ]
 }

@@ -29,6 +29,14 @@ impl AuthorizerBuilder {
         self
     }
 
+    /// The scheme and the classifier of an API that is built in.
+    #[cfg(feature = "signing")]
+    pub fn api(mut self, api: crate::signing::Api) -> Self {
+        self.0.scheme = Some(api.scheme);
+        self.0.classifier = api.classifier;
+        self
+    }
+
     /// Allows credentials to be sent to the origin of this URL.
     ///
     /// # Errors
@@ -43,6 +51,13 @@ impl AuthorizerBuilder {
     /// of these and as no evidence about them. Without this, such a request is an error.
     pub fn own_header_wins(mut self) -> Self {
         self.0.own_header_wins = true;
+        self
+    }
+
+    /// Allows no origin at all: for stacks that are not asked for by URL, with
+    /// [`begin_without_url`](Authorizer::begin_without_url).
+    pub fn without_origins(mut self) -> Self {
+        self.0.without_origins = true;
         self
     }
 
@@ -61,7 +76,7 @@ impl AuthorizerBuilder {
         if let Some(scheme) = &self.0.scheme {
             scheme.check()?;
         }
-        if self.0.origins.is_empty() {
+        if self.0.origins.is_empty() && !self.0.without_origins {
             let what = "no allowed origin: say where these keys may go, with a base URL or allowed origins";
             return Err(Error::new(ErrorKind::InvalidConfig, what));
         }

@@ -24,6 +24,13 @@ impl AttemptMachine {
         })
     }
 
+    /// The key that a request was signed with by a wrong clock, once, if it may be sent again.
+    pub(super) fn sign_again(&mut self, now: u64) -> Option<Arc<Credential>> {
+        let may_be = self.replayable && self.sends < MAX_SENDS && now < self.deadline;
+        let is_first = !std::mem::replace(&mut self.has_skewed, true);
+        self.assigned.clone().filter(|_| may_be && is_first)
+    }
+
     /// A credential that the API took after it had rejected it for this request.
     pub(super) fn proven_since(&self, snapshot: &Snapshot) -> Option<Arc<Credential>> {
         let is_news = |credential: &Credential, proof: u64| {

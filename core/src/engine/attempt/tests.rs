@@ -6,6 +6,7 @@ use crate::{
     engine::snapshot::{Candidate, ProbeSlot, Usable},
 };
 
+mod clock;
 mod news;
 
 const NOW: u64 = 1_000_000;

@@ -1,6 +1,12 @@
 //! What a program shows to Microsoft Entra, or to the machine that it runs in.
 
-use std::{fmt, future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{HeaderName, Method};
 use zeroize::Zeroizing;
@@ -261,8 +267,8 @@ impl Credentials {
         })
     }
 
-    async fn word_in(&self, path: &PathBuf) -> Result<Zeroizing<String>, Error> {
-        let content = self.reader.small(path.clone()).await?;
+    async fn word_in(&self, path: &Path) -> Result<Zeroizing<String>, Error> {
+        let content = self.reader.small(path.to_path_buf()).await?;
         let word = str::from_utf8(&content).map(str::trim).unwrap_or_default();
         match word {
             "" => {

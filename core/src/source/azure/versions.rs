@@ -1,5 +1,7 @@
 //! What Key Vault says of versions. Pure.
 
+use std::cmp::Reverse;
+
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
@@ -82,7 +84,7 @@ impl Wanted {
     pub(super) fn of(mut versions: Vec<Version>, now: Timestamp) -> Self {
         versions.retain(|it| it.is_enabled && it.expires.is_none_or(|end| end > now));
         // A list is in no order of time.
-        versions.sort_by(|a, b| (b.created, b.updated).cmp(&(a.created, a.updated)));
+        versions.sort_by_key(|it| Reverse((it.created, it.updated)));
         let begins = |it: &Version| it.not_before.filter(|begin| *begin > now);
         let next = versions.iter().filter_map(begins).min();
         versions.retain(|it| begins(it).is_none());

@@ -45,7 +45,15 @@ pub(super) async fn ask(
     let mut showing = identity.begin(client)?;
     let mut last = None;
     while let Some(shown) = showing.next().await? {
-        let answer = identity.question(client, &shown, grant)?.ask(client).await?;
+        let question = match identity.question(client, &shown, grant) {
+            Ok(question) => question,
+            Err(why) if showing.unfit(&why) => {
+                last = Some(why.into());
+                continue;
+            }
+            Err(why) => return Err(why.into()),
+        };
+        let answer = question.ask(client).await?;
         let outcome = read(client, &answer);
         showing.answered(&answer, outcome.as_ref().err().map(|failure| failure.rejects));
         match outcome {
@@ -81,6 +89,10 @@ fn read(client: &StoreClient, answer: &Answer) -> Result<Granted, Failure> {
             }
         }
         return Err(Failure { error, rejects: denied.rejects });
+    }
+    if status == 404 {
+        let what = "has no token endpoint there: check the token URL";
+        return Err(client.error(ErrorKind::UnknownSet, answer, what).into());
     }
     if !answer.status.is_success() {
         return Err(client.refusal(answer).into());

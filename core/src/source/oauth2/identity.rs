@@ -273,6 +273,13 @@ impl Showing<'_> {
         }
     }
 
+    /// What there is cannot be shown. Whether there may be something else.
+    pub(super) fn unfit(&mut self, why: &Error) -> bool {
+        let Self::Lent { loan, .. } = self else { return false };
+        loan.unfit(why.clone());
+        true
+    }
+
     /// What was shown was answered.
     pub(super) fn answered(&mut self, answer: &Answer, rejects: Option<Rejects>) {
         if let Self::Lent { loan, .. } = self {

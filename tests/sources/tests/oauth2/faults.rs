@@ -32,7 +32,7 @@ async fn whatever_goes_wrong_the_token_stays_and_it_recovers() {
         (refused(401, "unauthorized_client"), ErrorKind::BootstrapRejected, "unauthorized_client"),
         (refused(400, "unauthorized_client"), ErrorKind::BootstrapRejected, "check its secret"),
         (refused(403, "no"), ErrorKind::Forbidden, "forbids"),
-        (refused(404, "no"), ErrorKind::UnknownSet, "check its name"),
+        (refused(404, "no"), ErrorKind::UnknownSet, "check the token URL"),
         (refused(400, "temporarily_unavailable"), ErrorKind::Unavailable, "asked again"),
         (refused(400, "invalid_target"), ErrorKind::Forbidden, "invalid_target"),
         (refused(400, "invalid_request"), ErrorKind::Malformed, "check the options"),

@@ -106,6 +106,13 @@ async fn a_secret_of_any_letters_and_keys_of_each_kind_are_accepted() {
     opens(&server, bare.client_secret_from(&whole)).await;
     opens(&server, at(&server, "ec").private_key_jwt_from(&key, "ES256")).await;
 
+    // One that is no key is passed over.
+    let broken = CredentialSet::new(Credential::new("k2", "no PEM"));
+    let broken = broken.with_previous(Credential::new("k1", text(folder.join("ec.pem"))));
+    let read = move || std::future::ready(Ok(broken.clone()));
+    let broken = KeySwap::follow(source::from_fn(read)).await.expect("keys");
+    opens(&server, at(&server, "ec").private_key_jwt_from(&broken, "ES256")).await;
+
     let wrong = at(&server, "ec").private_key_jwt("k1", text(folder.join("rsa.pem")), "RS256");
     let error = KeySwap::follow(wrong).await.expect_err("another key");
     assert_eq!(error.kind(), ErrorKind::BootstrapRejected, "{error}");
