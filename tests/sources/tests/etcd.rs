@@ -155,6 +155,10 @@ async fn a_compaction_takes_only_what_nobody_holds() {
     etcd.compact(second).await;
     let keys = follow(key(gate.url())).await;
     assert_eq!(held(&keys), ("k2".into(), vec![]), "etcd forgot the one before");
+    gate.asked();
+    keys.refresh().await.expect("it answers");
+    let ranges = gate.asked().iter().filter(|it| it.contains("range")).count();
+    assert_eq!(ranges, 1, "what etcd forgot is not asked for again");
     // The watch is cut off, and what it would have told is forgotten before it is back.
     gate.now(Does::Ends);
     for other in ["k3", "k4"] {
@@ -166,6 +170,22 @@ async fn a_compaction_takes_only_what_nobody_holds() {
     gate.now(Does::Passes);
     until_newest(&keys, "k5").await;
     assert_eq!(held(&keys).1, Vec::<String>::new());
+}
+
+/// No fetch fails meanwhile, so nothing but the watch can tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_while_the_watch_was_cut_off_is_heard() {
+    let etcd = Etcd::start().await;
+    let gate = Gate::before(etcd.port()).await;
+    etcd.put(NAME, "k1").await;
+    let keys = follow(key(gate.url())).await;
+    until("it is watched", SOON, || gate.asked().iter().any(|it| it.contains("watch"))).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    gate.now(Does::Ends);
+    etcd.put(NAME, "k2").await;
+    gate.now(Does::Passes);
+    until_newest(&keys, "k2").await;
+    assert_eq!(keys.stats().counts.failed, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
