@@ -180,6 +180,7 @@ macro_rules! certified {
         source
     }};
 }
+#[cfg(feature = "stores")]
 pub(crate) use {certified, connected, regions, told};
 
 /// What an option is to a builder.

@@ -92,6 +92,7 @@ fn read<R: Recipe + DeserializeOwned>(options: &str, inputs: Inputs) -> Result<S
 }
 
 /// The source, once it has said what is not valid: here, and not when it is followed.
+#[allow(dead_code, reason = "for each store, and there may be none")]
 fn begun(source: impl CoreSource) -> Result<Arc<dyn CoreSource>, Error> {
     source.begin(&source::Terms::default())?;
     Ok(Arc::new(source))
