@@ -3,6 +3,12 @@
 //! - [`first_client`]: a rotation endpoint, a client, and what a rotation looks like from outside.
 //! - [`own_http_client`]: the same decisions around the HTTP library that a program has.
 //! - [`elsewhere`]: keys behind any JSON endpoint, or behind a command.
+#![cfg_attr(feature = "gcp", doc = "- [`google`]: keys in Google Secret Manager.")]
+#![cfg_attr(feature = "azure", doc = "- [`azure`]: keys in Azure Key Vault.")]
+#![cfg_attr(
+    feature = "aws",
+    doc = "- [`aws`]: keys in Secrets Manager, in the Parameter Store, and behind the agent."
+)]
 #![cfg_attr(
     feature = "oauth2",
     doc = "- [`oauth2`]: access tokens, and the rotating secrets that they are asked for with."
@@ -25,6 +31,21 @@ pub mod own_http_client {}
 #[cfg(feature = "command")]
 #[doc = include_str!("guide/elsewhere.md")]
 pub mod elsewhere {}
+
+#[cfg(feature = "aws")]
+#[doc = include_str!("guide/aws.md")]
+#[doc = concat!("```no_run\n", include_str!("guide/examples/aws.rs"), "```\n")]
+pub mod aws {}
+
+#[cfg(feature = "gcp")]
+#[doc = include_str!("guide/google.md")]
+#[doc = concat!("```no_run\n", include_str!("guide/examples/google.rs"), "```")]
+pub mod google {}
+
+#[cfg(feature = "azure")]
+#[doc = include_str!("guide/azure.md")]
+#[doc = concat!("```no_run\n", include_str!("guide/examples/azure.rs"), "```")]
+pub mod azure {}
 
 #[doc = include_str!("guide/incident.md")]
 pub mod incident {}

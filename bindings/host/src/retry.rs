@@ -25,9 +25,10 @@ impl Retries {
         Self(host::retry_rule(authorizer.core(), limit))
     }
 
-    /// The API did what it was asked: a part of a retry is earned back.
-    pub fn succeeded(&self) {
-        self.0.succeeded();
+    /// The API did what it was asked: a part of a retry is earned back. Whether the budget still lacks some: until the
+    /// next retry, a full one need not be told.
+    pub fn succeeded(&self) -> bool {
+        self.0.succeeded()
     }
 
     /// How many seconds to wait before this request is sent again, which was `retried` so often, and whose caller has

@@ -123,7 +123,7 @@ impl NativeRetries {
     }
 
     /// After a response of this status, with what its `Retry-After` says; or after this failure, if none came. That
-    /// the API did what it was asked is told so, too.
+    /// the API did what it was asked is told so, too: no time, but something comes back while the budget still lacks some.
     pub fn again(
         &self,
         method: String,
@@ -133,10 +133,7 @@ impl NativeRetries {
         said: String,
     ) -> Result<Option<f64>, NativeError> {
         Ok(match status {
-            Some(200..300) => {
-                self.0.succeeded();
-                None
-            }
+            Some(200..300) => self.0.succeeded().then_some(0.0),
             Some(status) => self.0.answered(&method, retried, left, status, &said)?,
             None => self.0.failed(&method, retried, left, failure_named(&said))?,
         })

@@ -52,11 +52,10 @@ impl RetryRule {
         Self { limit, longest: policy.retry_after_max, budget: AtomicU32::new(FULL) }
     }
 
-    /// The API did what it was asked: a part of a retry is earned back.
-    pub fn succeeded(&self) {
-        if self.budget.load(Relaxed) < FULL {
-            self.budget.fetch_add(EARNED, Relaxed);
-        }
+    /// The API did what it was asked: a part of a retry is earned back. Whether the budget still lacks some:
+    /// until the next retry, a full one need not be told.
+    pub fn succeeded(&self) -> bool {
+        self.budget.load(Relaxed) < FULL && self.budget.fetch_add(EARNED, Relaxed) + EARNED < FULL
     }
 
     /// How long to wait before sending again after this response; none if it is the answer. `asked` is
@@ -144,6 +143,16 @@ mod tests {
         assert!(ask(&rule, &Method::GET, 503).is_none());
         rule.succeeded();
         assert!(ask(&rule, &Method::GET, 503).is_some());
+    }
+
+    #[test]
+    fn a_success_says_whether_the_budget_is_still_not_full() {
+        let rule = rule(2);
+        assert!(!rule.succeeded());
+        assert!(ask(&rule, &Method::GET, 503).is_some());
+        let lacking = (0..COST).filter(|_| rule.succeeded()).count();
+        assert_eq!(lacking, 9, "the tenth success fills it");
+        assert!(!rule.succeeded());
     }
 
     #[test]

@@ -1,14 +1,17 @@
 """Google's own client, against a fake of Secret Manager: it must find there what a program finds at Google.
 
-google_client.py URL FOLDER, where the folder has the files of credentials that Google's library logs in with.
+google_client.py URL FOLDER SIGNED, where the folder has the files of credentials that Google's library logs in with, and
+what is signed is a service account's assertion that the program under test made.
 """
 
+import json
 import sys
 from pathlib import Path
 
 import google_crc32c
+from cryptography.hazmat.primitives import serialization
 from google.api_core import exceptions
-from google.auth import identity_pool
+from google.auth import identity_pool, jwt
 from google.auth.transport.requests import Request
 from google.cloud import secretmanager_v1
 from google.cloud.secretmanager_v1.services.secret_manager_service.transports.rest import (
@@ -35,7 +38,17 @@ def refused(kind, call):
     raise AssertionError(f"{kind.__name__} was expected")
 
 
-def main(url, folder):
+def verify(signed, account):
+    key = serialization.load_pem_private_key(account["private_key"].encode(), None)
+    pem = serialization.PublicFormat.SubjectPublicKeyInfo
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, pem)
+    claims = jwt.decode(signed, certs=public, audience=account["token_uri"])
+    assert claims["iss"] == account["client_email"] and claims["scope"] == SCOPE, claims
+    assert jwt.decode_header(signed)["kid"] == account["private_key_id"]
+
+
+def main(url, folder, signed):
+    verify(signed, json.loads((Path(folder) / "account.json").read_text()))
     # Files log in, and what they bring is accepted. The library asks for a person's token at Google alone.
     kinds = {"account": service_account.Credentials.from_service_account_file, "workload": identity_pool.Credentials.from_file}
     for name, load in kinds.items():

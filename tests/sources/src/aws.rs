@@ -105,6 +105,26 @@ impl Moto {
         AccessKey { id: of("AccessKeyId"), secret: of("SecretAccessKey") }
     }
 
+    /// A role that anybody may take on, and that may do these things. Its ARN.
+    pub async fn role_that_may(&self, name: &str, actions: &[&str]) -> String {
+        let trust = json!({ "Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Principal": { "AWS": "*" }, "Action": "sts:AssumeRole",
+        }] });
+        let (trust, policy) = (trust.to_string(), allowing(actions).to_string());
+        let form =
+            [("Action", "CreateRole"), ("RoleName", name), ("AssumeRolePolicyDocument", &trust)];
+        let answer = self.iam(&form).await;
+        let form = [
+            ("Action", "PutRolePolicy"),
+            ("RoleName", name),
+            ("PolicyName", "it"),
+            ("PolicyDocument", &policy),
+        ];
+        self.iam(&form).await;
+        let (_, rest) = answer.split_once("<Arn>").expect("an ARN");
+        rest.split('<').next().expect("its text").to_owned()
+    }
+
     /// Deletes a key of a user.
     pub async fn delete_access_key(&self, user: &str, key: &AccessKey) {
         let form = [("Action", "DeleteAccessKey"), ("UserName", user), ("AccessKeyId", &key.id)];

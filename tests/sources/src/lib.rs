@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod aws;
+pub mod azure;
 pub mod bao;
 pub mod fake;
 pub mod front;

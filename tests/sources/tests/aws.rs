@@ -9,6 +9,8 @@ mod dialects;
 mod faults;
 #[path = "aws/identity.rs"]
 mod identity;
+#[path = "aws/logins.rs"]
+mod logins;
 #[path = "aws/parameters.rs"]
 mod parameters;
 #[path = "aws/regions.rs"]

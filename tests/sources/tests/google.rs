@@ -76,7 +76,7 @@ impl Files {
         let folder = std::env::temp_dir().join(format!("keyswap-google-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let url = google.fake.url();
-        let key = include_str!("../../../core/src/source/gcp/key_file/test_key.pem");
+        let key = include_str!("../servers/google_key.pem");
         let token = folder.join("subject");
         std::fs::write(&token, json!({"jwt": "of-the-platform"}).to_string()).unwrap();
         let user = json!({
@@ -125,9 +125,13 @@ async fn googles_own_client_accepts_the_fake_and_so_does_this_one() {
     google.state().alias = Some(("prod".into(), 2));
     google.state().page_size = 2;
     let files = Files::new(&google);
+    // What is signed here must hold there.
+    let account = Credentials::file(files.0.join("account.json"));
+    fetch(&secret(&google).credentials(account), None).await.expect("a set");
+    let signed = google.state().shown.1.clone();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/servers/google_client.py");
     let folder = files.0.to_str().expect("a path");
-    let mut python = command("python", [script, google.fake.url(), folder]);
+    let mut python = command("python", [script, google.fake.url(), folder, &signed]);
     let judged =
         tokio::task::spawn_blocking(move || python.output().expect("it runs")).await.unwrap();
     assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stderr));

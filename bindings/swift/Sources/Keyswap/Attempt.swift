@@ -173,6 +173,8 @@ public struct Patch: Sendable, CustomStringConvertible, CustomReflectable {
     static let nothing = Patch(.nothing())
 
     let native: NativePatch
+    /// The names of its headers, in lower case.
+    public let names: [String]
     private let headers: [String: String]
     private let hasQuery: Bool
 
@@ -181,11 +183,9 @@ public struct Patch: Sendable, CustomStringConvertible, CustomReflectable {
         let turns = native.reveal()
         let pairs = stride(from: 0, to: turns.count - 1, by: 2).map { (turns[$0], turns[$0 + 1]) }
         headers = Dictionary(pairs) { $1 }
+        names = headers.keys.map { $0.lowercased() }.sorted()
         hasQuery = native.hasQuery()
     }
-
-    /// The names of its headers, in lower case.
-    public var names: [String] { headers.keys.map { $0.lowercased() }.sorted() }
 
     /// Its headers, in the clear, their names as the program or the set spells them: they replace any of the same name.
     public func reveal() -> [String: String] { headers }
@@ -205,7 +205,7 @@ public struct Patch: Sendable, CustomStringConvertible, CustomReflectable {
     /// - Throws: `KeyswapError` with the code `invalid_config` if it has no whole URL.
     public func apply(to request: inout URLRequest) throws {
         for (name, value) in headers { request.setValue(value, forHTTPHeaderField: name) }
-        request.url = try request.url.map(revealURL)
+        if hasQuery { request.url = try request.url.map(revealURL) }
     }
 
     /// Where a response leads whose request carried this; nil if it is the answer. `isReplayable` says whether the

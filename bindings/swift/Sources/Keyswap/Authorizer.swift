@@ -95,6 +95,17 @@ public final class Authorizer: Sendable {
         try calling { try native.admits(url: url.absoluteString) }
     }
 
+    /// What may go to this URL now. The core is asked once an epoch for each origin.
+    func place(_ url: URL) throws -> Place {
+        let whole = url.absoluteString
+        return try seen.place(keys.epoch, native.snapshot, origin(whole)) { [native] in
+            try calling {
+                guard try native.admits(url: whole) else { return .elsewhere }
+                return try native.goesDirect(url: whole) ? .here : .home
+            }
+        }
+    }
+
     /// Whether a request goes as it is, because it has a header of its own, of which `has` tells, where this patch puts
     /// one. What comes back is then no evidence about the credential.
     ///
@@ -149,10 +160,26 @@ public struct Prepared: Sendable {
     public let patch: Patch
 }
 
+/// Where a URL leads.
+enum Place {
+    /// Its origin is not allowed.
+    case elsewhere
+    /// It is, and is plain HTTP on this machine, which takes no proxy.
+    case here
+    /// It is.
+    case home
+}
+
 /// What was seen in one epoch.
 private final class Seen: @unchecked Sendable {
+    private struct Held {
+        let epoch: UInt64
+        let prepared: Prepared?
+        var places: [Substring: Place] = [:]
+    }
+
     private let lock = NSLock()
-    private var held: (epoch: UInt64, prepared: Prepared?)?
+    private var held: Held?
     private var mayBeThrottled = false
 
     /// The API asked for fewer requests; the core knows when that is over.
@@ -168,10 +195,46 @@ private final class Seen: @unchecked Sendable {
     /// The core is asked once an epoch.
     func prepared(_ epoch: UInt64, _ read: () -> NativeSnapshot) -> Prepared? {
         if let held = lock.withLock({ held }), held.epoch == epoch { return held.prepared }
+        return look(epoch, read)
+    }
+
+    func place(
+        _ epoch: UInt64, _ read: () -> NativeSnapshot, _ origin: Substring?, _ ask: () throws -> Place
+    ) throws -> Place {
+        guard let origin else { return try ask() }
+        if let known = lock.withLock({ held?.epoch == epoch ? held?.places[origin] : nil }) { return known }
+        // It is noted beside what else was seen in the epoch.
+        _ = prepared(epoch, read)
+        let place = try ask()
+        lock.withLock {
+            guard let held, held.epoch == epoch, held.places.count < mostOrigins else { return }
+            // A copy: nothing else of the URL is kept.
+            self.held?.places[Substring(String(origin))] = place
+        }
+        return place
+    }
+
+    private func look(_ epoch: UInt64, _ read: () -> NativeSnapshot) -> Prepared? {
         let snapshot = read()
         let prepared = snapshot.patch().map { Prepared(snapshot: snapshot, patch: Patch($0)) }
         // One that was published meanwhile is looked at again next time.
-        if snapshot.epoch() == epoch { lock.withLock { held = (epoch, prepared) } }
+        if snapshot.epoch() == epoch { lock.withLock { held = Held(epoch: epoch, prepared: prepared) } }
         return prepared
     }
 }
+
+/// The scheme and the authority of a URL, as it spells them: two URLs that begin with the same are of one origin. Nil
+/// where they are not plain to see.
+private func origin(_ url: String) -> Substring? {
+    let bytes = url.utf8
+    guard let colon = bytes.firstIndex(of: UInt8(ascii: ":")) else { return nil }
+    let rest = bytes[colon...]
+    guard rest.starts(with: "://".utf8) else { return nil }
+    let authority = rest.dropFirst(3)
+    let isEnd = { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") || $0 == UInt8(ascii: "#") }
+    let end = authority.firstIndex(where: isEnd) ?? bytes.endIndex
+    return end > authority.startIndex ? url[..<end] : nil
+}
+
+/// The most origins that are noted in an epoch.
+private let mostOrigins = Int(constants().mostOrigins)

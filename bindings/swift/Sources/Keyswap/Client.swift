@@ -184,11 +184,13 @@ public final class Client: Sendable {
             let canRepeat = request.httpBodyStream == nil
             guard let url = request.url else { throw KeyswapError(.invalidConfig, "the request has no URL") }
             // An origin that is not allowed has no say in what keys are used for, not even by a redirect.
-            isKeyed = try isKeyed && authorizer.admits(url)
+            let place = isKeyed ? try authorizer.place(url) : .elsewhere
+            isKeyed = place != .elsewhere
             let answer: Answer
             if isKeyed {
                 var hop = Hop(
-                    call, authorizer, try way(url), retries, request, url, isReplayable: canRepeat && call.resend)
+                    call, authorizer, try way(place, url), retries, request, url,
+                    isReplayable: canRepeat && call.resend)
                 answer = try await hop.run()
             } else {
                 answer = try await Hop.unkeyed(call, outer, request)
@@ -243,8 +245,8 @@ public final class Client: Sendable {
     }
 
     /// The session that a key for this URL may take.
-    private func way(_ url: URL) throws -> Exchange {
-        guard try calling({ try authorizer.native.goesDirect(url: url.absoluteString) }) else { return outer }
+    private func way(_ place: Place, _ url: URL) throws -> Exchange {
+        guard place == .here else { return outer }
         guard let host = url.host, !isProxied(host) else {
             throw KeyswapError(
                 .insecureURL,
@@ -275,9 +277,10 @@ private let proxyVariables = ["http_proxy", "all_proxy", "ALL_PROXY"]
 /// setting of a session keeps from it.
 private func isProxied(_ host: String) -> Bool {
     #if canImport(FoundationNetworking)
-    let environment = ProcessInfo.processInfo.environment
-    guard proxyVariables.contains(where: { environment[$0]?.isEmpty == false }) else { return false }
-    let excepted = (environment["no_proxy"] ?? environment["NO_PROXY"] ?? "").split { $0 == "," || $0 == " " }
+    // Each by itself: a copy of the whole environment costs much, and this is asked before each request.
+    func variable(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+    guard proxyVariables.contains(where: { variable($0)?.isEmpty == false }) else { return false }
+    let excepted = (variable("no_proxy") ?? variable("NO_PROXY") ?? "").split { $0 == "," || $0 == " " }
     return !excepted.contains { $0 == "*" || $0 == host }
     #else
     return false

@@ -62,7 +62,8 @@ struct Hop {
         var answer: Answer?
         defer {
             attempt?.close()
-            for other in [first, try? last?.get()] where other?.transfer !== answer?.transfer { other?.transfer.drop() }
+            if let first, first.transfer !== answer?.transfer { first.transfer.drop() }
+            if case .success(let last) = last, last.transfer !== answer?.transfer { last.transfer.drop() }
         }
         answer = try await through()
         return answer!

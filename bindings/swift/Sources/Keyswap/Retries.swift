@@ -8,28 +8,25 @@ import FoundationNetworking
 /// How often and when a request is sent again for a reason that is not its credential. The rule is the core's, and all
 /// requests of a client share its budget.
 final class Retries: @unchecked Sendable {
-    private static let passing: Set<Int> = [429, 502, 503, 504]
     private let native: NativeRetries
     private let isNone: Bool
     private let lock = NSLock()
-    /// Successes that the budget lacks: while it is full, the core is not told of any.
-    private var lacking = 0
+    /// While the budget is full, the core is not told of successes.
+    private var isLacking = false
 
     init(_ authorizer: Authorizer, limit: Int) {
         native = NativeRetries(authorizer: authorizer.native, limit: UInt32(clamping: limit))
         isNone = limit <= 0
     }
 
-    /// Whether a response of this status may be one to retry.
-    func concern(_ status: Int) -> Bool { !isNone && Retries.passing.contains(status) }
+    /// Whether the core has to be asked about a response of this status.
+    func concern(_ status: Int) -> Bool { !isNone && status >= 400 }
 
     func succeeded() {
-        let isLacking = lock.withLock {
-            guard lacking > 0 else { return false }
-            lacking -= 1
-            return true
+        lock.withLock {
+            guard isLacking else { return }
+            isLacking = (try? native.again(method: "GET", retried: 0, left: nil, status: 200, said: "")) != nil
         }
-        if isLacking { _ = try? native.again(method: "GET", retried: 0, left: nil, status: 200, said: "") }
     }
 
     /// How long to wait before the request is sent again; nil if this is the answer.
@@ -48,12 +45,14 @@ final class Retries: @unchecked Sendable {
     private func again(
         _ method: String, _ retried: Int, _ left: Duration?, status: UInt32?, _ said: String
     ) throws -> Duration? {
-        let wait = try calling {
-            try native.again(
-                method: method, retried: UInt32(clamping: retried), left: left?.inSeconds, status: status, said: said)
+        try lock.withLock {
+            let wait = try calling {
+                try native.again(
+                    method: method, retried: UInt32(clamping: retried), left: left?.inSeconds, status: status,
+                    said: said)
+            }
+            if wait != nil { isLacking = true }
+            return wait.map(Duration.init(inSeconds:))
         }
-        // A retry costs what ten successes earn.
-        if wait != nil { lock.withLock { lacking += 10 } }
-        return wait.map(Duration.init(inSeconds:))
     }
 }

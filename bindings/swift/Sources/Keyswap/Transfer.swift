@@ -33,7 +33,7 @@ final class Transfer: @unchecked Sendable {
 
     let isKeyed: Bool
     private let task: URLSessionTask
-    private let each: Duration?
+    private let each: Double?
     private let isEnough: @Sendable (HTTPURLResponse) -> Bool
     private let look: @Sendable (DispatchTime) -> Void
     private let lock = NSLock()
@@ -46,10 +46,10 @@ final class Transfer: @unchecked Sendable {
     ) {
         self.task = task
         self.isKeyed = isKeyed
-        self.each = each
+        self.each = each.map(seconds)
         self.isEnough = isEnough
         self.look = look
-        state.deadline = left.map(after)
+        state.deadline = left.map { .now() + seconds($0) }
     }
 
     // MARK: - What is asked of it
@@ -66,7 +66,7 @@ final class Transfer: @unchecked Sendable {
 
     /// The first bytes of the body, at most so many, and fewer if they do not come in time.
     func prefix(_ most: Int, within left: Duration?) async -> Data {
-        await wait(until: left.map(after)) { _, bytes in bytes >= most }
+        await wait(until: left.map { .now() + seconds($0) }) { _, bytes in bytes >= most }
         return lock.withLock { state.body.prefix(most) }
     }
 
@@ -106,6 +106,7 @@ final class Transfer: @unchecked Sendable {
     private func wait(
         until: DispatchTime? = nil, _ isOver: @escaping @Sendable (_ isEarly: Bool, _ bytes: Int) -> Bool
     ) async {
+        if lock.withLock({ state.end != nil }) { return }
         await withTaskCancellationHandler {
             await withCheckedContinuation { done in
                 let isNow = lock.withLock {
@@ -128,7 +129,7 @@ final class Transfer: @unchecked Sendable {
         change {
             $0.head = head
             $0.isEarly = isEarly
-            $0.deadline = each.map(after)
+            $0.deadline = each.map { .now() + $0 }
         }
     }
 
@@ -137,7 +138,7 @@ final class Transfer: @unchecked Sendable {
             // What comes after it was given up is on its way through the queue.
             guard $0.end == nil else { return false }
             $0.body.append(data)
-            $0.deadline = each.map(after)
+            $0.deadline = each.map { .now() + $0 }
             return $0.isHeld && $0.body.count > Transfer.mostHeld
         }
         // What is there stands for all of it.
@@ -175,7 +176,8 @@ final class Transfer: @unchecked Sendable {
             defer { state.end = state.end ?? end }
             return state.end == nil
         }
-        if isRunning { task.cancel() }
+        // Not here: this may be the session's own queue, for which URLSession on Linux waits to cancel.
+        if isRunning { DispatchQueue.global().async { [task] in task.cancel() } }
     }
 
     @discardableResult
@@ -193,5 +195,4 @@ final class Transfer: @unchecked Sendable {
     }
 }
 
-/// A time from now.
-private func after(_ left: Duration) -> DispatchTime { .now() + max(0, left.inSeconds) }
+private func seconds(_ time: Duration) -> Double { max(0, time.inSeconds) }

@@ -68,6 +68,83 @@ final class ClientTests: XCTestCase {
         XCTAssertGreaterThan(ContinuousClock.now - began, .milliseconds(900))
     }
 
+    func testRetriesShareABudgetThatSuccessesEarnBack() async throws {
+        let isUp = Noted<Bool>()
+        let stub = try Stub { _ in Told(status: isUp.all.last ?? false ? 200 : 503) }
+        defer { stub.stop() }
+        let base = URL(string: stub.url)!
+        let api = try Client(try await holding("k"), baseURL: base, scheme: header, retries: 1)
+        /// How often so many requests were sent, all together.
+        func sends(_ requests: Int) async throws -> Int {
+            let before = stub.asked.count
+            for _ in 0..<requests { _ = try await api.data(for: URLRequest(url: base)) }
+            return stub.asked.count - before
+        }
+        let spent = try await sends(12)
+        XCTAssertEqual(spent, 22, "ten of them were retried")
+        for (successes, expected) in [(9, 1), (1, 2), (10, 2), (200, 20)] {
+            isUp.add(true)
+            _ = try await sends(successes)
+            isUp.add(false)
+            let came = try await sends(expected == 20 ? 10 : 1)
+            XCTAssertEqual(came, expected, "after \(successes) successes")
+        }
+        let more = try await sends(1)
+        XCTAssertEqual(more, 1, "a full budget is ten")
+    }
+
+    func testAnOriginThatASetIsNoLongerMeantForIsSentNoKey() async throws {
+        let stub = try Stub()
+        defer { stub.stop() }
+        let stored = Changing(#"{"current": {"id": "a", "material": {"key": "a"}}}"#)
+        let policy = Policy {
+            $0.fetchFloor = .milliseconds(10)
+            $0.fetchFloorMin = .milliseconds(10)
+        }
+        let keys = try await KeySwap.follow(.storage(stored), policy: policy, timeout: .seconds(10))
+        let api = try Client(keys, baseURL: URL(string: stub.url)!, scheme: header)
+        let sets = [
+            #"{"current": {"id": "b", "material": {"key": "b"}}, "audience": ["https://api.example.com"]}"#,
+            #"{"current": {"id": "c", "material": {"key": "c"}}, "audience": ["\#(stub.url)"]}"#,
+        ]
+        for _ in 0..<2 { _ = try await api.data(from: "/x") }
+        for set in sets {
+            stored.put(set)
+            try await keys.refresh(timeout: .seconds(10))
+            for _ in 0..<2 { _ = try await api.data(from: "/x?y") }
+        }
+        XCTAssertEqual(stub.asked.map(\.key), ["a", "a", nil, nil, "c", "c"])
+    }
+
+    func testARejectionWithoutAnEndIsHeldWithinLimits() async throws {
+        let gone = Noted<Bool>()
+        let wire = try Wire { _, line in
+            line.say("HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n")
+            let chunk = Data("1000\r\n".utf8) + Data(repeating: 120, count: 0x1000) + Data("\r\n".utf8)
+            while line.say(chunk) { Thread.sleep(forTimeInterval: 0.0005) }
+            gone.add(true)
+        }
+        defer { wire.stop() }
+        let fetches = Noted<Bool>()
+        let source = Source.of {
+            fetches.add(true)
+            // Until it was given up, nobody knows whether it is the answer.
+            if fetches.all.count > 1 { _ = try await eventually { !gone.all.isEmpty } }
+            return Document(current: .init(id: "k", key: "k"))
+        }
+        let policy = Policy {
+            $0.fetchFloor = .milliseconds(10)
+            $0.fetchFloorMin = .milliseconds(10)
+            $0.wait = .seconds(20)
+        }
+        let keys = try await KeySwap.follow(source, policy: policy, timeout: .seconds(10))
+        let api = try Client(keys, baseURL: URL(string: wire.url)!, scheme: header)
+        let (data, response) = try await api.data(for: URLRequest(url: URL(string: wire.url)!), timeout: .seconds(20))
+        XCTAssertEqual(response.statusCode, 401)
+        XCTAssert((1 << 20..<2 << 20).contains(data.count), "\(data.count) bytes")
+        XCTAssert(!gone.all.isEmpty)
+    }
+
     func testAConnectionThatCannotBeMadeIsTriedAgain() async throws {
         let nobody = try Stub()
         nobody.stop()
@@ -155,4 +232,16 @@ final class ClientTests: XCTestCase {
         XCTAssertEqual(stub.asked.count, 0)
         stub.stop()
     }
+}
+
+/// A storage whose secret changes.
+private final class Changing: SecretStorage, @unchecked Sendable {
+    private let lock = NSLock()
+    private var secret: String
+
+    init(_ secret: String) { self.secret = secret }
+
+    func put(_ secret: String) { lock.withLock { self.secret = secret } }
+
+    func load() throws -> String? { lock.withLock { secret } }
 }

@@ -212,3 +212,6 @@ impl fmt::Debug for Identity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,18 +63,37 @@ impl Outside {
         std::str::from_utf8(&text).ok().map(|text| Zeroizing::new(text.to_owned()))
     }
 
+    /// Where the service is that gives out roles, if the environment says so.
+    fn sts(&self) -> Option<String> {
+        self.variable("AWS_ENDPOINT_URL_STS").or_else(|| self.variable("AWS_ENDPOINT_URL"))
+    }
+
+    fn url(&self, text: &str) -> Result<Url, Error> {
+        Url::parse(text).map_err(|_| {
+            Error::new(ErrorKind::InvalidConfig, "the URL of a service of AWS cannot be read")
+        })
+    }
+
     async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, Error> {
         let (parts, body) = request.into_parts();
-        let text = parts.uri.to_string();
-        let url = Url::parse(&text).map_err(|_| {
-            Error::new(ErrorKind::InvalidConfig, "the URL of a service of AWS cannot be read")
-        })?;
+        let mut url = self.url(&parts.uri.to_string())?;
         let client = if is_metadata(&url) {
-            let mut client = StoreClient::metadata("the metadata service", &text)?;
+            let mut client = StoreClient::metadata("the metadata service", url.as_str())?;
             client.set_timeout(METADATA_TIMEOUT);
             client
         } else {
-            self.client.elsewhere("the log-in of AWS", &text, "https://sts.amazonaws.com")?
+            if url.host_str().is_some_and(|host| host.starts_with("sts."))
+                && let Some(there) = self.sts()
+            {
+                // Its path and query stay, and so does the name of the host, which is signed.
+                let there = self.url(&there)?;
+                url = self.url(&format!(
+                    "{}{}",
+                    there.as_str().trim_end_matches('/'),
+                    &url[url::Position::BeforePath..]
+                ))?;
+            }
+            self.client.elsewhere("the log-in of AWS", url.as_str(), "https://sts.amazonaws.com")?
         };
         let mut question = Question::new(parts.method, url);
         for (name, value) in &parts.headers {

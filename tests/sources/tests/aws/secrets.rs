@@ -1,12 +1,10 @@
 //! Secrets Manager, by moto, which checks signatures.
 
-use std::process::Command;
-
-use keyswap::{Client, ErrorKind};
+use keyswap::ErrorKind;
 use keyswap_source_tests::{api::Api, aws::Moto, load::Load};
 use serde_json::{Value, json};
 
-use crate::{REGION, example::example, follow, in_use, previous, refused, secret_of, until_in_use};
+use crate::{REGION, follow, in_use, previous, refused, secret_of, until_in_use};
 
 const READ: [&str; 2] = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"];
 
@@ -202,32 +200,4 @@ async fn what_aws_refuses_says_what_to_do() {
         assert!(text.contains(words), "{text}");
         assert!(!text.contains("s3cr3t") && !text.contains("r0"), "{text}");
     }
-}
-
-/// As a program of its own, which knows nothing but its environment.
-#[tokio::test]
-async fn the_page_works() {
-    let moto = Moto::shared().await;
-    let reader = moto.user_who_may("page", &READ).await;
-    Rotation::new(&moto, "prod/page", "g0").await;
-    let api = Api::start().await;
-    api.accept(["g0"]);
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--ignored", "--exact", "secrets::a_program_of_the_page"])
-        .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto.url())
-        .env("AWS_DEFAULT_REGION", REGION)
-        .env("AWS_ACCESS_KEY_ID", &reader.id)
-        .env("AWS_SECRET_ACCESS_KEY", &reader.secret)
-        .env("API", api.url());
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    assert_eq!(api.accepted().get("g0"), Some(&1));
-}
-
-#[tokio::test]
-#[ignore = "the test above runs it"]
-async fn a_program_of_the_page() {
-    let client: Client = example("prod/page", &std::env::var("API").unwrap()).await.unwrap();
-    assert_eq!(client.get("/").send().await.unwrap().status(), 200);
 }

@@ -67,8 +67,14 @@ pub(super) async fn search(named: Option<&str>, outside: &Outside) -> Result<Log
         return Ok(login);
     }
     if named.is_none() {
-        let web = AssumeRoleWithWebIdentityCredentialProvider::new()
+        let mut web = AssumeRoleWithWebIdentityCredentialProvider::new()
             .with_role_session_name(session_name(outside));
+        // The one of the region answers where there is no way to the one of the world.
+        let region =
+            outside.variable("AWS_REGION").or_else(|| outside.variable("AWS_DEFAULT_REGION"));
+        if let Some(region) = region {
+            web = web.with_region(region).with_regional_sts_endpoint();
+        }
         if let Some(login) = next(ask(web, "AWS_WEB_IDENTITY_TOKEN_FILE", outside).await) {
             return Ok(login);
         }
