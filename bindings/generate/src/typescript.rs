@@ -25,7 +25,9 @@ const WIDER: &[(&str, &str, &str)] = &[
     ),
     ("allowed_origins", "readonly (string | URL)[]", ""),
     ("base_url", "string | URL", ""),
+    ("token_url", "string | URL", ""),
     ("url", "string | URL", ""),
+    ("vault_url", "string | URL", ""),
     (
         "headers",
         "Headers | Readonly<Record<string, string>> | Iterable<readonly [string, string]>",

@@ -124,7 +124,10 @@ macro_rules! regions {
         let source: std::sync::Arc<dyn keyswap::Source> = match others.next() {
             None => std::sync::Arc::new(first),
             Some(second) => {
-                let regions = others.fold(first.or(second), |all, one| all.or(one));
+                let mut regions = first.or(second);
+                for other in others {
+                    regions = regions.or(other);
+                }
                 std::sync::Arc::new(regions)
             }
         };
@@ -180,6 +183,7 @@ macro_rules! certified {
         source
     }};
 }
+#[cfg(feature = "stores")]
 pub(crate) use {certified, connected, regions, told};
 
 /// What an option is to a builder.
@@ -212,6 +216,8 @@ impl Recipe for EndpointOptions {
 }
 
 impl EndpointOptions {
+    // Once: it is long, and called directly and for regions.
+    #[inline(never)]
     fn one(&self, inputs: &mut Inputs) -> Result<source::Endpoint, Error> {
         let (seen, function) = (inputs.seen(), inputs.function("bootstrap"));
         #[cfg(feature = "stores")]

@@ -26,6 +26,7 @@ export {
   awsSecretsManager, type AwsSecretsManagerOptions,
   awsParameterStore, type AwsParameterStoreOptions,
   awsSecretsAgent, type AwsSecretsAgentOptions,
+  azureKeyVault, type AzureKeyVaultOptions,
   gcpSecretManager, type GcpSecretManagerOptions,
   oauth2ClientCredentials, type OAuth2ClientCredentialsOptions,
   oauth2RefreshToken, type OAuth2RefreshTokenOptions,

@@ -13,12 +13,15 @@ import { FAST, ROOT, worldOf } from './world.mjs'
 const { KeySwap, KeyswapError } = keyswap
 const AWS = { region: 'eu-west-1', accessKeyId: 's3cr3t', secretAccessKey: 's3cr3t' }
 const TOKENS = 'https://login.example.com/token'
+const AZURE = 'https://my-vault.vault.azure.net'
 const VAULT = { url: 'https://vault.example.com:8200' }
 
 const STORES = [
   () => keyswap.awsSecretsManager('prod/trading', { ...AWS, endpoint: 'http://localhost:1', replicaRegions: ['us-east-1'] }),
   () => keyswap.awsParameterStore('/prod/key', { ...AWS, sessionToken: 's3cr3t', label: 'live' }),
   () => keyswap.awsSecretsAgent('prod/trading', { token: 's3cr3t', key: '/api_key' }),
+  () => keyswap.azureKeyVault(AZURE, 'trading', { tenantId: 't', clientId: 'a', clientSecret: 's3cr3t' }),
+  () => keyswap.azureKeyVault(new URL(AZURE), 'trading', { token: () => 's3cr3t' }),
   () => keyswap.gcpSecretManager('projects/p/secrets/trading', { token: 's3cr3t' }),
   () => keyswap.gcpSecretManager('projects/p/secrets/trading', { token: async () => 's3cr3t', timeout: 1000 }),
   () => keyswap.oauth2ClientCredentials(TOKENS, {
@@ -42,6 +45,7 @@ test('what is wrong with a store is told at once', () => {
     () => keyswap.awsSecretsManager('prod/trading', { accessKeyId: 's3cr3t' }),
     () => keyswap.awsSecretsAgent('prod/trading', { endpoint: 's3cr3t' }),
     () => keyswap.awsSecretsAgent('prod/trading', { tokens: 's3cr3t' }),
+    () => keyswap.azureKeyVault(AZURE, 'trading', { clientId: 'a', clientSecret: 's3cr3t' }),
     () => keyswap.gcpSecretManager('s3cr3t'),
     () => keyswap.gcpSecretManager('projects/p/secrets/t', { token: 's3cr3t', credentials: 's3cr3t' }),
     () => keyswap.oauth2ClientCredentials('login.example.com', { clientId: 'x', clientSecret: 's3cr3t' }),

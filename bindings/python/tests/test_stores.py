@@ -122,11 +122,17 @@ CLASSES = [
 ]
 AWS = {"region_name": "eu-west-1", "access_key_id": "s3cr3t", "secret_access_key": "s3cr3t"}
 TOKENS = "https://login.example.com/token"
+AZURE = "https://my-vault.vault.azure.net"
 VAULT = "https://vault.example.com:8200"
 STORES: list[Callable[[], keyswap.Source]] = [
     lambda: keyswap.AwsSecretsManager("prod/trading", **AWS, replica_regions=["us-east-1"]),
     lambda: keyswap.AwsParameterStore("/prod/key", **AWS, session_token="s3cr3t", label="live"),
     lambda: keyswap.AwsSecretsAgent("prod/trading", token="s3cr3t", key="/api_key"),
+    lambda: keyswap.AzureKeyVault(
+        AZURE, "trading", tenant_id="t", client_id="a", client_secret="s3cr3t"
+    ),
+    lambda: keyswap.AzureKeyVault(AZURE, "trading", token=lambda: "s3cr3t"),
+    lambda: keyswap.AzureKeyVault(AZURE, "trading", managed_identity=True),
     lambda: keyswap.GcpSecretManager("projects/p/secrets/trading", token="s3cr3t"),
     lambda: keyswap.GcpSecretManager("projects/p/secrets/trading", token=lambda: "s3cr3t"),
     lambda: keyswap.OAuth2ClientCredentials(
@@ -143,6 +149,9 @@ WRONG: list[Callable[[], keyswap.Source]] = [
     lambda: keyswap.AwsSecretsManager("prod/trading", replica_regions="us-east-1"),
     lambda: keyswap.AwsSecretsAgent("prod/trading", token="s3cr3t", token_file="s3cr3t"),
     lambda: keyswap.AwsSecretsAgent("prod/trading", endpoint_url="s3cr3t"),
+    lambda: keyswap.AzureKeyVault("my-vault.vault.azure.net", "trading", token="s3cr3t"),
+    lambda: keyswap.AzureKeyVault(AZURE, "trading", client_id="a", client_secret="s3cr3t"),
+    lambda: keyswap.AzureKeyVault(AZURE, "trading", managed_identity=True, token="s3cr3t"),
     lambda: keyswap.GcpSecretManager("s3cr3t"),
     lambda: keyswap.GcpSecretManager("projects/p/secrets/t", token="s3cr3t", credentials="s3cr3t"),
     lambda: keyswap.OAuth2ClientCredentials("login.example.com", client_id="x", client_secret="s3cr3t"),

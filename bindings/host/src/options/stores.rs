@@ -5,6 +5,8 @@
 
 #[cfg(feature = "aws")]
 mod aws;
+#[cfg(feature = "azure")]
+mod azure;
 #[cfg(feature = "command")]
 mod command;
 #[cfg(feature = "gcp")]
@@ -27,6 +29,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 pub use self::aws::{
     AwsAccess, AwsParameterStoreOptions, AwsSecretsAgentOptions, AwsSecretsManagerOptions,
 };
+#[cfg(feature = "azure")]
+pub use self::azure::AzureKeyVaultOptions;
 #[cfg(feature = "command")]
 pub use self::command::CommandOptions;
 #[cfg(feature = "gcp")]
@@ -62,6 +66,8 @@ const SOURCES: &[(&str, Read)] = &[
     ("aws_parameter_store", read::<AwsParameterStoreOptions>),
     #[cfg(feature = "aws")]
     ("aws_secrets_agent", read::<AwsSecretsAgentOptions>),
+    #[cfg(feature = "azure")]
+    ("azure_key_vault", read::<AzureKeyVaultOptions>),
     #[cfg(feature = "gcp")]
     ("gcp_secret_manager", read::<GcpSecretManagerOptions>),
     #[cfg(feature = "oauth2")]
@@ -92,6 +98,7 @@ fn read<R: Recipe + DeserializeOwned>(options: &str, inputs: Inputs) -> Result<S
 }
 
 /// The source, once it has said what is not valid: here, and not when it is followed.
+#[allow(dead_code, reason = "for each store, and there may be none")]
 fn begun(source: impl CoreSource) -> Result<Arc<dyn CoreSource>, Error> {
     source.begin(&source::Terms::default())?;
     Ok(Arc::new(source))

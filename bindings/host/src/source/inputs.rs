@@ -1,5 +1,7 @@
 //! What a program passes to a source that JSON cannot hold.
 
+use std::{any::Any, sync::Arc};
+
 use keyswap::Error;
 
 use super::{Kind, Recipe, Source};
@@ -16,7 +18,7 @@ pub enum Input {
     Function(Function),
     /// Keys that another handle follows: that one, as it is in this process.
     #[cfg(feature = "stores")]
-    Keys(std::sync::Arc<dyn Fn() -> Result<keyswap::KeySwap, Error> + Send + Sync>),
+    Keys(Arc<dyn Fn() -> Result<keyswap::KeySwap, Error> + Send + Sync>),
     /// Other sources: regions, or those that one stands in for.
     Sources(Vec<Source>),
     /// What the program sees in an environment variable: it may have an environment of its own.
@@ -37,66 +39,69 @@ impl Inputs {
         }
     }
 
-    fn take<T>(&mut self, name: &str, pick: fn(&Input) -> Option<T>) -> Option<T> {
-        let mut all = self.0.iter().enumerate().filter(|(_, (known, _))| known == name);
-        let (at, found) = all.find_map(|(at, (_, input))| Some((at, pick(input)?)))?;
-        self.0.swap_remove(at);
-        Some(found)
+    /// Takes what has this name, if it is of this form.
+    fn take(&mut self, name: &str, is: fn(&Input) -> bool) -> Option<Input> {
+        let at = self.0.iter().position(|(known, input)| known == name && is(input))?;
+        Some(self.0.swap_remove(at).1)
     }
 
     /// Takes a function.
     pub(crate) fn function(&mut self, name: &str) -> Option<Function> {
-        self.take(name, |input| match input {
-            Input::Function(function) => Some(function.clone()),
+        match self.take(name, |input| matches!(input, Input::Function(_)))? {
+            Input::Function(function) => Some(function),
             _ => None,
-        })
+        }
     }
 
     /// Takes the keys of another handle.
     #[cfg(feature = "stores")]
     pub(crate) fn keys(&mut self, name: &str) -> Result<Option<keyswap::source::LentKeys>, Error> {
-        let taken = self.take(name, |input| match input {
-            Input::Keys(keys) => Some(keys.clone()),
-            _ => None,
-        });
-        taken.map(|keys| keys().map(|keys| (&keys).into())).transpose()
+        match self.take(name, |input| matches!(input, Input::Keys(_))) {
+            Some(Input::Keys(keys)) => Ok(Some((&keys()?).into())),
+            _ => Ok(None),
+        }
     }
 
     /// Takes sources.
     pub(crate) fn sources(&mut self, name: &str) -> Vec<Source> {
-        let taken = self.take(name, |input| match input {
-            Input::Sources(sources) => Some(sources.clone()),
-            _ => None,
-        });
-        taken.unwrap_or_default()
+        match self.take(name, |input| matches!(input, Input::Sources(_))) {
+            Some(Input::Sources(sources)) => sources,
+            _ => Vec::new(),
+        }
     }
 
     /// Takes what the program sees in its environment.
     pub(crate) fn seen(&mut self) -> Option<SecretText> {
-        self.take("seen", |input| match input {
-            Input::Seen(text) => Some(text.clone()),
+        match self.take("seen", |input| matches!(input, Input::Seen(_)))? {
+            Input::Seen(text) => Some(text),
             _ => None,
-        })
+        }
     }
 
-    /// Takes the regions: each is made as the first one is, from options of the same kind.
+    /// The next of the regions, with its own inputs: it is made as the first one is, from options of the same kind.
+    fn region(source: &Source) -> Result<(&Arc<dyn Recipe>, Self), Error> {
+        let Kind::Made(recipe, inputs) = &source.0 else { return Err(other()) };
+        let mut inputs = inputs.clone();
+        if !inputs.sources("regions").is_empty() {
+            let what = "a region has no regions of its own: list them all in one place";
+            return Err(invalid(what));
+        }
+        Ok((recipe, inputs))
+    }
+
+    /// Takes the regions.
     pub(crate) fn regions<R: Recipe, S>(
         &mut self,
         make: fn(&R, &mut Self) -> Result<S, Error>,
     ) -> Result<Vec<S>, Error> {
-        let regions = self.sources("regions").into_iter().map(|region| {
-            let other = || invalid("a region must be an endpoint of the same kind as the first");
-            let Kind::Made(recipe, mut inputs) = region.0 else { return Err(other()) };
-            let recipe: &dyn std::any::Any = &*recipe;
-            let recipe = recipe.downcast_ref().ok_or_else(other)?;
-            if !inputs.sources("regions").is_empty() {
-                let what = "a region has no regions of its own: list them all in one place";
-                return Err(invalid(what));
-            }
-            let made = make(recipe, &mut inputs)?;
-            inputs.check().map(|()| made)
-        });
-        regions.collect()
+        let mut made = Vec::new();
+        for source in self.sources("regions") {
+            let (recipe, mut inputs) = Self::region(&source)?;
+            let recipe: &dyn Any = &**recipe;
+            made.push(make(recipe.downcast_ref().ok_or_else(other)?, &mut inputs)?);
+            inputs.check()?;
+        }
+        Ok(made)
     }
 
     /// What nobody took is not known.
@@ -117,4 +122,8 @@ impl Inputs {
         });
         Self(inputs.collect())
     }
+}
+
+fn other() -> Error {
+    invalid("a region must be an endpoint of the same kind as the first")
 }

@@ -351,6 +351,74 @@ export function awsSecretsAgent(secretId: string, options: AwsSecretsAgentOption
 }
 
 /**
+ * A secret of Azure Key Vault: its newest version that is enabled and has not expired, with the one
+ * before as the fallback.
+ */
+export interface AzureKeyVaultOptions {
+  /**
+   * The tenant of the application that asks. Without a log-in, what the environment says is used, or else
+   * the managed identity of the machine, as Azure's libraries do.
+   */
+  tenantId?: string
+  /** The application that asks, or the managed identity, where there are several. */
+  clientId?: string
+  /** A secret of that application. */
+  clientSecret?: string
+  /** A file that holds that secret. */
+  clientSecretFile?: string
+  /** A file that holds the token of a workload identity, which the platform renews. */
+  federatedTokenFile?: string
+  /** Logs in as the managed identity of the machine or of the App Service, and in no other way. */
+  managedIdentity?: boolean
+  /**
+   * An access token, which the program has from elsewhere. A function is called at first use, and again
+   * when its token is not accepted or a day old.
+   */
+  token?: string | (() => string | Promise<string>)
+  /**
+   * Where Microsoft Entra is. By default `https://login.microsoftonline.com`, or what
+   * `AZURE_AUTHORITY_HOST` says.
+   */
+  authorityHost?: string
+  /**
+   * What an access token must be for, such as `https://vault.azure.net`: for a vault behind a name of
+   * one's own.
+   */
+  resource?: string
+  /** The version of the vault's interface. By default `7.4`. */
+  apiVersion?: string
+  /**
+   * A JSON pointer (RFC 6901) to the key in what is stored, such as `/api_key`. Without any pointer, text
+   * that is no JSON object is the key itself, and each member of an object that is a string is a piece of
+   * material of that name; the only one is the key, whatever its name.
+   */
+  key?: string
+  /** A JSON pointer to the second piece of material, named `secret`. */
+  secret?: string
+  /** A JSON pointer to the third piece of material, named `passphrase`. */
+  passphrase?: string
+  /**
+   * How long an answer may take, in milliseconds. By default the policy's `fetchTimeout`, 10 s, which
+   * always holds as well.
+   */
+  timeout?: number
+  /** PEM certificates that are trusted instead of the machine's. */
+  rootCertificates?: string
+  /** A file that holds the trusted certificates. It is read again when it changes. */
+  rootCertificatesFile?: string
+  /** Allows plain HTTP to other machines. Everybody on the way can read the keys. */
+  plainHttpAllowed?: boolean
+}
+
+/**
+ * A secret of Azure Key Vault: its newest version that is enabled and has not expired, with the one
+ * before as the fallback.
+ */
+export function azureKeyVault(vaultUrl: string | URL, name: string, options: AzureKeyVaultOptions = {}): Source {
+  return made('azure_key_vault', { vaultUrl, name }, options)
+}
+
+/**
  * A secret of Google Secret Manager: its newest enabled version, with the enabled one before as the
  * fallback.
  */
@@ -475,7 +543,7 @@ export interface OAuth2ClientCredentialsOptions {
  * Access tokens that a client gets for itself from an OAuth2 server: the client credentials grant (RFC
  * 6749).
  */
-export function oauth2ClientCredentials(tokenUrl: string, options: OAuth2ClientCredentialsOptions = {}): Source {
+export function oauth2ClientCredentials(tokenUrl: string | URL, options: OAuth2ClientCredentialsOptions = {}): Source {
   return made('oauth2_client_credentials', { tokenUrl }, options)
 }
 
@@ -544,7 +612,7 @@ export interface OAuth2RefreshTokenOptions {
  * Access tokens that a person once granted, by a refresh token of an OAuth2 server, which may give
  * another one with each use.
  */
-export function oauth2RefreshToken(tokenUrl: string, tokenFile: string, options: OAuth2RefreshTokenOptions = {}): Source {
+export function oauth2RefreshToken(tokenUrl: string | URL, tokenFile: string, options: OAuth2RefreshTokenOptions = {}): Source {
   return made('oauth2_refresh_token', { tokenUrl, tokenFile }, options)
 }
 

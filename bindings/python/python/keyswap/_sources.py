@@ -532,6 +532,100 @@ class AwsSecretsAgent(_native.Source):
         return cast(AwsSecretsAgent, made)
 
 
+class AzureKeyVault(_native.Source):
+    """A secret of Azure Key Vault: its newest version that is enabled and has not expired, with
+    the one before as the fallback.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        vault_url: str,
+        name: str,
+        *,
+        tenant_id: str | None = None,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        client_secret_file: str | os.PathLike[str] | None = None,
+        federated_token_file: str | os.PathLike[str] | None = None,
+        managed_identity: bool = False,
+        token: str | Callable[[], str] | Callable[[], Awaitable[str]] | None = None,
+        authority_host: str | None = None,
+        resource: str | None = None,
+        api_version: str | None = None,
+        key: str | None = None,
+        secret: str | None = None,
+        passphrase: str | None = None,
+        timeout: float | None = None,
+        root_certificates: bytes | None = None,
+        root_certificates_file: str | os.PathLike[str] | None = None,
+        plain_http_allowed: bool = False,
+    ) -> AzureKeyVault:
+        """A secret of Azure Key Vault: its newest version that is enabled and has not expired, with
+        the one before as the fallback.
+
+        - `vault_url`: The URL of the vault, such as `https://my-vault.vault.azure.net`.
+        - `name`: The name of the secret.
+        - `tenant_id`: The tenant of the application that asks. Without a log-in, what the
+          environment says is used, or else the managed identity of the machine, as Azure's libraries
+          do.
+        - `client_id`: The application that asks, or the managed identity, where there are several.
+        - `client_secret`: A secret of that application.
+        - `client_secret_file`: A file that holds that secret.
+        - `federated_token_file`: A file that holds the token of a workload identity, which the
+          platform renews.
+        - `managed_identity`: Logs in as the managed identity of the machine or of the App Service,
+          and in no other way.
+        - `token`: An access token, which the program has from elsewhere. A function is called at
+          first use, and again when its token is not accepted or a day old.
+        - `authority_host`: Where Microsoft Entra is. By default
+          `https://login.microsoftonline.com`, or what `AZURE_AUTHORITY_HOST` says.
+        - `resource`: What an access token must be for, such as `https://vault.azure.net`: for a
+          vault behind a name of one's own.
+        - `api_version`: The version of the vault's interface. By default `7.4`.
+        - `key`: A JSON pointer (RFC 6901) to the key in what is stored, such as `/api_key`. Without
+          any pointer, text that is no JSON object is the key itself, and each member of an object
+          that is a string is a piece of material of that name; the only one is the key, whatever its
+          name.
+        - `secret`: A JSON pointer to the second piece of material, named `secret`.
+        - `passphrase`: A JSON pointer to the third piece of material, named `passphrase`.
+        - `timeout`: How long an answer may take, in seconds. By default the policy's
+          `fetch_timeout`, 10 s, which always holds as well.
+        - `root_certificates`: PEM certificates that are trusted instead of the machine's.
+        - `root_certificates_file`: A file that holds the trusted certificates. It is read again
+          when it changes.
+        - `plain_http_allowed`: Allows plain HTTP to other machines. Everybody on the way can read
+          the keys.
+
+        Raises InvalidConfigError for what is not valid.
+        """
+        options = {
+            "vault_url": vault_url,
+            "name": name,
+            "tenant_id": tenant_id,
+            "client_id": client_id,
+            "client_secret": client_secret,
+            "client_secret_file": to_path(client_secret_file),
+            "federated_token_file": to_path(federated_token_file),
+            "managed_identity": managed_identity,
+            "token": to_text("token", token),
+            "authority_host": authority_host,
+            "resource": resource,
+            "api_version": api_version,
+            "key": key,
+            "secret": secret,
+            "passphrase": passphrase,
+            "timeout": timeout,
+            "root_certificates": to_pem(root_certificates),
+            "root_certificates_file": to_path(root_certificates_file),
+            "plain_http_allowed": plain_http_allowed,
+        }
+        inputs = to_inputs(token=token)
+        made = super().__new__(cls, "azure_key_vault", to_json(options, "option"), inputs)
+        return cast(AzureKeyVault, made)
+
+
 class GcpSecretManager(_native.Source):
     """A secret of Google Secret Manager: its newest enabled version, with the enabled one before
     as the fallback.
