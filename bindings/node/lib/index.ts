@@ -27,6 +27,7 @@ export {
   awsParameterStore, type AwsParameterStoreOptions,
   awsSecretsAgent, type AwsSecretsAgentOptions,
   azureKeyVault, type AzureKeyVaultOptions,
+  etcd, type EtcdOptions,
   gcpSecretManager, type GcpSecretManagerOptions,
   oauth2ClientCredentials, type OAuth2ClientCredentialsOptions,
   oauth2RefreshToken, type OAuth2RefreshTokenOptions,

@@ -133,6 +133,7 @@ STORES: list[Callable[[], keyswap.Source]] = [
     ),
     lambda: keyswap.AzureKeyVault(AZURE, "trading", token=lambda: "s3cr3t"),
     lambda: keyswap.AzureKeyVault(AZURE, "trading", managed_identity=True),
+    lambda: keyswap.Etcd(["https://etcd.example.com:2379"], "/keys/a", user="u", password="s3cr3t"),
     lambda: keyswap.GcpSecretManager("projects/p/secrets/trading", token="s3cr3t"),
     lambda: keyswap.GcpSecretManager("projects/p/secrets/trading", token=lambda: "s3cr3t"),
     lambda: keyswap.OAuth2ClientCredentials(
@@ -150,6 +151,7 @@ WRONG: list[Callable[[], keyswap.Source]] = [
     lambda: keyswap.AwsSecretsAgent("prod/trading", token="s3cr3t", token_file="s3cr3t"),
     lambda: keyswap.AwsSecretsAgent("prod/trading", endpoint_url="s3cr3t"),
     lambda: keyswap.AzureKeyVault("my-vault.vault.azure.net", "trading", token="s3cr3t"),
+    lambda: keyswap.Etcd([], "/keys/a", password="s3cr3t"),
     lambda: keyswap.AzureKeyVault(AZURE, "trading", client_id="a", client_secret="s3cr3t"),
     lambda: keyswap.AzureKeyVault(AZURE, "trading", managed_identity=True, token="s3cr3t"),
     lambda: keyswap.GcpSecretManager("s3cr3t"),

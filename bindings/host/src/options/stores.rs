@@ -9,6 +9,8 @@ mod aws;
 mod azure;
 #[cfg(feature = "command")]
 mod command;
+#[cfg(feature = "etcd")]
+mod etcd;
 #[cfg(feature = "gcp")]
 mod gcp;
 mod json;
@@ -33,6 +35,8 @@ pub use self::aws::{
 pub use self::azure::AzureKeyVaultOptions;
 #[cfg(feature = "command")]
 pub use self::command::CommandOptions;
+#[cfg(feature = "etcd")]
+pub use self::etcd::EtcdOptions;
 #[cfg(feature = "gcp")]
 pub use self::gcp::GcpSecretManagerOptions;
 pub use self::json::JsonOptions;
@@ -68,6 +72,8 @@ const SOURCES: &[(&str, Read)] = &[
     ("aws_secrets_agent", read::<AwsSecretsAgentOptions>),
     #[cfg(feature = "azure")]
     ("azure_key_vault", read::<AzureKeyVaultOptions>),
+    #[cfg(feature = "etcd")]
+    ("etcd", read::<EtcdOptions>),
     #[cfg(feature = "gcp")]
     ("gcp_secret_manager", read::<GcpSecretManagerOptions>),
     #[cfg(feature = "oauth2")]

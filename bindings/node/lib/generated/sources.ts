@@ -418,6 +418,54 @@ export function azureKeyVault(vaultUrl: string | URL, name: string, options: Azu
   return made('azure_key_vault', { vaultUrl, name }, options)
 }
 
+/** A key of etcd: a watch tells of each change, and the value before is the fallback. */
+export interface EtcdOptions {
+  /** The user that logs in, if users have to. */
+  user?: string
+  /** The password of that user. */
+  password?: string
+  /** A file that holds the password. It is read for each log-in. */
+  passwordFile?: string
+  /**
+   * That the credential ends when the lease of the key does, unless that is renewed. By default a lease
+   * only says until when etcd keeps the key.
+   */
+  expiresWithLease?: boolean
+  /**
+   * A JSON pointer (RFC 6901) to the key in what is stored, such as `/api_key`. Without any pointer, text
+   * that is no JSON object is the key itself, and each member of an object that is a string is a piece of
+   * material of that name; the only one is the key, whatever its name.
+   */
+  key?: string
+  /** A JSON pointer to the second piece of material, named `secret`. */
+  secret?: string
+  /** A JSON pointer to the third piece of material, named `passphrase`. */
+  passphrase?: string
+  /**
+   * How long an answer may take, in milliseconds. By default the policy's `fetchTimeout`, 10 s, which
+   * always holds as well.
+   */
+  timeout?: number
+  /** PEM certificates that are trusted instead of the machine's. */
+  rootCertificates?: string
+  /** A file that holds the trusted certificates. It is read again when it changes. */
+  rootCertificatesFile?: string
+  /** Allows plain HTTP to other machines. Everybody on the way can read the keys. */
+  plainHttpAllowed?: boolean
+  /** A certificate chain and its private key (PEM), shown to the server: mutual TLS. */
+  clientCertificate?: string
+  /**
+   * A file that holds the client certificate and its key. It is read again when it changes, so
+   * certificates are renewed without a restart.
+   */
+  clientCertificateFile?: string
+}
+
+/** A key of etcd: a watch tells of each change, and the value before is the fallback. */
+export function etcd(endpoints: readonly string[], name: string, options: EtcdOptions = {}): Source {
+  return made('etcd', { endpoints, name }, options)
+}
+
 /**
  * A secret of Google Secret Manager: its newest enabled version, with the enabled one before as the
  * fallback.
@@ -705,6 +753,7 @@ export const SOURCE_TIMES: ReadonlySet<string> = new Set([
 /** Those that are lists of strings. */
 export const SOURCE_LISTS: ReadonlySet<string> = new Set([
   'argv',
+  'endpoints',
   'inheritEnv',
   'replicaRegions',
   'scopes',

@@ -626,6 +626,81 @@ class AzureKeyVault(_native.Source):
         return cast(AzureKeyVault, made)
 
 
+class Etcd(_native.Source):
+    """A key of etcd: a watch tells of each change, and the value before is the fallback."""
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        endpoints: Sequence[str],
+        name: str,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        password_file: str | os.PathLike[str] | None = None,
+        expires_with_lease: bool = False,
+        key: str | None = None,
+        secret: str | None = None,
+        passphrase: str | None = None,
+        timeout: float | None = None,
+        root_certificates: bytes | None = None,
+        root_certificates_file: str | os.PathLike[str] | None = None,
+        plain_http_allowed: bool = False,
+        client_certificate: bytes | None = None,
+        client_certificate_file: str | os.PathLike[str] | None = None,
+    ) -> Etcd:
+        """A key of etcd: a watch tells of each change, and the value before is the fallback.
+
+        - `endpoints`: The URLs of the cluster's members, such as `https://etcd-1.example.com:2379`,
+          in the order in which they are asked.
+        - `name`: The name of the key in etcd, such as `/keys/trading`.
+        - `user`: The user that logs in, if users have to.
+        - `password`: The password of that user.
+        - `password_file`: A file that holds the password. It is read for each log-in.
+        - `expires_with_lease`: That the credential ends when the lease of the key does, unless that
+          is renewed. By default a lease only says until when etcd keeps the key.
+        - `key`: A JSON pointer (RFC 6901) to the key in what is stored, such as `/api_key`. Without
+          any pointer, text that is no JSON object is the key itself, and each member of an object
+          that is a string is a piece of material of that name; the only one is the key, whatever its
+          name.
+        - `secret`: A JSON pointer to the second piece of material, named `secret`.
+        - `passphrase`: A JSON pointer to the third piece of material, named `passphrase`.
+        - `timeout`: How long an answer may take, in seconds. By default the policy's
+          `fetch_timeout`, 10 s, which always holds as well.
+        - `root_certificates`: PEM certificates that are trusted instead of the machine's.
+        - `root_certificates_file`: A file that holds the trusted certificates. It is read again
+          when it changes.
+        - `plain_http_allowed`: Allows plain HTTP to other machines. Everybody on the way can read
+          the keys.
+        - `client_certificate`: A certificate chain and its private key (PEM), shown to the server:
+          mutual TLS.
+        - `client_certificate_file`: A file that holds the client certificate and its key. It is
+          read again when it changes, so certificates are renewed without a restart.
+
+        Raises InvalidConfigError for what is not valid.
+        """
+        options = {
+            "endpoints": to_texts("endpoints", endpoints),
+            "name": name,
+            "user": user,
+            "password": password,
+            "password_file": to_path(password_file),
+            "expires_with_lease": expires_with_lease,
+            "key": key,
+            "secret": secret,
+            "passphrase": passphrase,
+            "timeout": timeout,
+            "root_certificates": to_pem(root_certificates),
+            "root_certificates_file": to_path(root_certificates_file),
+            "plain_http_allowed": plain_http_allowed,
+            "client_certificate": to_pem(client_certificate),
+            "client_certificate_file": to_path(client_certificate_file),
+        }
+        made = super().__new__(cls, "etcd", to_json(options, "option"))
+        return cast(Etcd, made)
+
+
 class GcpSecretManager(_native.Source):
     """A secret of Google Secret Manager: its newest enabled version, with the enabled one before
     as the fallback.
