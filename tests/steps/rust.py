@@ -10,7 +10,7 @@ from typing import Any
 from . import behaviours
 from .step import LOGS, ROOT, TARGET, Part, Step, call, command, said, unless
 
-FUZZED = 20
+FUZZED = 10
 """Seconds for each reader."""
 STORES = "aws,azure,etcd,gcp,oauth2,vault"
 """The features that are a store each."""

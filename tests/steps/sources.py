@@ -6,19 +6,24 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import node, python
 from .kotlin import MAVEN, no_jdk_17
-from .step import ROOT, TARGET, Part, Step, WhyNot, call
+from .step import LOGS, ROOT, TARGET, Part, Step, WhyNot, call
 
 FOLDER = ROOT / "tests/sources"
 SERVERS = Path(os.environ.get("KEYSWAP_SERVERS") or TARGET / "tests/servers").absolute()
 KEYCLOAK = "26.7.3"
 UNPACK = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:unpack"
-PACKAGE = "keyswap-source-tests"
+SAID = LOGS / "sources"
+"""What each file of tests said, until its step has told it."""
+AT_ONCE = 3
+LONG = ("keycloak", "soak", "vault")
 
 
 def of_python() -> bool:
@@ -120,6 +125,8 @@ def test(*words: str) -> bool:
 
 
 def built() -> bool:
+    # What was said of an older build is of no interest.
+    shutil.rmtree(SAID, ignore_errors=True)
     return test("--no-run", *chosen(files()))
 
 
@@ -127,21 +134,51 @@ def chosen(names: list[str]) -> list[str]:
     return [word for name in names for word in ("--test", name)]
 
 
+def why_not(name: str) -> str | None:
+    """Why a file of tests cannot be run here."""
+    return NEEDS.get(name, lambda: None)()
+
+
+def all_files() -> bool:
+    """They mostly wait, for servers and for keys to end: so they are run beside each other, and each step says later
+    what its own said."""
+    SAID.mkdir(parents=True, exist_ok=True)
+    here = [name for name in files() if not why_not(name)]
+    for first in (FIRST[name] for name in here if name in FIRST):
+        first()
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        # Those that take longest begin first.
+        list(threads.map(run_and_keep, sorted(here, key=lambda name: name not in LONG)))
+    return True
+
+
+def run_and_keep(name: str) -> None:
+    words = ("cargo", "test", "--workspace", "--all-features", "--test", name)
+    variables = os.environ | {"KEYSWAP_SERVERS": str(SERVERS)}
+    with (SAID / f"{name}.log").open("wb") as log:
+        done = subprocess.run(words, cwd=ROOT, env=variables, stdout=log, stderr=subprocess.STDOUT)
+    (SAID / name).write_text(str(done.returncode))
+
+
 def step(name: str) -> Step:
-    first = FIRST.get(name, lambda: True)
-    return Step(
-        f"sources: {name}",
-        lambda: first() and test("--test", name),
-        needs=INSTALLED,
-        why_not=NEEDS.get(name, lambda: None),
-    )
+    def run() -> bool:
+        ended, log = SAID / name, SAID / f"{name}.log"
+        if not ended.exists():
+            return FIRST.get(name, lambda: True)() and test("--test", name)
+        print(log.read_text("utf-8", errors="replace"), flush=True)
+        succeeded = ended.read_text() == "0"
+        # It is told once: whoever runs this step later wants it run.
+        ended.unlink()
+        return succeeded
+
+    return Step(f"sources: {name}", run, needs=INSTALLED, why_not=lambda: why_not(name))
 
 
 def tests_named(name: str) -> Step:
     """Each whose name contains that, in the files that can be run here."""
 
     def run() -> bool:
-        here = [file for file in files() if not NEEDS.get(file, lambda: None)()]
+        here = [file for file in files() if not why_not(file)]
         return test("--no-fail-fast", *chosen(here), "--", name)
 
     return Step(f"sources: tests named {name}", run, needs=INSTALLED, chooses=True)
@@ -154,6 +191,7 @@ PART = Part(
         Step("sources: servers of Python", of_python, prepares=True),
         Step("sources: servers of Node", of_node, why_not=node.PART.why_not, prepares=True),
         Step("sources: build", built, prepares=True),
+        Step("sources: all, beside each other", all_files, prepares=True),
         *(step(name) for name in files()),
     ],
     tests_named,

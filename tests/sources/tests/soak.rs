@@ -1,6 +1,6 @@
 //! All sources in one process, one of which rotates each second, under callers: nobody notices, and nothing grows.
 //!
-//! It takes KEYSWAP_SOAK seconds: 90 unless that says otherwise, and 600 for a release.
+//! It takes KEYSWAP_SOAK seconds: 60 unless that says otherwise, and 600 for a release.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 use std::{
@@ -281,7 +281,7 @@ async fn held() -> Held {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotation_each_second_fails_nobody_and_nothing_grows() {
-    let seconds = std::env::var("KEYSWAP_SOAK").ok().and_then(|it| it.parse().ok()).unwrap_or(90);
+    let seconds = std::env::var("KEYSWAP_SOAK").ok().and_then(|it| it.parse().ok()).unwrap_or(60);
     let folder = process::folder().join(format!("soak-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder");
     let mut subjects = subjects(&folder).await;
