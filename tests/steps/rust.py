@@ -10,6 +10,7 @@ from typing import Any
 from . import behaviours
 from .step import LOGS, ROOT, TARGET, Part, Step, call, command, said, unless
 
+MOST_CRATES, MOST_CRATES_OF_AWS = 124, 31
 FUZZED = 10
 """Seconds for each reader."""
 STORES = "aws,azure,etcd,gcp,oauth2,vault"
@@ -120,6 +121,22 @@ def features() -> bool:
     )
 
 
+def crates(*features: str) -> set[str]:
+    """What the core is built from, with those it has by default."""
+    words = ("cargo", "tree", "-p", "keyswap", "-e", "normal,build", "--prefix", "none", "--no-dedupe")
+    lines = (said(*words, *features) or "").splitlines()
+    return {" ".join(line.split()[:2]) for line in lines if line}
+
+
+def few_crates() -> bool:
+    """No program pays for a store that it does not use, and only AWS's chain of credentials brings crates along."""
+    default = crates()
+    more = {name: len(crates("--features", name) - default) for name in (*STORES.split(","), "signing")}
+    print(f"{len(default)} crates by default, and with a feature more: {more}")
+    aws = more.pop("aws")
+    return 0 < len(default) <= MOST_CRATES and aws <= MOST_CRATES_OF_AWS and not any(more.values())
+
+
 def rustup(tool: str) -> str:
     return f"{tool} is not installed (rustup component add {tool})"
 
@@ -149,6 +166,7 @@ PART = Part(
             features,
             why_not=unless(cargo_install("cargo-hack"), "cargo", "hack", "--version"),
         ),
+        Step("rust: few crates", few_crates),
         Step(
             "rust: public surface",
             public_api,
