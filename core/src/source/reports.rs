@@ -124,13 +124,14 @@ struct Observed<'a> {
 
 async fn post(client: &EndpointClient, document: &[u8]) -> Result<(), Error> {
     let json = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let headers = HeaderMap::from_iter([json]);
     let request = EndpointRequest {
         method: Method::POST,
         url: &reports_url(&client.url),
         accept: "application/json",
         validator: None,
         is_fresh: false,
-        headers: Some(&HeaderMap::from_iter([json])),
+        headers: Some(&headers),
         body: Some(document),
         timeout: Some(client.timeout()),
     };
