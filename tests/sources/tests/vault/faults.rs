@@ -7,7 +7,7 @@ use keyswap_source_tests::{
     api::Api,
     bao::Bao,
     front::{Fault, Front},
-    load::Load,
+    load::{Load, until},
 };
 
 use super::{follow, in_use, next_failure, refused, until_in_use};
@@ -57,6 +57,57 @@ async fn a_server_that_is_down_slow_or_odd_costs_no_request_anything() {
         assert!(again.elapsed() < limit, "{fault:?}: {:?}", again.elapsed());
     }
     load.end().await;
+}
+
+const STATIC: &str = r#"{"lease_duration": 0, "data": {"username": "app", "password": "p1", "ttl": 600,
+    "last_vault_rotation": "2026-11-23T18:00:00Z"}}"#;
+const DYNAMIC: &str = r#"{"lease_id": "database/creds/app/1", "lease_duration": 600, "renewable": true,
+    "data": {"username": "app", "password": "p1"}}"#;
+
+/// What accounts are answered with is not ours to rotate here; that is in `accounts`.
+#[tokio::test]
+async fn accounts_stay_in_use_whatever_the_server_does() {
+    let front = Front::of("http://127.0.0.1:9").await;
+    let vault = Vault::new(front.url()).unwrap().token("root");
+    front.fail(Fault::Answer("200 OK", STATIC));
+    let fixed = follow(vault.static_role("database", "app")).await;
+    front.fail(Fault::Answer("200 OK", DYNAMIC));
+    let made = follow(vault.dynamic("database/creds/app")).await;
+    let faults = [
+        (Fault::Down, ErrorKind::Unavailable, "broke before the answer"),
+        (Fault::Slow, ErrorKind::Timeout, "did not answer"),
+        (Fault::Answer("200 OK", "<html>s3cr3t</html>"), ErrorKind::Malformed, "it is not JSON"),
+        (
+            Fault::Answer("429 Too Many Requests\r\nretry-after: 1", r#"{"errors": ["s3cr3t"]}"#),
+            ErrorKind::Throttled,
+            "wants fewer requests",
+        ),
+        (
+            Fault::Answer("503 Service Unavailable", r#"{"errors": ["Vault is sealed"]}"#),
+            ErrorKind::Unavailable,
+            "is sealed",
+        ),
+        (
+            Fault::Answer("403 Forbidden", r#"{"errors": ["s3cr3t"]}"#),
+            ErrorKind::BootstrapRejected,
+            "token",
+        ),
+    ];
+    for (keys, healthy) in [(&fixed, STATIC), (&made, DYNAMIC)] {
+        let id = in_use(keys);
+        for (fault, kind, words) in faults.clone() {
+            front.fail(fault.clone());
+            let error = keys.refresh().await.expect_err("it fails");
+            let said = error.to_string();
+            assert!(error.kind() == kind && said.contains(words), "{fault:?}: {error:?}");
+            assert!(!said.contains("s3cr3t"), "{said}");
+            let now = keys.current().unwrap();
+            assert_eq!((now.id(), now.reveal("password")), (&*id, Some("p1")), "{fault:?}");
+            front.fail(Fault::Answer("200 OK", healthy));
+            let recovered = || keys.last_failure().is_none();
+            until("it works again", Duration::from_secs(3), recovered).await;
+        }
+    }
 }
 
 #[tokio::test]
