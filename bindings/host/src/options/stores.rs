@@ -1,6 +1,6 @@
 //! Sources that are no rotation endpoint: what a program says of each, and how it is made of that.
 //!
-//! One more is a struct here, whose comments are its documentation in every language, and a line in [`SOURCES`]. Python and
+//! One more is a struct here, whose comments are its documentation in every language, and a line in `SOURCES`. Python and
 //! Node have it then, under the name of the struct and of the line.
 
 #[cfg(feature = "aws")]
