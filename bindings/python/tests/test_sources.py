@@ -387,7 +387,7 @@ def test_ways_to_show_who_asks(
             assert "s3cr3t" not in str(caught.value)
     with pytest.raises(keyswap.InvalidConfigError, match="not both"):
         keyswap.KeySwap(world.set_url, bootstrap="x", bootstrap_file="y")
-    with pytest.raises(keyswap.InvalidConfigError, match="a string, a function, or False"):
+    with pytest.raises(keyswap.InvalidConfigError, match="a string, a function, a KeySwap, or False"):
         keyswap.KeySwap(world.set_url, bootstrap=7)  # type: ignore[arg-type]
 
 
