@@ -27,7 +27,7 @@ type JsInput<'a> = Either4<
 #[napi]
 impl NativeSource {
     /// What the core calls it, its options as JSON, and what JSON cannot hold, by the names of the options.
-    #[napi]
+    #[napi(ts_args_type = "kind: string, options: string, inputs: Record<string, unknown>")]
     pub fn of(
         kind: String,
         options: String,
