@@ -9,6 +9,11 @@ use crate::{
     text::Style,
 };
 
+/// What the file is, and why it is a long one.
+const REASON: &str = "Where sets come from: a class for each kind of source.
+
+They stand in one file of more than 500 lines since nobody writes or edits it: most of it is what the options mean,
+beside the options.";
 const IMPORTS: &str = "from __future__ import annotations
 
 import os
@@ -20,7 +25,7 @@ from ._inputs import to_inputs, to_json, to_map, to_path, to_pem, to_text, to_te
 ";
 
 pub(super) fn write(model: &Model, files: &Files<'_>) -> Result<()> {
-    let mut made = header("Where sets come from.") + IMPORTS;
+    let mut made = header(REASON) + IMPORTS;
     for source in &model.sources {
         made += &class(model, source);
     }
